@@ -1,0 +1,107 @@
+//! A file's bytes become pages of Markdown.
+//!
+//! One file a format; each parser is a function from bytes to [`Parsed`] and knows nothing of the
+//! others. A bad file is an answer ([`ParseError`]), never a panic that ends a run.
+
+use crate::document::{Finding, Metadata};
+
+/// What a parser makes of a file: Markdown by page, as found. Cleaning comes after.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Parsed {
+    /// The file's own title (PDF information, HTML `<title>`, document properties).
+    pub title: Option<String>,
+    /// The pages in order. A format without pages gives one with no number.
+    pub pages: Vec<Page>,
+    /// What the file states of itself.
+    pub metadata: Metadata,
+    /// What its reader should know.
+    pub findings: Vec<Finding>,
+}
+
+/// One page of Markdown.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Page {
+    /// Its number from 1, or `None` when the format has no pages.
+    pub number: Option<u32>,
+    /// Its text: headings as `#`, tables as pipe rows, lists as `-`, code fenced.
+    pub text: String,
+}
+
+/// Limits on one file. They exist so that no file can take the machine with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of the file.
+    pub bytes_max: u64,
+    /// Pages.
+    pub pages_max: u32,
+    /// Bytes after decompression, all members of an archive together.
+    pub decompressed_bytes_max: u64,
+    /// Bytes of text that come out.
+    pub text_bytes_max: usize,
+    /// Seconds of parsing.
+    pub seconds_max: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            bytes_max: 256 << 20,
+            pages_max: 5_000,
+            decompressed_bytes_max: 512 << 20,
+            text_bytes_max: 64 << 20,
+            seconds_max: 60,
+        }
+    }
+}
+
+/// Why a file could not be read. Each becomes a line in the report, and the run goes on.
+#[derive(Debug, thiserror::Error)]
+pub enum ParseError {
+    /// The file could not be opened or read.
+    #[error("could not be read: {0}")]
+    Read(#[from] std::io::Error),
+    /// The format is none of ours.
+    #[error("unsupported format `{extension}`")]
+    Unsupported {
+        /// The file's extension.
+        extension: String,
+    },
+    /// The file holds nothing.
+    #[error("the file is empty")]
+    Empty,
+    /// A limit was reached.
+    #[error("{what} over the limit of {limit}")]
+    OverLimit {
+        /// What was counted, with its value where known: `file of 1.2 GB`.
+        what: String,
+        /// The limit, with its unit.
+        limit: String,
+    },
+    /// Parsing took too long.
+    #[error("parsing took more than {seconds} s")]
+    TimedOut {
+        /// The limit.
+        seconds: u64,
+    },
+    /// A password is needed.
+    #[error("encrypted: give its password in `souffleur.toml` beside the file")]
+    Encrypted,
+    /// The given password does not open it.
+    #[error("encrypted, and the given password does not open it")]
+    WrongPassword,
+    /// No text layer at all.
+    #[error("no text layer: it looks like a scan, and needs OCR first")]
+    Scan,
+    /// The file is damaged.
+    #[error("damaged: {detail}")]
+    Corrupt {
+        /// What the parser found.
+        detail: String,
+    },
+    /// The parser panicked. A defect of ours or of a library.
+    #[error("the parser failed on it: {detail}")]
+    Panicked {
+        /// The panic's message.
+        detail: String,
+    },
+}

@@ -1,0 +1,2 @@
+//! Souffleur
+fn main() {}
