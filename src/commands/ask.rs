@@ -1,0 +1,104 @@
+//! `souffleur ask`: a question to a cited, checked answer.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use indicatif::ProgressBar;
+
+use super::{filter_of, ingest::ingest_paths, show, text_or_stdin};
+use crate::{
+    cli::AskArgs,
+    engine::{Answer, AskEvent, Engine},
+    printer::Printer,
+    retrieve::Question,
+    session::Session,
+    wire::AnswerOut,
+};
+
+pub(super) fn run(session: &mut Session, args: &AskArgs) -> Result<ExitCode> {
+    // Before anything is fetched or read: a bad question changes nothing.
+    let question = Question::new(&text_or_stdin(&args.question)?)?;
+    let mut engine = open(session, &args.docs, args.answer.generator.as_deref())?;
+    let answer = ask(session, &mut engine, &question, &filter_of(&args.filter))?;
+    let printer = session.printer;
+    show::answer(printer, &answer)?;
+    printer.json(&AnswerOut::new(&answer, &show::char_spans(&engine.index, &answer.passages)?))?;
+    Ok(if session.is_interrupted() { ExitCode::from(130) } else { ExitCode::SUCCESS })
+}
+
+/// Opens models and index, after ingesting `docs` where some are named.
+pub(super) fn open(
+    session: &mut Session,
+    docs: &[std::path::PathBuf],
+    generator: Option<&str>,
+) -> Result<Engine> {
+    let embedder = session.embedder()?;
+    // Fetched before the long work, so that its failure does not come after it.
+    let writer = session.writer(generator)?;
+    let index = if docs.is_empty() {
+        session.open_index(&embedder)?
+    } else {
+        let index = session.create_index(&embedder)?;
+        ingest_paths(session, &index, &embedder, docs)?;
+        index
+    };
+    session.engine(index, embedder, writer)
+}
+
+/// Answers one question, showing the answer as it is written.
+pub(super) fn ask(
+    session: &Session,
+    engine: &mut Engine,
+    question: &Question,
+    filter: &index::filter::Filter,
+) -> Result<Answer> {
+    let printer = session.printer;
+    let mut reading: Option<ProgressBar> = None;
+    let mut streaming = Streaming { printer, open: false };
+    let answer = engine.ask(question, filter, &mut |event| {
+        match event {
+            AskEvent::Retrieved { .. } => {}
+            AskEvent::Quoting { reason } => printer.note(show::quote_reason(reason)),
+            AskEvent::Reading { n_tokens, n_prompt_tokens } => {
+                let total = u64::try_from(n_prompt_tokens).unwrap_or(u64::MAX);
+                let bar = reading
+                    .get_or_insert_with(|| printer.bar(total, "tokens").with_prefix("reading"));
+                bar.set_position(u64::try_from(n_tokens).unwrap_or(u64::MAX));
+            }
+            AskEvent::Text(text) => {
+                if let Some(bar) = reading.take() {
+                    bar.finish_and_clear();
+                }
+                streaming.piece(text);
+            }
+        }
+        session.flow()
+    });
+    if let Some(bar) = reading {
+        bar.finish_and_clear();
+    }
+    streaming.end();
+    Ok(answer?)
+}
+
+/// The draft as it is written, shown to whoever watches; the checked answer follows.
+struct Streaming {
+    printer: Printer,
+    open: bool,
+}
+
+impl Streaming {
+    fn piece(&mut self, text: &str) {
+        if self.printer.is_watched() {
+            self.open = true;
+            // A closed terminal shows at the next write that matters.
+            let _ = self.printer.piece(text);
+        }
+    }
+
+    fn end(&mut self) {
+        if self.open {
+            let _ = self.printer.piece("\n\n");
+        }
+    }
+}

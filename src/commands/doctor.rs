@@ -1,0 +1,222 @@
+//! `souffleur doctor`: what is missing, and what to do about it.
+
+use std::{path::Path, process::ExitCode};
+
+use anyhow::Result;
+use index::{Index, live_recipe};
+use serde_json::json;
+
+use super::ingest::language_advice;
+use crate::{
+    build_index::foreign_languages,
+    printer::{BOLD, GREEN, RED, YELLOW, styled},
+    session::{EXTRACT, Session},
+};
+
+/// Free space under which a warning is due.
+const FREE_BYTES_MIN: u64 = 2 << 30;
+
+/// How bad a finding is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Level {
+    Ok,
+    Advice,
+    Problem,
+}
+
+/// One thing that was looked at.
+struct Check {
+    name: &'static str,
+    level: Level,
+    detail: String,
+    fix: Option<String>,
+}
+
+pub(super) fn run(session: &Session) -> Result<ExitCode> {
+    let mut checks = vec![processor(), memory()];
+    checks.extend(disk(session));
+    checks.extend(models(session));
+    checks.extend(index(session));
+    let printer = session.printer;
+    for it in &checks {
+        let mark = match it.level {
+            Level::Ok => styled(GREEN, "✓"),
+            Level::Advice => styled(YELLOW, "!"),
+            Level::Problem => styled(RED, "✗"),
+        };
+        printer.line(format!("{mark} {:<10} {}", it.name, it.detail))?;
+        if let Some(fix) = &it.fix {
+            printer.line(format!("             {}", styled(BOLD, fix)))?;
+        }
+    }
+    let healthy = checks.iter().all(|it| it.level != Level::Problem);
+    let rows: Vec<_> = checks
+        .iter()
+        .map(|it| {
+            let level = match it.level {
+                Level::Ok => "ok",
+                Level::Advice => "advice",
+                Level::Problem => "problem",
+            };
+            json!({"check": it.name, "level": level, "detail": it.detail, "fix": it.fix})
+        })
+        .collect();
+    printer.json(&json!({ "healthy": healthy, "checks": rows }))?;
+    Ok(if healthy { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn processor() -> Check {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
+    let (features, fast) = features();
+    Check {
+        name: "processor",
+        level: if fast { Level::Ok } else { Level::Advice },
+        detail: format!("{cores} cores, {features}"),
+        fix: (!fast).then(|| "without AVX2 or NEON everything works, several times slower".into()),
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+fn features() -> (String, bool) {
+    let all = [
+        ("avx2", is_x86_feature_detected!("avx2")),
+        ("fma", is_x86_feature_detected!("fma")),
+        ("avx512f", is_x86_feature_detected!("avx512f")),
+        ("avx512vnni", is_x86_feature_detected!("avx512vnni")),
+        ("avx512bf16", is_x86_feature_detected!("avx512bf16")),
+    ];
+    let names: Vec<&str> = all.iter().filter(|(_, it)| *it).map(|(name, _)| *name).collect();
+    let names = if names.is_empty() { "no vector features".to_owned() } else { names.join(" ") };
+    (names, all[0].1 && all[1].1)
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn features() -> (String, bool) {
+    (std::env::consts::ARCH.to_owned(), cfg!(target_arch = "aarch64"))
+}
+
+fn memory() -> Check {
+    let mut system = sysinfo::System::new();
+    system.refresh_memory();
+    let free = system.available_memory();
+    let enough = free >= 1 << 30;
+    Check {
+        name: "memory",
+        level: if enough { Level::Ok } else { Level::Advice },
+        detail: format!("{} free", gigabytes(free)),
+        fix: (!enough).then(|| "the default models need about 1 GB".into()),
+    }
+}
+
+/// Free space where data and models live.
+fn disk(session: &Session) -> Vec<Check> {
+    let disks = sysinfo::Disks::new_with_refreshed_list();
+    let free_at = |path: &Path| {
+        let path = std::path::absolute(path).ok()?;
+        let holding = disks.iter().filter(|it| path.starts_with(it.mount_point()));
+        holding.max_by_key(|it| it.mount_point().as_os_str().len()).map(|it| it.available_space())
+    };
+    let places = [("data", &session.config.data_dir), ("models", &session.config.models_dir)];
+    places
+        .into_iter()
+        .filter_map(|(name, path)| Some((name, path, free_at(path)?)))
+        .map(|(name, path, free)| {
+            let enough = free >= FREE_BYTES_MIN;
+            Check {
+                name,
+                level: if enough { Level::Ok } else { Level::Advice },
+                detail: format!("{} free at {}", gigabytes(free), path.display()),
+                fix: (!enough).then(|| "make room: models and indexes take gigabytes".into()),
+            }
+        })
+        .collect()
+}
+
+fn models(session: &Session) -> Vec<Check> {
+    let config = &session.config.models;
+    let names = [("embedder", &config.embedder), ("generator", &config.generator)];
+    names.into_iter().map(|(role, id)| model(session, role, id)).collect()
+}
+
+fn model(session: &Session, role: &'static str, id: &str) -> Check {
+    let pull = || Some(format!("souffleur models pull {id}"));
+    if id == EXTRACT || Path::new(id).exists() {
+        return Check { name: role, level: Level::Ok, detail: id.to_owned(), fix: None };
+    }
+    let (level, detail, fix) = match session.entry(id, None) {
+        Err(error) => (Level::Problem, error.to_string(), None),
+        Ok(entry) => match session.store.installed(id) {
+            Ok(Some(_)) => {
+                let languages = entry.languages.join(", ");
+                (Level::Ok, format!("{id} (languages: {languages})"), None)
+            }
+            Ok(None) => (Level::Advice, format!("{id} is not installed yet"), pull()),
+            Err(error) => (Level::Problem, error.to_string(), pull()),
+        },
+    };
+    Check { name: role, level, detail, fix }
+}
+
+/// The state of the index, and whether the embedder speaks its languages.
+fn index(session: &Session) -> Vec<Check> {
+    let problem = |detail: String, fix: Option<&str>| Check {
+        name: "index",
+        level: Level::Problem,
+        detail,
+        fix: fix.map(str::to_owned),
+    };
+    let data_dir = &session.config.data_dir;
+    let recipe = match live_recipe(data_dir) {
+        Ok(Some(recipe)) => recipe,
+        Ok(None) => {
+            return vec![Check {
+                name: "index",
+                level: Level::Advice,
+                detail: format!("nothing is indexed in {} yet", data_dir.display()),
+                fix: Some("souffleur ingest FOLDER".into()),
+            }];
+        }
+        Err(error) => return vec![problem(error.to_string(), error.hint())],
+    };
+    // With the recipe that it was built by: the settings' embedder is compared below.
+    let opened = match Index::open(data_dir, &recipe, &mut session.preparing()) {
+        Ok(index) => index,
+        Err(error) => return vec![problem(error.to_string(), error.hint())],
+    };
+    let counts = match opened.catalog().counts() {
+        Ok(counts) => counts,
+        Err(error) => return vec![problem(error.to_string(), None)],
+    };
+    let same = recipe.embedder.id == session.config.models.embedder
+        || Path::new(&session.config.models.embedder).exists();
+    let mut res = vec![Check {
+        name: "index",
+        level: if same { Level::Ok } else { Level::Problem },
+        detail: format!(
+            "{} documents, {} chunks, built with {}",
+            counts.documents, counts.chunks, recipe.embedder.id
+        ),
+        fix: (!same).then(|| {
+            let embedder = &session.config.models.embedder;
+            format!("the settings name {embedder}: souffleur ingest --rebuild")
+        }),
+    }];
+    if let Ok(languages) = opened.catalog().languages()
+        && let Ok(entry) = session.entry(&recipe.embedder.id, None)
+    {
+        for (language, share) in foreign_languages(&languages, &|it| entry.speaks(it)) {
+            res.push(Check {
+                name: "languages",
+                level: Level::Advice,
+                detail: language_advice(&entry.id, language, share),
+                fix: None,
+            });
+        }
+    }
+    res
+}
+
+#[expect(clippy::cast_precision_loss, reason = "gigabytes need no more digits")]
+fn gigabytes(bytes: u64) -> String {
+    format!("{:.1} GB", bytes as f64 / 1e9)
+}

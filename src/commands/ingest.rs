@@ -1,0 +1,262 @@
+//! `souffleur ingest`: folders into the index.
+
+use std::{path::PathBuf, process::ExitCode, sync::mpsc, time::Duration};
+
+use anyhow::{Context as _, Result, bail};
+use index::Index;
+use ingest::{discover::DiscoverOptions, document::Language, parse::ParseError};
+use notify::{RecursiveMode, Watcher};
+
+use crate::{
+    build_index::{BuildEvent, BuildOptions, BuildReport, build_index, foreign_languages},
+    cli::IngestArgs,
+    printer::{BOLD, DIM, finding_text, styled},
+    session::{OpenedEmbedder, Session},
+    wire::IngestOut,
+};
+
+/// How long files must be still before they are read again.
+const QUIET_TIME: Duration = Duration::from_millis(500);
+
+/// Skipped files listed in full; the rest is counted.
+const LISTED_MAX: usize = 20;
+
+pub(super) fn run(session: &Session, args: &IngestArgs) -> Result<ExitCode> {
+    let embedder = session.embedder()?;
+    if args.rebuild {
+        rebuild(session, &embedder)?;
+    }
+    let index = session.create_index(&embedder)?;
+    let paths = if args.paths.is_empty() { known_roots(&index)? } else { args.paths.clone() };
+    let options = options(session, &embedder, args);
+    let report = build(session, &index, &embedder, &paths, &options)?;
+    show(session, &report)?;
+    session.printer.json(&IngestOut::from(&report))?;
+    warn_of_languages(session, &index, &embedder)?;
+    if args.watch && !session.is_interrupted() {
+        watch(session, &index, &embedder, &paths, &options)?;
+    }
+    Ok(if session.is_interrupted() { ExitCode::from(130) } else { ExitCode::SUCCESS })
+}
+
+/// Ingests `paths` with default options and says briefly what was done: what `ask --docs` does.
+pub(super) fn ingest_paths(
+    session: &Session,
+    index: &Index,
+    embedder: &OpenedEmbedder,
+    paths: &[PathBuf],
+) -> Result<()> {
+    let options = options(session, embedder, &IngestArgs::default());
+    let report = build(session, index, embedder, paths, &options)?;
+    if report.interrupted {
+        bail!("interrupted: what was read is kept, and the next run goes on from there");
+    }
+    let n_changed = report.added + report.updated + report.removed + report.moved;
+    if n_changed > 0 {
+        session.printer.note(summary(&report));
+        for it in report.skipped.iter().filter(|it| is_document(&it.reason)) {
+            session.printer.warn(format!("{}: {}", it.path.display(), it.reason));
+        }
+        warn_of_languages(session, index, embedder)?;
+    }
+    Ok(())
+}
+
+fn options(session: &Session, embedder: &OpenedEmbedder, args: &IngestArgs) -> BuildOptions {
+    BuildOptions {
+        discover: DiscoverOptions { exclude: args.exclude.clone(), hidden: args.hidden },
+        limits: session.config.ingest.limits(),
+        chunks: session.chunk_limits(&embedder.embedder),
+        collection: session.config.ingest.collection.clone(),
+    }
+}
+
+fn build(
+    session: &Session,
+    index: &Index,
+    embedder: &OpenedEmbedder,
+    paths: &[PathBuf],
+    options: &BuildOptions,
+) -> Result<BuildReport> {
+    let printer = session.printer;
+    let mut bar = printer.spinner().with_prefix("looking");
+    let report = build_index(
+        index,
+        &embedder.embedder,
+        paths,
+        options,
+        &session.interrupted,
+        &mut |event| match event {
+            BuildEvent::Discovered { n_files } => {
+                bar.finish_and_clear();
+                let n_files = u64::try_from(n_files).unwrap_or(u64::MAX);
+                bar = printer.bar(n_files, "files").with_prefix("ingesting");
+            }
+            BuildEvent::File { path, n_done } => {
+                bar.set_position(u64::try_from(n_done).unwrap_or(u64::MAX));
+                bar.set_message(path.to_owned());
+            }
+            BuildEvent::Embedded { .. } => bar.tick(),
+            BuildEvent::Applying => {
+                bar.set_prefix("indexing");
+                bar.set_message("");
+            }
+        },
+    );
+    bar.finish_and_clear();
+    Ok(report?)
+}
+
+/// Builds the index anew with the embedder and the limits of the settings, then switches.
+fn rebuild(session: &Session, embedder: &OpenedEmbedder) -> Result<()> {
+    let limits = session.chunk_limits(&embedder.embedder);
+    let rebuilt = crate::rebuild::rebuild(
+        &session.config.data_dir,
+        &session.recipe(embedder),
+        &embedder.embedder,
+        &limits,
+        &mut session.preparing(),
+    );
+    rebuilt.context("could not rebuild the index; the live one is as it was")
+}
+
+fn known_roots(index: &Index) -> Result<Vec<PathBuf>> {
+    let mut roots: Vec<PathBuf> =
+        index.catalog().list()?.into_iter().map(|it| PathBuf::from(it.source.root)).collect();
+    roots.sort();
+    roots.dedup();
+    if roots.is_empty() {
+        bail!("nothing was ingested before: name the folders to read");
+    }
+    Ok(roots)
+}
+
+fn summary(report: &BuildReport) -> String {
+    let counts = [
+        (report.added, "added"),
+        (report.updated, "updated"),
+        (report.moved, "moved"),
+        (report.removed, "removed"),
+        (report.unchanged, "unchanged"),
+        (report.skipped.len(), "skipped"),
+    ];
+    let counts: Vec<String> =
+        counts.iter().filter(|(n, _)| *n > 0).map(|(n, word)| format!("{n} {word}")).collect();
+    let counts = if counts.is_empty() { "nothing to do".to_owned() } else { counts.join(", ") };
+    let seconds = report.elapsed.as_secs_f64();
+    format!("documents: {counts}; {} chunks in {seconds:.1} s", report.n_chunks)
+}
+
+fn show(session: &Session, report: &BuildReport) -> Result<()> {
+    let printer = session.printer;
+    printer.line(styled(BOLD, summary(report)))?;
+    let (documents, others): (Vec<_>, Vec<_>) =
+        report.skipped.iter().partition(|it| is_document(&it.reason));
+    for it in documents.iter().take(LISTED_MAX) {
+        printer.line(format!("  skipped {}: {}", it.path.display(), it.reason))?;
+    }
+    if documents.len() > LISTED_MAX {
+        let more = documents.len() - LISTED_MAX;
+        printer.line(format!("  and {more} more: --json lists them all"))?;
+    }
+    if !others.is_empty() {
+        let text = format!("  {} files of other formats left aside", others.len());
+        printer.line(styled(DIM, text))?;
+    }
+    for (path, finding) in &report.findings {
+        printer.line(format!("  {path}: {}", finding_text(finding)))?;
+    }
+    for (path, of, similarity) in &report.duplicates {
+        let percent = (similarity * 100.0).round();
+        printer.line(format!("  {path} repeats {of} ({percent} %)"))?;
+    }
+    if report.n_truncated > 0 {
+        printer.warn(format!("the embedder cut {} passages short", report.n_truncated));
+    }
+    if report.interrupted {
+        printer.warn("interrupted: what was read is kept, and the next run goes on from there");
+    }
+    Ok(())
+}
+
+/// Whether a skipped file is one that should have been read.
+fn is_document(reason: &ParseError) -> bool {
+    !matches!(reason, ParseError::Unsupported { .. })
+}
+
+/// Says when the documents speak languages in which the embedder is not at home.
+pub(super) fn warn_of_languages(
+    session: &Session,
+    index: &Index,
+    embedder: &OpenedEmbedder,
+) -> Result<()> {
+    let counts = index.catalog().languages()?;
+    for (language, share) in foreign_languages(&counts, &|it| embedder.speaks(it)) {
+        session.printer.note(language_advice(&embedder.print.id, language, share));
+    }
+    Ok(())
+}
+
+/// What to do about documents in a language that the embedder does not handle.
+pub(super) fn language_advice(embedder: &str, language: Language, share: f64) -> String {
+    let language = match language {
+        Language::English => "English",
+        Language::French => "French",
+    };
+    format!(
+        "{:.0} % of the passages are in {language}, which `{embedder}` was not made for: words \
+         count more than vectors there. For better answers: `souffleur models pull \
+         multilingual-e5-small`, set `models.embedder = \"multilingual-e5-small\"`, then \
+         `souffleur ingest --rebuild`",
+        share * 100.0
+    )
+}
+
+/// Reads files again as they change, until Ctrl-C.
+fn watch(
+    session: &Session,
+    index: &Index,
+    embedder: &OpenedEmbedder,
+    paths: &[PathBuf],
+    options: &BuildOptions,
+) -> Result<()> {
+    let (changes, inbox) = mpsc::channel();
+    let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+        // Reading a file is an event too; it changes nothing.
+        if event.as_ref().is_ok_and(|it| it.kind.is_access()) {
+            return;
+        }
+        // The receiver is gone only when the program ends.
+        let _ = changes.send(event.map(|_| ()));
+    })
+    .context("could not watch for changes")?;
+    for path in paths {
+        watcher
+            .watch(path, RecursiveMode::Recursive)
+            .with_context(|| format!("could not watch `{}`", path.display()))?;
+    }
+    session.printer.note("watching for changes; Ctrl-C ends");
+    while !session.is_interrupted() {
+        match inbox.recv_timeout(QUIET_TIME) {
+            Err(mpsc::RecvTimeoutError::Timeout) => continue,
+            Err(mpsc::RecvTimeoutError::Disconnected) => break,
+            Ok(Err(error)) => {
+                session.printer.warn(error);
+                continue;
+            }
+            Ok(Ok(())) => {}
+        }
+        // Files are often written in several steps: wait until they are still.
+        while inbox.recv_timeout(QUIET_TIME).is_ok() {}
+        match build(session, index, embedder, paths, options) {
+            Ok(report) if report.added + report.updated + report.removed + report.moved > 0 => {
+                show(session, &report)?;
+                session.printer.json(&IngestOut::from(&report))?;
+            }
+            Ok(_) => {}
+            // A folder that is away for a moment must not end the watch.
+            Err(error) => session.printer.warn(format!("{error:#}")),
+        }
+    }
+    Ok(())
+}

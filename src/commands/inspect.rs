@@ -1,0 +1,111 @@
+//! `souffleur inspect`: why a question is answered as it is.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use serde_json::json;
+
+use super::{ask, filter_of, show, text_or_stdin};
+use crate::{
+    cli::AskArgs,
+    engine::{Answer, Cut},
+    printer::{BOLD, DIM, Printer, styled},
+    retrieve::{Passage, Question},
+    session::Session,
+    wire::AnswerOut,
+};
+
+pub(super) fn run(session: &mut Session, args: &AskArgs) -> Result<ExitCode> {
+    let question = Question::new(&text_or_stdin(&args.question)?)?;
+    let mut engine = ask::open(session, &args.docs, args.answer.generator.as_deref())?;
+    let answer = ask::ask(session, &mut engine, &question, &filter_of(&args.filter))?;
+    let printer = session.printer;
+    retrieval(printer, session, &question, &answer)?;
+    prompt(printer, &answer)?;
+    printer.line(styled(BOLD, "\nAnswer"))?;
+    show::answer(printer, &answer)?;
+    printer.json(&as_json(&engine.index, &question, &answer)?)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn retrieval(
+    printer: Printer,
+    session: &Session,
+    question: &Question,
+    answer: &Answer,
+) -> Result<()> {
+    let language = question.language.map_or("unknown", ingest::document::Language::code);
+    printer.line(format!("{} {}", styled(BOLD, "Question"), question.text()))?;
+    printer.line(format!(
+        "language {language}, answered in {}; passages need a relevance of {}",
+        answer.language.code(),
+        session.config.retrieval.relevance_min
+    ))?;
+    printer.line(styled(BOLD, "\nPassages in the prompt"))?;
+    for (i, it) in answer.passages.iter().enumerate() {
+        line(printer, i + 1, it)?;
+    }
+    if !answer.cut.is_empty() {
+        printer.line(styled(BOLD, "\nPassages left out"))?;
+    }
+    for (i, (it, cut)) in answer.cut.iter().enumerate() {
+        line(printer, answer.passages.len() + i + 1, it)?;
+        printer.line(styled(DIM, format!("    {}", cut_text(*cut))))?;
+    }
+    Ok(())
+}
+
+fn line(printer: Printer, index: usize, passage: &Passage) -> Result<()> {
+    show::passage(printer, index, passage)?;
+    printer.line(styled(DIM, format!("    {}", show::scores(passage))))?;
+    Ok(())
+}
+
+fn prompt(printer: Printer, answer: &Answer) -> Result<()> {
+    let Some(context) = &answer.context else { return Ok(()) };
+    printer.line(styled(
+        BOLD,
+        format!("\nPrompt ({} tokens, {} examples)", context.n_tokens, context.n_examples),
+    ))?;
+    for turn in &context.turns {
+        printer.line(styled(DIM, format!("── {}", turn.role.as_str())))?;
+        printer.line(&turn.content)?;
+    }
+    Ok(())
+}
+
+fn cut_text(cut: Cut) -> &'static str {
+    match cut {
+        Cut::NotRelevant => "does not seem to bear on the question",
+        Cut::NoRoom => "does not fit the prompt",
+    }
+}
+
+fn as_json(index: &index::Index, question: &Question, answer: &Answer) -> Result<serde_json::Value> {
+    let chars = show::char_spans(index, &answer.passages)?;
+    let cut: Vec<serde_json::Value> = answer
+        .cut
+        .iter()
+        .map(|(it, cut)| {
+            json!({
+                "document": it.chunk.facets.path,
+                "heading": it.chunk.heading_path.join(" > "),
+                "score": it.score,
+                "score_bm25": it.lexical.map(|it| it.score),
+                "score_dense": it.dense.map(|it| it.score),
+                "relevance": it.relevance,
+                "reason": cut_text(*cut),
+            })
+        })
+        .collect();
+    let prompt: Option<Vec<serde_json::Value>> = answer.context.as_ref().map(|it| {
+        let turn = |it: &model::chat::Turn| json!({"role": it.role.as_str(), "content": it.content});
+        it.turns.iter().map(turn).collect()
+    });
+    Ok(json!({
+        "question": question.text(),
+        "answer": AnswerOut::new(answer, &chars),
+        "cut": cut,
+        "prompt": prompt,
+    }))
+}

@@ -1,0 +1,54 @@
+//! `souffleur search`: passages, without an answer.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use serde_json::json;
+
+use super::{filter_of, show, text_or_stdin};
+use crate::{
+    cli::{SearchArgs, SearchMode},
+    printer::{DIM, styled},
+    retrieve::{Leg, Question, RetrieveOptions, retrieve},
+    session::Session,
+    wire::SourceOut,
+};
+
+pub(super) fn run(session: &Session, args: &SearchArgs) -> Result<ExitCode> {
+    let question = Question::new(&text_or_stdin(&args.query)?)?;
+    let embedder = session.embedder()?;
+    let index = session.open_index(&embedder)?;
+    let options = RetrieveOptions {
+        candidates_max: session.config.retrieval.candidates_max.get().max(args.k.get()),
+        passages_max: args.k.get(),
+        filter: filter_of(&args.filter),
+        embedder_speaks: question.language.is_none_or(|it| embedder.speaks(it.code())),
+        leg: match args.mode {
+            SearchMode::Hybrid => Leg::Both,
+            SearchMode::Bm25 => Leg::Lexical,
+            SearchMode::Dense => Leg::Dense,
+        },
+    };
+    let passages = retrieve(&index, &embedder.embedder, &question, &options)?;
+    let printer = session.printer;
+    for (i, it) in passages.iter().enumerate() {
+        show::passage(printer, i + 1, it)?;
+        printer.line(styled(DIM, format!("    {}", show::scores(it))))?;
+    }
+    if passages.is_empty() {
+        printer.line("nothing found")?;
+    }
+    let chars = show::char_spans(&index, &passages)?;
+    let hits: Vec<SourceOut<'_>> = passages
+        .iter()
+        .zip(chars)
+        .enumerate()
+        .map(|(i, (it, chars))| SourceOut::new(i + 1, it, chars))
+        .collect();
+    printer.json(&json!({
+        "query": question.text(),
+        "language": question.language.map(ingest::document::Language::code),
+        "hits": hits,
+    }))?;
+    Ok(ExitCode::SUCCESS)
+}

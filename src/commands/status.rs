@@ -1,0 +1,92 @@
+//! `souffleur status`: what is indexed.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use serde_json::json;
+
+use super::ingest::{language_advice, warn_of_languages};
+use crate::{
+    build_index::foreign_languages,
+    printer::{BOLD, DIM, finding_text, styled},
+    session::Session,
+};
+
+pub(super) fn run(session: &Session) -> Result<ExitCode> {
+    let embedder = session.embedder()?;
+    let index = session.open_index(&embedder)?;
+    let catalog = index.catalog();
+    let counts = catalog.counts()?;
+    let documents = catalog.list()?;
+    let printer = session.printer;
+    printer.line(styled(
+        BOLD,
+        format!(
+            "{} documents, {} chunks, {:.1} MB of text in {}",
+            counts.documents,
+            counts.chunks,
+            megabytes(counts.text_bytes),
+            session.config.data_dir.display()
+        ),
+    ))?;
+    printer.line(styled(DIM, format!("embedder {}", embedder.print)))?;
+    let mut root = "";
+    for it in &documents {
+        if it.source.root != root {
+            root = &it.source.root;
+            printer.line(format!("\n{}", styled(BOLD, root)))?;
+        }
+        let language = it.language.map_or("-", ingest::document::Language::code);
+        let groups = match it.labels.groups.as_slice() {
+            [] => String::new(),
+            groups => format!("  only {}", groups.join(", ")),
+        };
+        printer.line(format!(
+            "  {:<48} {language}  {:>4} chunks  {}{groups}",
+            it.source.path,
+            it.n_chunks,
+            styled(DIM, it.labels.collection.as_deref().unwrap_or("-"))
+        ))?;
+        for finding in &it.findings {
+            printer.line(styled(DIM, format!("      {}", finding_text(finding))))?;
+        }
+    }
+    warn_of_languages(session, &index, &embedder)?;
+    let advice: Vec<String> = foreign_languages(&catalog.languages()?, &|it| embedder.speaks(it))
+        .into_iter()
+        .map(|(language, share)| language_advice(&embedder.print.id, language, share))
+        .collect();
+    let rows: Vec<_> = documents
+        .iter()
+        .map(|it| {
+            json!({
+                "root": it.source.root,
+                "document": it.source.path,
+                "title": it.title,
+                "language": it.language.map(ingest::document::Language::code),
+                "collection": it.labels.collection,
+                "groups": it.labels.groups,
+                "licence": it.labels.licence,
+                "modified": it.labels.modified,
+                "chunks": it.n_chunks,
+                "findings": it.findings.iter().map(finding_text).collect::<Vec<_>>(),
+            })
+        })
+        .collect();
+    printer.json(&json!({
+        "documents": counts.documents,
+        "chunks": counts.chunks,
+        "text_bytes": counts.text_bytes,
+        "duplicates": counts.duplicates,
+        "pending": counts.pending,
+        "embedder": embedder.print.id,
+        "advice": advice,
+        "list": rows,
+    }))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "megabytes need no more digits")]
+fn megabytes(bytes: u64) -> f64 {
+    bytes as f64 / 1e6
+}

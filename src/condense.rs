@@ -1,0 +1,82 @@
+//! Follow-up questions made to stand alone, so that retrieval finds what they are about.
+//!
+//! Rewriting every question would make conversations drift, so only those that lean on what was
+//! said before are touched: they have a pronoun or an ellipsis, or hardly any words of their own.
+
+use index::lexical::analyse;
+use ingest::document::Language;
+
+use crate::{cite::fold, retrieve::Question};
+
+/// Content words under which a question cannot stand alone.
+const OWN_WORDS_MIN: usize = 2;
+
+/// Words by which a question leans on an earlier one.
+const LEANING: [&str; 38] = [
+    "it", "they", "them", "its", "their", "this", "that", "these", "those", "he", "she", "one",
+    "there", "then", "same", "il", "elle", "ils", "elles", "ca", "cela", "celui", "celle", "ceux",
+    "celles", "y", "en", "lui", "leur", "leurs", "meme", "son", "sa", "ses", "ce", "cet", "cette",
+    "ces",
+];
+
+/// Beginnings of questions that go on from earlier ones.
+const OPENINGS: [&str; 10] = [
+    "and ", "but ", "what about", "how about", "why?", "et ", "mais ", "qu'en est-il", "pourquoi ?",
+    "sinon",
+];
+
+/// Whether a question leans on what was said before.
+#[must_use]
+pub fn leans(question: &str, language: Option<Language>) -> bool {
+    let folded = fold(question);
+    let n_own = analyse(question, language).len();
+    let opens = OPENINGS.iter().any(|it| folded.trim_start().starts_with(it));
+    let words: Vec<&str> = folded.split(|c: char| !c.is_alphanumeric()).collect();
+    let pronoun = words.iter().any(|it| LEANING.contains(it));
+    n_own < OWN_WORDS_MIN || opens || (pronoun && n_own <= 4)
+}
+
+/// The follow-up with the subject of the question before it: what retrieval needs, without a
+/// model. The words that the follow-up lacks come first.
+#[must_use]
+pub fn join(previous: &str, question: &Question) -> String {
+    let previous = previous.trim().trim_end_matches(['?', '.', '!', ' ', '\u{a0}', '\u{202f}']);
+    format!("{previous} — {}", question.text())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(question: &str, expected: bool) {
+        let language = ingest::language::detect(question);
+        assert_eq!(leans(question, language), expected, "{question}");
+    }
+
+    #[test]
+    fn questions_with_pronouns_or_few_words_lean() {
+        for question in [
+            "And for managers?",
+            "Why?",
+            "Who approves it?",
+            "What about interns?",
+            "Et pour les stagiaires ?",
+            "Qui le valide ? Et après ?",
+            "Combien ?",
+        ] {
+            check(question, true);
+        }
+    }
+
+    #[test]
+    fn questions_that_stand_alone_do_not() {
+        for question in [
+            "How many days of remote work are allowed per week?",
+            "Quel est le plafond de remboursement des repas à Paris ?",
+            "Who approves purchases above 5,000 euros?",
+        ] {
+            check(question, false);
+        }
+    }
+}

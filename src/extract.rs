@@ -1,0 +1,133 @@
+//! Answers without a language model: the sentences of the passages that bear on the question,
+//! quoted.
+
+use std::collections::BTreeSet;
+
+use index::lexical::analyse;
+use ingest::document::Language;
+
+use crate::{cite, compose::passage_text, retrieve::Passage};
+
+/// Sentences quoted at most.
+const SENTENCES_MAX: usize = 3;
+/// A further sentence is quoted when it scores at least this share of the best one.
+const SCORE_SHARE_MIN: f32 = 0.75;
+/// What a passage of rank r is worth beside the best one: 1 / (1 + r × this).
+const RANK_DISCOUNT: f32 = 0.15;
+
+/// A sentence that could be quoted.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Candidate {
+    /// Its passage, from 0.
+    pub passage: usize,
+    /// Its place in the passage.
+    pub place: usize,
+    /// Its words, as the passage has them.
+    pub text: String,
+    /// The header of its table, when it is a row of one.
+    header: Option<String>,
+}
+
+/// The sentences of the passages. Table rows count as sentences; headings and rules do not.
+#[must_use]
+pub fn candidates(passages: &[Passage]) -> Vec<Candidate> {
+    let mut res = Vec::new();
+    for (i, passage) in passages.iter().enumerate() {
+        let text = passage_text(&passage.chunk);
+        let mut header: Option<&str> = None;
+        let mut in_table = false;
+        for (place, range) in cite::split(&text).into_iter().enumerate() {
+            let sentence = &text[range];
+            let is_row = sentence.starts_with('|') && sentence.ends_with('|');
+            if is_row && !in_table {
+                header = Some(sentence);
+            }
+            let is_header = is_row && !in_table;
+            in_table = is_row;
+            if is_header || is_rule(sentence) || sentence.starts_with('#') {
+                continue;
+            }
+            let header = header.filter(|_| is_row).map(str::to_owned);
+            res.push(Candidate { passage: i, place, text: sentence.to_owned(), header });
+        }
+    }
+    res
+}
+
+fn is_rule(sentence: &str) -> bool {
+    !sentence.chars().any(char::is_alphanumeric)
+}
+
+/// Quotes the best candidates, each with the mark of its passage, in reading order. `cosines`
+/// compares the question with each candidate, where an embedder speaks the language.
+///
+/// `None` when no candidate has anything to do with the question.
+#[must_use]
+pub fn quote(
+    question: &str,
+    language: Option<Language>,
+    candidates: &[Candidate],
+    cosines: Option<&[f32]>,
+) -> Option<String> {
+    let asked: BTreeSet<String> = analyse(question, language).into_iter().collect();
+    let mut scored: Vec<(f32, usize)> = candidates
+        .iter()
+        .enumerate()
+        .map(|(i, it)| (score(&asked, language, it, cosines.map(|it| it[i])), i))
+        .filter(|(score, _)| *score > 0.0)
+        .collect();
+    scored.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+    let best = scored.first()?.0;
+    scored.retain(|(score, _)| *score >= best * SCORE_SHARE_MIN);
+    scored.truncate(SENTENCES_MAX);
+    let mut chosen: Vec<&Candidate> = scored.iter().map(|(_, i)| &candidates[*i]).collect();
+    chosen.sort_by_key(|it| (it.passage, it.place));
+    chosen.dedup_by(|a, b| cite::fold(&a.text) == cite::fold(&b.text));
+    let lines: Vec<String> =
+        chosen.iter().map(|it| format!("{} [{}]", readable(it), it.passage + 1)).collect();
+    Some(lines.join("\n"))
+}
+
+/// How well a sentence answers: the share of the question's words that it has, joined with what
+/// the embedder says, less for passages of lower rank.
+fn score(
+    asked: &BTreeSet<String>,
+    language: Option<Language>,
+    candidate: &Candidate,
+    cosine: Option<f32>,
+) -> f32 {
+    let mut text = candidate.text.clone();
+    if let Some(header) = &candidate.header {
+        text.push(' ');
+        text.push_str(header);
+    }
+    let own: BTreeSet<String> = analyse(&text, language).into_iter().collect();
+    #[expect(clippy::cast_precision_loss, reason = "words and ranks are few")]
+    let (shared, asked, rank) =
+        (asked.intersection(&own).count() as f32, asked.len().max(1) as f32, candidate.passage as f32);
+    let words = shared / asked;
+    let meaning = cosine.unwrap_or(words).max(0.0);
+    0.5 * (words + meaning) / (1.0 + rank * RANK_DISCOUNT)
+}
+
+/// A table row with the names of its columns; other sentences as they are, without list marks.
+fn readable(candidate: &Candidate) -> String {
+    let Some(header) = &candidate.header else {
+        return candidate.text.trim_start_matches(['-', '*', '•', '>', ' ']).to_owned();
+    };
+    let names = cells(header);
+    let pairs: Vec<String> = cells(&candidate.text)
+        .iter()
+        .enumerate()
+        .filter(|(_, value)| !value.is_empty())
+        .map(|(i, value)| match names.get(i).filter(|it| !it.is_empty()) {
+            Some(name) => format!("{name} : {value}"),
+            None => (*value).to_owned(),
+        })
+        .collect();
+    pairs.join(" ; ")
+}
+
+fn cells(row: &str) -> Vec<&str> {
+    row.trim().trim_matches('|').split(" | ").map(|it| it.trim_matches(['|', ' '])).collect()
+}

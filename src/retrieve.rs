@@ -1,0 +1,171 @@
+//! Question to passages: both legs, fused, near duplicates collapsed, judged for relevance.
+
+use std::collections::BTreeSet;
+
+use index::{
+    Index, IndexError,
+    catalog::{CatalogError, StoredChunk},
+    filter::Filter,
+    fuse::{Ranked, fuse},
+    hit::ChunkId,
+    lexical::analyse,
+    unit_vector::UnitVector,
+};
+use ingest::{document::Language, duplicates::SimHash, language::detect};
+use model::embed::{EmbedError, Embedder, TextRole};
+
+use crate::relevance::{self, Signals};
+
+/// Characters of a question at most.
+pub const QUESTION_CHARS_MAX: usize = 4_000;
+
+/// Passages that are looked at for one that is shown: near duplicates fall out.
+const LOOKED_AT_PER_SHOWN: usize = 4;
+
+/// A question that can be asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Question {
+    text: String,
+    /// Its language, where it can be told.
+    pub language: Option<Language>,
+}
+
+/// Why a text is no question.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum QuestionError {
+    /// There is nothing in it.
+    #[error("the question is empty")]
+    Empty,
+    /// It is longer than any question.
+    #[error(
+        "the question has {n_chars} characters, and the limit is {QUESTION_CHARS_MAX}: put long \
+         texts among the documents and ask about them"
+    )]
+    TooLong {
+        /// Its characters.
+        n_chars: usize,
+    },
+}
+
+impl Question {
+    /// Checks a question and tells its language.
+    ///
+    /// # Errors
+    /// When it is empty or too long.
+    pub fn new(text: &str) -> Result<Self, QuestionError> {
+        let text = text.trim();
+        let n_chars = text.chars().count();
+        match n_chars {
+            0 => Err(QuestionError::Empty),
+            n if n > QUESTION_CHARS_MAX => Err(QuestionError::TooLong { n_chars }),
+            _ => Ok(Self { text: text.to_owned(), language: detect(text) }),
+        }
+    }
+
+    /// Its words.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+}
+
+/// How to retrieve.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RetrieveOptions {
+    /// Candidates of each leg.
+    pub candidates_max: usize,
+    /// Passages returned at most.
+    pub passages_max: usize,
+    /// Which documents.
+    pub filter: Filter,
+    /// Whether the embedder speaks the question's language.
+    pub embedder_speaks: bool,
+}
+
+/// A chunk that was found, with everything that speaks for it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Passage {
+    /// The chunk.
+    pub chunk: StoredChunk,
+    /// Fused score; larger is better.
+    pub score: f32,
+    /// Rank (from 1) and score among the lexical leg's.
+    pub lexical: Option<Ranked>,
+    /// Rank (from 1) and cosine among the dense leg's.
+    pub dense: Option<Ranked>,
+    /// How sure it is that the passage bears on the question, from 0 to 1.
+    pub relevance: f32,
+    /// Passages that say the same and were left out.
+    pub n_duplicates: usize,
+}
+
+/// Why retrieval failed.
+#[derive(Debug, thiserror::Error)]
+pub enum RetrieveError {
+    /// A leg failed.
+    #[error(transparent)]
+    Index(#[from] IndexError),
+    /// The catalog failed.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+    /// The question could not be embedded.
+    #[error(transparent)]
+    Embed(#[from] EmbedError),
+}
+
+/// Finds passages for a question, best first.
+///
+/// # Errors
+/// When the index or the embedder fails.
+pub fn retrieve(
+    index: &Index,
+    embedder: &Embedder,
+    question: &Question,
+    options: &RetrieveOptions,
+) -> Result<Vec<Passage>, RetrieveError> {
+    let k = options.candidates_max;
+    let lexical = index.search_lexical(question.text(), question.language, &options.filter, k)?;
+    let embedded = embedder.embed(&[question.text()], TextRole::Query)?;
+    let dense = match UnitVector::new(embedded.row(0).to_vec()) {
+        Some(vector) => index.search_dense(&vector, &options.filter, k)?,
+        None => Vec::new(),
+    };
+    let mut fused = fuse(&lexical, &dense, options.embedder_speaks);
+    fused.truncate(options.passages_max * LOOKED_AT_PER_SHOWN);
+    let ids: Vec<ChunkId> = fused.iter().map(|it| it.chunk).collect();
+    let chunks = index.catalog().chunks(&ids)?;
+    let asked: BTreeSet<String> = analyse(question.text(), question.language).into_iter().collect();
+    let weights = index.term_weights(&asked)?;
+    let passages = chunks.into_iter().filter_map(|chunk| {
+        let hit = fused.iter().find(|it| it.chunk == chunk.id)?;
+        let signals = Signals {
+            coverage: relevance::coverage(&chunk, &weights),
+            cosine: hit.dense.map(|it| it.score),
+            embedder_speaks: options.embedder_speaks,
+        };
+        Some(Passage {
+            chunk,
+            score: hit.score,
+            lexical: hit.lexical,
+            dense: hit.dense,
+            relevance: relevance::relevance(&signals),
+            n_duplicates: 0,
+        })
+    });
+    let mut res = collapse(passages.collect());
+    res.truncate(options.passages_max);
+    Ok(res)
+}
+
+/// Keeps the first of passages that say the same.
+fn collapse(passages: Vec<Passage>) -> Vec<Passage> {
+    let mut res: Vec<Passage> = Vec::new();
+    for passage in passages {
+        let own = SimHash(passage.chunk.simhash);
+        match res.iter_mut().find(|it| SimHash(it.chunk.simhash).is_near(own)) {
+            Some(first) => first.n_duplicates += 1,
+            None => res.push(passage),
+        }
+    }
+    res
+}

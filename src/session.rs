@@ -1,0 +1,384 @@
+//! What a command runs with: settings, models and index, opened when they are needed.
+
+use std::{
+    ops::ControlFlow,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use anyhow::{Context as _, Result};
+use index::{
+    Index, OpenError, Preparing,
+    fingerprint::{EmbedderPrint, Recipe},
+};
+use indicatif::ProgressBar;
+use ingest::chunk::ChunkLimits;
+use model::{
+    catalogue::{Catalogue, ModelEntry, ModelRole, PoolingKind},
+    embed::{Embedder, EmbedderSpec, Pooling},
+    generate::Generator,
+    store::{InstalledModel, PullEvent, PullOptions, Store, StoreError, sha256_of},
+};
+
+use crate::{
+    config::Config,
+    engine::{AnswerSettings, Engine, QuoteReason, Writer},
+    printer::Printer,
+    prompts::Prompts,
+};
+
+/// The catalogue of models, compiled in.
+const MODELS: &str = include_str!("../config/models.toml");
+
+/// Tokens of a chunk at most where the settings leave it open: small enough for several passages
+/// to fit a small model's attention.
+const CHUNK_TOKENS_MAX: usize = 256;
+
+/// The name of the generator that quotes.
+pub const EXTRACT: &str = "extract";
+
+/// What a command runs with.
+#[derive(Debug)]
+pub struct Session {
+    /// Settings.
+    pub config: Config,
+    /// How to print.
+    pub printer: Printer,
+    /// Models known by name.
+    pub catalogue: Catalogue,
+    /// Models on disk.
+    pub store: Store,
+    /// Set by Ctrl-C: long work stops at the next safe point.
+    pub interrupted: Arc<AtomicBool>,
+}
+
+/// An embedder with what the index must know of it.
+#[derive(Debug)]
+pub struct OpenedEmbedder {
+    /// The model.
+    pub embedder: Embedder,
+    /// What its vectors depend on.
+    pub print: EmbedderPrint,
+    /// Languages (ISO 639-1) that it handles well; `None` where nobody has said so.
+    pub languages: Option<Vec<String>>,
+}
+
+impl OpenedEmbedder {
+    /// Whether it handles a language well, as far as is known.
+    #[must_use]
+    pub fn speaks(&self, language: &str) -> bool {
+        self.languages.as_ref().is_none_or(|it| it.iter().any(|it| it == language))
+    }
+}
+
+impl Session {
+    /// A session over settings.
+    ///
+    /// # Errors
+    /// When the compiled-in catalogue is not valid or Ctrl-C cannot be handled.
+    pub fn new(config: Config, printer: Printer) -> Result<Self> {
+        let interrupted = Arc::new(AtomicBool::new(false));
+        let flag = Arc::clone(&interrupted);
+        ctrlc::set_handler(move || {
+            // A second Ctrl-C does not wait for a safe point: stores recover on the next start.
+            if flag.swap(true, Ordering::Relaxed) {
+                #[expect(clippy::exit, reason = "the user asked twice to stop")]
+                std::process::exit(130);
+            }
+        })
+        .context("could not handle Ctrl-C")?;
+        let catalogue = Catalogue::parse(MODELS)?;
+        let store = Store::new(config.models_dir.clone());
+        let n_threads = config.generation.threads;
+        if let Some(n_threads) = std::num::NonZeroUsize::new(n_threads) {
+            model::device::set_threads(n_threads)?;
+        }
+        Ok(Self { config, printer, catalogue, store, interrupted })
+    }
+
+    /// Whether Ctrl-C was pressed.
+    #[must_use]
+    pub fn is_interrupted(&self) -> bool {
+        self.interrupted.load(Ordering::Relaxed)
+    }
+
+    /// A model of the catalogue.
+    ///
+    /// # Errors
+    /// When there is none of that name; the message lists those of the role.
+    pub fn entry(&self, id: &str, role: Option<ModelRole>) -> Result<&ModelEntry> {
+        let of_role = |it: &&ModelEntry| role.is_none_or(|role| it.role == role);
+        self.catalogue.find(id).filter(of_role).ok_or_else(|| {
+            let known: Vec<&str> =
+                self.catalogue.models.iter().filter(of_role).map(|it| it.id.as_str()).collect();
+            anyhow::anyhow!("no model `{id}`: known are {}", known.join(", "))
+        })
+    }
+
+    /// A model's files, fetched first where they are not here.
+    ///
+    /// # Errors
+    /// When they are damaged, cannot be fetched, or `--offline` forbids it.
+    pub fn files(&self, entry: &ModelEntry) -> Result<InstalledModel, StoreError> {
+        match self.store.installed(&entry.id)? {
+            Some(model) => Ok(model),
+            None if self.config.offline => Err(StoreError::Offline { id: entry.id.clone() }),
+            None => self.pull(entry, None),
+        }
+    }
+
+    /// Fetches a model, with progress.
+    ///
+    /// # Errors
+    /// When no source has it.
+    pub fn pull(
+        &self,
+        entry: &ModelEntry,
+        from: Option<&Path>,
+    ) -> Result<InstalledModel, StoreError> {
+        if self.config.offline && from.is_none() {
+            return Err(StoreError::Offline { id: entry.id.clone() });
+        }
+        let options = PullOptions {
+            from,
+            hub_endpoint: &self.config.models.hub_endpoint,
+            python: &self.config.models.python,
+        };
+        let mut bar: Option<(String, ProgressBar)> = None;
+        let pulled = self.store.pull(entry, &options, &mut |event| match event {
+            PullEvent::Trying { source } => {
+                self.printer.note(format!("fetching {} from {source}", entry.id));
+            }
+            PullEvent::Progress { name, done, total } => {
+                if bar.as_ref().is_none_or(|(it, _)| it != name) {
+                    let new = self.printer.bytes(total).with_prefix(entry.id.clone());
+                    bar = Some((name.to_owned(), new.with_message(name.to_owned())));
+                }
+                if let Some((_, bar)) = &bar {
+                    bar.set_position(done);
+                }
+            }
+            PullEvent::SourceFailed { source, error } => {
+                self.printer.note(format!("{source}: {error}"));
+            }
+        });
+        if let Some((_, bar)) = bar {
+            bar.finish_and_clear();
+        }
+        pulled
+    }
+
+    /// The embedder of the settings.
+    ///
+    /// # Errors
+    /// When it cannot be had or read.
+    pub fn embedder(&self) -> Result<OpenedEmbedder> {
+        let name = &self.config.models.embedder;
+        let folder = Path::new(name);
+        if folder.is_dir() {
+            return folder_embedder(folder);
+        }
+        let entry = self.entry(name, Some(ModelRole::Embedder))?;
+        let files = self.files(entry)?;
+        let pooling = entry.pooling.unwrap_or(PoolingKind::Mean);
+        let spec = EmbedderSpec {
+            pooling: pooling_of(pooling),
+            query_prefix: entry.query_prefix.clone(),
+            passage_prefix: entry.passage_prefix.clone(),
+            tokens_max: entry.context_length,
+        };
+        let embedder = Embedder::load(&files.dir, &spec)
+            .with_context(|| format!("could not load the embedder `{name}`"))?;
+        let print = print_of(&entry.id, files.fingerprint(), &embedder, &spec);
+        Ok(OpenedEmbedder { embedder, print, languages: Some(entry.languages.clone()) })
+    }
+
+    /// Sizes of chunks for an embedder.
+    #[must_use]
+    pub fn chunk_limits(&self, embedder: &Embedder) -> ChunkLimits {
+        // Two tokens begin and end every text that the embedder reads.
+        let room = embedder.tokens_max().saturating_sub(2);
+        let tokens_max = match self.config.ingest.chunk_tokens_max {
+            0 => room.min(CHUNK_TOKENS_MAX),
+            n => n.min(room),
+        };
+        ChunkLimits {
+            tokens_max: tokens_max.max(ChunkLimits::TOKENS_MIN),
+            overlap: self.config.ingest.chunk_overlap.min(tokens_max / 2),
+        }
+    }
+
+    /// How chunks and vectors are made with an embedder.
+    #[must_use]
+    pub fn recipe(&self, embedder: &OpenedEmbedder) -> Recipe {
+        let limits = self.chunk_limits(&embedder.embedder);
+        let small = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        Recipe {
+            embedder: embedder.print.clone(),
+            chunk_tokens_max: small(limits.tokens_max),
+            chunk_overlap: small(limits.overlap),
+        }
+    }
+
+    /// The index, made where there is none yet.
+    ///
+    /// # Errors
+    /// [`OpenError`]
+    pub fn create_index(&self, embedder: &OpenedEmbedder) -> Result<Index, OpenError> {
+        let mut progress = self.preparing();
+        Index::open_or_create(&self.config.data_dir, &self.recipe(embedder), &mut progress)
+    }
+
+    /// The index, which must be there.
+    ///
+    /// # Errors
+    /// [`OpenError`]
+    pub fn open_index(&self, embedder: &OpenedEmbedder) -> Result<Index, OpenError> {
+        let mut progress = self.preparing();
+        Index::open(&self.config.data_dir, &self.recipe(embedder), &mut progress)
+    }
+
+    /// Shows how far a rebuild of derived files is.
+    pub fn preparing(&self) -> impl FnMut(Preparing) + use<> {
+        let printer = self.printer;
+        let mut bar: Option<ProgressBar> = None;
+        move |event: Preparing| {
+            let bar = bar.get_or_insert_with(|| {
+                printer.bar(event.total, "chunks").with_prefix("indexing")
+            });
+            bar.set_position(event.done);
+            if event.done >= event.total {
+                bar.finish_and_clear();
+            }
+        }
+    }
+
+    /// What writes answers: the generator that was asked for, else that of the settings, else
+    /// quotations, with the reason.
+    ///
+    /// # Errors
+    /// When the user asked for a generator that cannot be had.
+    pub fn writer(&self, asked: Option<&str>) -> Result<Writer> {
+        let name = asked.unwrap_or(&self.config.models.generator);
+        if name == EXTRACT {
+            return Ok(Writer::Extract { reason: None });
+        }
+        let path = Path::new(name);
+        if path.extension().is_some_and(|it| it.eq_ignore_ascii_case("gguf")) {
+            return self.load_writer(path, name, None, asked.is_some());
+        }
+        let entry = self.entry(name, Some(ModelRole::Generator))?;
+        let files = match self.files(entry) {
+            Ok(files) => files,
+            Err(error @ (StoreError::Offline { .. } | StoreError::AllSourcesFailed { .. }))
+                if asked.is_none() =>
+            {
+                self.printer.note(error);
+                let reason = Some(QuoteReason::NotInstalled { id: entry.id.clone() });
+                return Ok(Writer::Extract { reason });
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let gguf = files
+            .file_ending(".gguf")
+            .with_context(|| format!("model `{name}` has no .gguf file"))?;
+        self.load_writer(&gguf, name, Some(entry.languages.clone()), asked.is_some())
+    }
+
+    fn load_writer(
+        &self,
+        gguf: &Path,
+        name: &str,
+        languages: Option<Vec<String>>,
+        insisted: bool,
+    ) -> Result<Writer> {
+        let generator = Generator::load(gguf)
+            .with_context(|| format!("could not load the generator `{name}`"))?;
+        Ok(Writer::Model {
+            generator: Box::new(generator),
+            name: name.to_owned(),
+            languages,
+            insisted,
+        })
+    }
+
+    /// The prompts of the settings.
+    ///
+    /// # Errors
+    /// When a prompt of the user's folder is not usable.
+    pub fn prompts(&self) -> Result<Prompts> {
+        let dir = &self.config.prompts.dir;
+        Ok(Prompts::load((!dir.as_os_str().is_empty()).then_some(dir.as_path()))?)
+    }
+
+    /// Everything that answers questions.
+    ///
+    /// # Errors
+    /// When prompts are not usable.
+    pub fn engine(
+        &self,
+        index: Index,
+        embedder: OpenedEmbedder,
+        writer: Writer,
+    ) -> Result<Engine> {
+        let languages = embedder.languages.unwrap_or_else(|| vec!["en".into(), "fr".into()]);
+        Ok(Engine {
+            index,
+            embedder: embedder.embedder,
+            embedder_languages: languages,
+            writer,
+            prompts: self.prompts()?,
+            settings: AnswerSettings {
+                retrieval: self.config.retrieval.clone(),
+                generation: self.config.generation.clone(),
+                prompts: self.config.prompts.clone(),
+            },
+        })
+    }
+
+    /// Goes on, or stops where Ctrl-C was pressed.
+    #[must_use]
+    pub fn flow(&self) -> ControlFlow<()> {
+        if self.is_interrupted() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+}
+
+/// An embedder in a folder of the user's, in the layout of sentence-transformers.
+fn folder_embedder(folder: &Path) -> Result<OpenedEmbedder> {
+    let weights: PathBuf = folder.join("model.safetensors");
+    let spec = EmbedderSpec::read(folder)?;
+    let embedder = Embedder::load(folder, &spec)
+        .with_context(|| format!("could not load the embedder in `{}`", folder.display()))?;
+    let name = folder.file_name().unwrap_or(folder.as_os_str()).to_string_lossy();
+    let print = print_of(&name, sha256_of(&weights)?, &embedder, &spec);
+    Ok(OpenedEmbedder { embedder, print, languages: None })
+}
+
+fn pooling_of(kind: PoolingKind) -> Pooling {
+    match kind {
+        PoolingKind::Mean => Pooling::Mean,
+        PoolingKind::Cls => Pooling::Cls,
+    }
+}
+
+fn print_of(
+    id: &str,
+    weights_sha256: String,
+    embedder: &Embedder,
+    spec: &EmbedderSpec,
+) -> EmbedderPrint {
+    EmbedderPrint {
+        id: id.to_owned(),
+        weights_sha256,
+        dim: u32::try_from(embedder.dim()).unwrap_or(u32::MAX),
+        pooling: match spec.pooling {
+            Pooling::Mean => "mean".to_owned(),
+            Pooling::Cls => "cls".to_owned(),
+        },
+        query_prefix: spec.query_prefix.clone(),
+        passage_prefix: spec.passage_prefix.clone(),
+    }
+}
