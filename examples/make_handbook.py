@@ -193,7 +193,8 @@ class HandbookPdf(BaseDocTemplate):
         text = flowable.getPlainText()
         self.canv.bookmarkPage(flowable.outline_key)
         self.canv.addOutlineEntry(text, flowable.outline_key, level, closed=level > 0)
-        self.notify("TOCEntry", (level, text, self.page, flowable.outline_key))
+        if level == 0:
+            self.notify("TOCEntry", (level, text, self.page, flowable.outline_key))
 
 
 def pdf_text(text):
@@ -277,8 +278,7 @@ def pdf_cover(source):
     line = ParagraphStyle("line", fontName="Helvetica", fontSize=14, leading=22)
     contents = TableOfContents(dotsMinLevel=0)
     contents.levelStyles = [
-        ParagraphStyle("toc1", fontName="Helvetica-Bold", fontSize=10, leading=14, spaceBefore=3),
-        ParagraphStyle("toc2", fontName="Helvetica", fontSize=9, leading=11.5, leftIndent=14),
+        ParagraphStyle("contents", fontName="Helvetica", fontSize=11, leading=18),
     ]
     return [
         Spacer(1, 7 * cm), Paragraph(pdf_markup(meta["title"]), title), Spacer(1, cm),
