@@ -20,8 +20,8 @@ use crate::config::Style;
   souffleur chat                                  go on asking
   souffleur doctor                                what is missing, and what to do about it
 
-Exit status: 0 done; 1 failed; 2 wrong usage or settings; 3 the documents do not say
-(ask); 4 done, but some files were skipped (ingest); 130 interrupted."
+Exit status: 0 done (a refusal is an answer, a skipped file is in the report); 1 failed;
+2 wrong usage, settings or question; 130 interrupted."
 )]
 pub struct Cli {
     /// What to do.
@@ -207,7 +207,7 @@ pub enum SearchMode {
 }
 
 /// `souffleur ingest`
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 #[command(after_help = "Examples:
   souffleur ingest ~/handbook
   souffleur ingest ~/handbook ~/contracts --watch

@@ -115,7 +115,7 @@ fn render(
         turns.push(Turn::user(prompts.user(parts.language, &passages, &example.question)?));
         turns.push(Turn::assistant(match parts.style {
             Style::Plain => example.answer.clone(),
-            Style::Cot => prompts.reasoned(parts.language, &example.reasoning, &example.answer),
+            Style::Cot => Prompts::reasoned(parts.language, &example.reasoning, &example.answer),
         }));
     }
     let passages: Vec<PassageArg> = parts.passages[..n_passages]

@@ -3,10 +3,9 @@
 //! Rewriting every question would make conversations drift, so only those that lean on what was
 //! said before are touched: they have a pronoun or an ellipsis, or hardly any words of their own.
 
-use index::lexical::analyse;
 use ingest::document::Language;
 
-use crate::{cite::fold, retrieve::Question};
+use crate::{cite::fold, retrieve::Question, words};
 
 /// Content words under which a question cannot stand alone.
 const OWN_WORDS_MIN: usize = 2;
@@ -29,10 +28,10 @@ const OPENINGS: [&str; 10] = [
 #[must_use]
 pub fn leans(question: &str, language: Option<Language>) -> bool {
     let folded = fold(question);
-    let n_own = analyse(question, language).len();
+    let n_own = words::stems(question, language).len();
     let opens = OPENINGS.iter().any(|it| folded.trim_start().starts_with(it));
-    let words: Vec<&str> = folded.split(|c: char| !c.is_alphanumeric()).collect();
-    let pronoun = words.iter().any(|it| LEANING.contains(it));
+    let mut words = folded.split(|c: char| !c.is_alphanumeric());
+    let pronoun = words.any(|it| LEANING.contains(&it));
     n_own < OWN_WORDS_MIN || opens || (pronoun && n_own <= 4)
 }
 
@@ -42,6 +41,29 @@ pub fn leans(question: &str, language: Option<Language>) -> bool {
 pub fn join(previous: &str, question: &Question) -> String {
     let previous = previous.trim().trim_end_matches(['?', '.', '!', ' ', '\u{a0}', '\u{202f}']);
     format!("{previous} — {}", question.text())
+}
+
+/// A rewriting by the model, if it can be trusted: one question that keeps the follow-up's own
+/// words and brings in nothing that nobody said. Small models answer, or invent, instead.
+#[must_use]
+pub fn trusted(
+    rewritten: &str,
+    turns: &[(String, String)],
+    question: &Question,
+) -> Option<String> {
+    let rewritten = rewritten.trim().trim_matches('"').trim();
+    let stems = |text: &str| words::stems(text, question.language);
+    let new = stems(rewritten);
+    let own = stems(question.text());
+    let mut said = own.clone();
+    for (question, answer) in turns {
+        said.extend(stems(question));
+        said.extend(stems(answer));
+    }
+    let is_question = rewritten.ends_with('?') && rewritten.matches('?').count() == 1;
+    let adds = new.len() > own.len();
+    (is_question && adds && own.is_subset(&new) && new.is_subset(&said))
+        .then(|| rewritten.to_owned())
 }
 
 #[cfg(test)]
@@ -78,5 +100,17 @@ mod tests {
         ] {
             check(question, false);
         }
+    }
+
+    #[test]
+    fn a_rewriting_is_trusted_when_it_adds_only_what_was_said() {
+        let turns =
+            vec![("What is the meal allowance in Paris?".to_owned(), "It is 25 euros.".to_owned())];
+        let question = Question::new("And in Lyon?").unwrap();
+        let trusted = |text: &str| trusted(text, &turns, &question);
+        assert!(trusted("What is the meal allowance in Lyon?").is_some());
+        assert!(trusted("What is the meal allowance in Paris?").is_none());
+        assert!(trusted("What is the hotel allowance in Lyon?").is_none());
+        assert!(trusted("It is 25 euros in Lyon.").is_none());
     }
 }

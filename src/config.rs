@@ -177,6 +177,42 @@ pub struct Overrides {
     /// `--offline`
     #[serde(skip_serializing_if = "Option::is_none")]
     pub offline: Option<bool>,
+    /// Of the retrieval.
+    pub retrieval: RetrievalOverrides,
+    /// Of the generation.
+    pub generation: GenerationOverrides,
+    /// Of the prompts.
+    pub prompts: PromptsOverrides,
+}
+
+/// Flags that set how passages are found.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct RetrievalOverrides {
+    /// `--passages`
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub passages_max: Option<NonZeroUsize>,
+}
+
+/// Flags that set how answers are written.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct GenerationOverrides {
+    /// `--temperature`
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub temperature: Option<f32>,
+    /// `--seed`
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u64>,
+    /// `--answer-tokens`
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub answer_tokens_max: Option<NonZeroUsize>,
+}
+
+/// Flags that set how the model is asked.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct PromptsOverrides {
+    /// `--style`
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub style: Option<Style>,
 }
 
 /// Why settings could not be read.
@@ -288,4 +324,52 @@ fn default_models_dir() -> Option<PathBuf> {
         _ => std::env::home_dir()?.join(".cache"),
     };
     Some(cache.join("souffleur/models"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Resolves with a settings file of `text`.
+    fn resolve(text: &str, overrides: &Overrides) -> Result<Config, ConfigError> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("souffleur.toml");
+        fs_err::write(&path, text).unwrap();
+        Config::resolve(overrides, Some(&path))
+    }
+
+    #[test]
+    fn flags_win_over_the_file_and_the_file_over_the_defaults() {
+        let file = "models_dir = \"m\"\n[generation]\nseed = 7\ntemperature = 0.5\n";
+        let config = resolve(file, &Overrides::default()).unwrap();
+        assert_eq!((config.generation.seed, config.generation.temperature), (7, 0.5));
+        assert_eq!(config.models_dir, Path::new("m"));
+        assert_eq!(config.data_dir, Path::new("data"));
+        let flags = GenerationOverrides { seed: Some(9), ..GenerationOverrides::default() };
+        let overrides = Overrides { generation: flags, ..Overrides::default() };
+        let config = resolve(file, &overrides).unwrap();
+        assert_eq!((config.generation.seed, config.generation.temperature), (9, 0.5));
+    }
+
+    #[test]
+    fn unknown_keys_and_values_out_of_range_are_errors() {
+        let error = resolve("[generation]\nsede = 7\n", &Overrides::default()).unwrap_err();
+        assert!(error.to_string().contains("sede"), "{error}");
+        let error = resolve("[retrieval]\nrelevance_min = 2.0\n", &Overrides::default());
+        assert!(matches!(error, Err(ConfigError::OutOfRange { .. })));
+        let error = resolve("[generation\n", &Overrides::default());
+        assert!(matches!(error, Err(ConfigError::Syntax { .. })));
+    }
+
+    #[test]
+    fn what_a_file_says_of_documents_beside_it_is_no_setting() {
+        let file = "collection = \"rh\"\ngroups = [\"rh\"]\n[files.\"a.md\"]\ntitle = \"A\"\n";
+        resolve(file, &Overrides::default()).unwrap();
+    }
+
+    #[test]
+    fn a_named_file_must_be_there() {
+        let error = Config::resolve(&Overrides::default(), Some(Path::new("not/there.toml")));
+        assert!(matches!(error, Err(ConfigError::Missing { .. })));
+    }
 }

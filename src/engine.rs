@@ -16,12 +16,16 @@ use model::{
 
 use crate::{
     cite::{Case, CheckedSentence, Source, Verdict},
+    condense,
     compose::{ComposeError, Context, Draftable, PromptLimits, compose, passage_text},
     config::{GenerationConfig, PromptsConfig, RetrievalConfig, Style},
     extract,
     prompts::{Example, PromptError, Prompts},
-    retrieve::{Passage, Question, RetrieveError, RetrieveOptions, retrieve},
+    retrieve::{Leg, Passage, Question, RetrieveError, RetrieveOptions, retrieve},
 };
+
+/// Tokens of a follow-up question made to stand alone, at most.
+const CONDENSED_TOKENS_MAX: usize = 64;
 
 /// Everything that answers questions.
 #[derive(Debug)]
@@ -235,11 +239,25 @@ impl Engine {
         question: &Question,
         filter: &Filter,
     ) -> Result<Vec<Passage>, RetrieveError> {
+        self.retrieve_top(question, filter, self.settings.retrieval.passages_max.get())
+    }
+
+    /// As [`Self::retrieve`], with another number of passages.
+    ///
+    /// # Errors
+    /// When the index or the embedder fails.
+    pub fn retrieve_top(
+        &self,
+        question: &Question,
+        filter: &Filter,
+        passages_max: usize,
+    ) -> Result<Vec<Passage>, RetrieveError> {
         let options = RetrieveOptions {
             candidates_max: self.settings.retrieval.candidates_max.get(),
-            passages_max: self.settings.retrieval.passages_max.get(),
+            passages_max,
             filter: filter.clone(),
             embedder_speaks: question.language.is_none_or(|it| self.embedder_speaks(it)),
+            leg: Leg::Both,
         };
         retrieve(&self.index, &self.embedder, question, &options)
     }
@@ -269,6 +287,37 @@ impl Engine {
             }
             Writer::Model { .. } => None,
         }
+    }
+
+    /// A follow-up made to stand alone, where it leans on earlier turns (questions and answers,
+    /// oldest first); `None` where it stands alone already.
+    ///
+    /// # Errors
+    /// When the model fails or a prompt does not render.
+    pub fn condense(
+        &mut self,
+        turns: &[(String, String)],
+        question: &Question,
+    ) -> Result<Option<String>, AskError> {
+        let Some((previous, _)) = turns.last() else { return Ok(None) };
+        if !condense::leans(question.text(), question.language) {
+            return Ok(None);
+        }
+        let joined = condense::join(previous, question);
+        let language = question.language.unwrap_or(Language::English);
+        if self.quote_reason(language).is_some() {
+            return Ok(Some(joined));
+        }
+        let Writer::Model { generator, .. } = &mut self.writer else { return Ok(Some(joined)) };
+        let prompt = self.prompts.condense(language, turns, question.text())?;
+        let tokens = generator.encode_chat(&[Turn::user(prompt)])?;
+        let options = SampleOptions {
+            tokens_max: CONDENSED_TOKENS_MAX,
+            stop: vec!["\n".to_owned()],
+            ..SampleOptions::default()
+        };
+        let draft = generator.generate(&tokens, &options, &mut |_| ControlFlow::Continue(()))?;
+        Ok(Some(condense::trusted(&draft.text, turns, question).unwrap_or(joined)))
     }
 
     /// A plain refusal, without calling the model.
@@ -362,7 +411,7 @@ impl Engine {
         if self.settings.prompts.style == Style::Plain {
             return draft.text;
         }
-        let (reasoning, text) = self.prompts.split_reasoned(answer.language, &draft.text);
+        let (reasoning, text) = Prompts::split_reasoned(answer.language, &draft.text);
         answer.reasoning = reasoning;
         text
     }
@@ -429,6 +478,15 @@ impl Answer {
             truncated: false,
             timings: Timings::default(),
         }
+    }
+
+    /// The answer without citation marks.
+    #[must_use]
+    pub fn text_without_marks(&self) -> String {
+        if self.sentences.is_empty() {
+            return self.text.clone();
+        }
+        self.sentences.iter().map(|it| it.text.as_str()).collect::<Vec<_>>().join(" ")
     }
 
     /// The least that is said of any sentence; `None` without sentences.

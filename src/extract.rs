@@ -3,10 +3,9 @@
 
 use std::collections::BTreeSet;
 
-use index::lexical::analyse;
 use ingest::document::Language;
 
-use crate::{cite, compose::passage_text, retrieve::Passage};
+use crate::{cite, compose::passage_text, retrieve::Passage, words::stems};
 
 /// Sentences quoted at most.
 const SENTENCES_MAX: usize = 3;
@@ -69,7 +68,7 @@ pub fn quote(
     candidates: &[Candidate],
     cosines: Option<&[f32]>,
 ) -> Option<String> {
-    let asked: BTreeSet<String> = analyse(question, language).into_iter().collect();
+    let asked = stems(question, language);
     let mut scored: Vec<(f32, usize)> = candidates
         .iter()
         .enumerate()
@@ -101,7 +100,7 @@ fn score(
         text.push(' ');
         text.push_str(header);
     }
-    let own: BTreeSet<String> = analyse(&text, language).into_iter().collect();
+    let own = stems(&text, language);
     #[expect(clippy::cast_precision_loss, reason = "words and ranks are few")]
     let (shared, asked, rank) =
         (asked.intersection(&own).count() as f32, asked.len().max(1) as f32, candidate.passage as f32);

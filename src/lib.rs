@@ -11,12 +11,15 @@
 pub mod engine;
 pub mod build_index;
 pub mod rebuild;
+pub mod survey;
 pub mod retrieve;
+pub mod condense;
 pub mod relevance;
 pub mod compose;
 pub mod cite;
 pub mod extract;
 pub mod prompts;
+pub mod words;
 pub mod eval;
 pub mod config;
 pub mod session;

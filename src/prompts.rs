@@ -5,7 +5,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fmt::Write as _,
     path::{Path, PathBuf},
 };
 
@@ -15,7 +14,10 @@ use ingest::document::Language;
 use minijinja::{Environment, UndefinedBehavior, context};
 use serde::{Deserialize, Serialize};
 
-use crate::config::Style;
+use crate::{
+    cite::{fold, split},
+    config::Style,
+};
 
 static BUILT_IN: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/prompts");
 
@@ -191,6 +193,35 @@ impl Prompts {
         self.render("refuse", language, context! {})
     }
 
+    /// Whether an answer says, as the prompts ask for, that the documents hold none: it contains
+    /// the first sentence of the refusal.
+    #[must_use]
+    pub fn is_refusal(&self, language: Language, answer: &str) -> bool {
+        let Ok(refusal) = self.refusal(language) else { return false };
+        let first = split(&refusal).into_iter().next().unwrap_or_default();
+        let first = fold(&refusal[first]);
+        !first.is_empty() && fold(answer).contains(first.trim_end_matches('.'))
+    }
+
+    /// An example's answer with its reasoning before it, as the prompt for chain of thought asks.
+    #[must_use]
+    pub fn reasoned(language: Language, reasoning: &str, answer: &str) -> String {
+        let (first, second) = markers(language);
+        format!("{first} {reasoning}\n{second} {answer}")
+    }
+
+    /// Takes a draft apart into reasoning and answer. A draft without the mark of an answer has no
+    /// reasoning.
+    #[must_use]
+    pub fn split_reasoned(language: Language, draft: &str) -> (Option<String>, String) {
+        let (first, second) = markers(language);
+        let Some((reasoning, answer)) = draft.split_once(second) else {
+            return (None, draft.to_owned());
+        };
+        let reasoning = reasoning.trim().trim_start_matches(first).trim();
+        (Some(reasoning.to_owned()), answer.trim().to_owned())
+    }
+
     /// Asks for a follow-up question to be made to stand alone. `turns` are earlier questions and
     /// answers.
     ///
@@ -224,6 +255,14 @@ impl Prompts {
             .and_then(|it| it.render(arguments))
             .map(|it| it.trim().to_owned())
             .map_err(|source| PromptError::Template { name, source: Box::new(source) })
+    }
+}
+
+/// What the prompts for chain of thought ask to write before the reasoning and the answer.
+fn markers(language: Language) -> (&'static str, &'static str) {
+    match language {
+        Language::English => ("Reasoning:", "Answer:"),
+        Language::French => ("Raisonnement :", "Réponse :"),
     }
 }
 
@@ -293,10 +332,7 @@ fn files_hash(files: &BTreeMap<String, String>) -> String {
         hasher.update(text.as_bytes());
         hasher.update(&[0]);
     }
-    hasher.finalize().to_hex().as_bytes()[..16].iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{}", char::from(*byte));
-        text
-    })
+    hasher.finalize().to_hex().chars().take(16).collect()
 }
 
 #[cfg(test)]
@@ -353,6 +389,32 @@ mod tests {
             "prompt `answer_user.fr.md` must use exactly the arguments [passages, question], and \
              uses [question]"
         );
+    }
+
+    #[test]
+    fn the_refusal_that_prompts_ask_for_is_recognised() {
+        let prompts = Prompts::load(None).unwrap();
+        for language in [Language::French, Language::English] {
+            for style in [Style::Plain, Style::Cot] {
+                let system = prompts.system(language, style).unwrap();
+                assert!(prompts.is_refusal(language, &system), "{system}");
+            }
+            assert!(!prompts.is_refusal(language, "Three days [1]. Trois jours [1]."));
+        }
+    }
+
+    #[test]
+    fn reasoning_is_taken_off_an_answer() {
+        for language in [Language::French, Language::English] {
+            let draft = Prompts::reasoned(language, "Passage 1.", "Trois [1].");
+            let parts = Prompts::split_reasoned(language, &draft);
+            assert_eq!(parts, (Some("Passage 1.".to_owned()), "Trois [1].".to_owned()));
+            let system = Prompts::load(None).unwrap().system(language, Style::Cot).unwrap();
+            let (first, second) = markers(language);
+            assert!(system.contains(first.trim_end_matches([' ', ':'])) && system.contains(second));
+        }
+        let bare = Prompts::split_reasoned(Language::English, "Three [1].");
+        assert_eq!(bare, (None, "Three [1].".to_owned()));
     }
 
     #[test]

@@ -3,9 +3,11 @@
 //! It decides between an answer and a refusal, so it errs on the side of answering: what a passage
 //! does not say, the citation check shows.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use index::{catalog::StoredChunk, lexical::analyse};
+use index::catalog::StoredChunk;
+
+use crate::words::stems;
 
 /// What speaks for a passage.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -44,7 +46,7 @@ pub fn coverage(chunk: &StoredChunk, weights: &BTreeMap<String, f32>) -> f32 {
         &chunk.text,
     ]
     .join("\n");
-    let own: BTreeSet<String> = analyse(&text, chunk.facets.language).into_iter().collect();
+    let own = stems(&text, chunk.facets.language);
     let covered: f32 =
         weights.iter().filter(|(term, _)| own.contains(*term)).map(|(_, weight)| weight).sum();
     covered / total

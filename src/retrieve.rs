@@ -1,14 +1,11 @@
 //! Question to passages: both legs, fused, near duplicates collapsed, judged for relevance.
 
-use std::collections::BTreeSet;
-
 use index::{
     Index, IndexError,
     catalog::{CatalogError, StoredChunk},
     filter::Filter,
-    fuse::{Ranked, fuse},
+    fuse::{FuseSettings, Place, fuse},
     hit::ChunkId,
-    lexical::analyse,
     unit_vector::UnitVector,
 };
 use ingest::{document::Language, duplicates::SimHash, language::detect};
@@ -69,6 +66,17 @@ impl Question {
     }
 }
 
+/// Which legs rank.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Leg {
+    /// Words and vectors, fused.
+    Both,
+    /// Words.
+    Lexical,
+    /// Vectors.
+    Dense,
+}
+
 /// How to retrieve.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RetrieveOptions {
@@ -80,6 +88,8 @@ pub struct RetrieveOptions {
     pub filter: Filter,
     /// Whether the embedder speaks the question's language.
     pub embedder_speaks: bool,
+    /// Which legs rank.
+    pub leg: Leg,
 }
 
 /// A chunk that was found, with everything that speaks for it.
@@ -90,9 +100,9 @@ pub struct Passage {
     /// Fused score; larger is better.
     pub score: f32,
     /// Rank (from 1) and score among the lexical leg's.
-    pub lexical: Option<Ranked>,
+    pub lexical: Option<Place>,
     /// Rank (from 1) and cosine among the dense leg's.
-    pub dense: Option<Ranked>,
+    pub dense: Option<Place>,
     /// How sure it is that the passage bears on the question, from 0 to 1.
     pub relevance: f32,
     /// Passages that say the same and were left out.
@@ -130,12 +140,16 @@ pub fn retrieve(
         Some(vector) => index.search_dense(&vector, &options.filter, k)?,
         None => Vec::new(),
     };
-    let mut fused = fuse(&lexical, &dense, options.embedder_speaks);
+    let (lexical, dense) = match options.leg {
+        Leg::Both => (lexical, dense),
+        Leg::Lexical => (lexical, Vec::new()),
+        Leg::Dense => (Vec::new(), dense),
+    };
+    let mut fused = fuse(&lexical, &dense, &FuseSettings::measured(options.embedder_speaks));
     fused.truncate(options.passages_max * LOOKED_AT_PER_SHOWN);
     let ids: Vec<ChunkId> = fused.iter().map(|it| it.chunk).collect();
     let chunks = index.catalog().chunks(&ids)?;
-    let asked: BTreeSet<String> = analyse(question.text(), question.language).into_iter().collect();
-    let weights = index.term_weights(&asked)?;
+    let weights = index.term_weights(question.text(), question.language)?;
     let passages = chunks.into_iter().filter_map(|chunk| {
         let hit = fused.iter().find(|it| it.chunk == chunk.id)?;
         let signals = Signals {

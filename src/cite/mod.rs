@@ -13,9 +13,10 @@ mod sentences;
 
 use std::{collections::BTreeSet, ops::Range, sync::LazyLock};
 
-use index::lexical::analyse;
 use ingest::document::Language;
 use regex::Regex;
+
+use crate::words::stems;
 
 pub use self::{
     facts::{Claims, SourceFacts},
@@ -310,11 +311,6 @@ fn without_marks(sentence: &str) -> (String, Vec<usize>) {
         .flat_map(|it| it[1].split(',').map(|it| it.trim().parse().unwrap_or(0)).collect::<Vec<_>>())
         .collect();
     (MARK.replace_all(sentence, "").trim().to_owned(), marks)
-}
-
-/// The stems of a text's content words.
-fn stems(text: &str, language: Option<Language>) -> BTreeSet<String> {
-    analyse(text, language).into_iter().collect()
 }
 
 /// Share of the stems of a sentence that a source has, from 0 to 1.

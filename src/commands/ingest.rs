@@ -4,14 +4,20 @@ use std::{path::PathBuf, process::ExitCode, sync::mpsc, time::Duration};
 
 use anyhow::{Context as _, Result, bail};
 use index::Index;
-use ingest::{discover::DiscoverOptions, document::Language, parse::ParseError};
+use ingest::{
+    discover::{DiscoverOptions, Skipped},
+    document::Language,
+    parse::ParseError,
+};
 use notify::{RecursiveMode, Watcher};
+use serde_json::json;
 
 use crate::{
     build_index::{BuildEvent, BuildOptions, BuildReport, build_index, foreign_languages},
     cli::IngestArgs,
     printer::{BOLD, DIM, finding_text, styled},
     session::{OpenedEmbedder, Session},
+    survey::survey,
     wire::IngestOut,
 };
 
@@ -23,6 +29,9 @@ const LISTED_MAX: usize = 20;
 
 pub(super) fn run(session: &Session, args: &IngestArgs) -> Result<ExitCode> {
     let embedder = session.embedder()?;
+    if args.dry_run {
+        return dry_run(session, &embedder, args);
+    }
     if args.rebuild {
         rebuild(session, &embedder)?;
     }
@@ -37,6 +46,47 @@ pub(super) fn run(session: &Session, args: &IngestArgs) -> Result<ExitCode> {
         watch(session, &index, &embedder, &paths, &options)?;
     }
     Ok(if session.is_interrupted() { ExitCode::from(130) } else { ExitCode::SUCCESS })
+}
+
+/// Reads and cuts, writes nothing.
+fn dry_run(session: &Session, embedder: &OpenedEmbedder, args: &IngestArgs) -> Result<ExitCode> {
+    if args.paths.is_empty() {
+        bail!("name the folders to read");
+    }
+    let bar = session.printer.bar(0, "files").with_prefix("reading");
+    let survey = survey(
+        &args.paths,
+        &options(session, embedder, args),
+        &|text| embedder.embedder.count_tokens(text),
+        &session.interrupted,
+        &mut |n_done, n_files| {
+            bar.set_length(u64::try_from(n_files).unwrap_or(u64::MAX));
+            bar.set_position(u64::try_from(n_done).unwrap_or(u64::MAX));
+        },
+    );
+    bar.finish_and_clear();
+    let survey = survey?;
+    let seconds = survey.elapsed.as_secs_f64();
+    session.printer.line(styled(
+        BOLD,
+        format!(
+            "{} documents, {} chunks, {} bytes of text; {seconds:.1} s; nothing was written",
+            survey.n_documents, survey.n_chunks, survey.text_bytes
+        ),
+    ))?;
+    list_skipped(session, &survey.skipped)?;
+    session.printer.json(&json!({
+        "documents": survey.n_documents,
+        "chunks": survey.n_chunks,
+        "source_bytes": survey.source_bytes,
+        "text_bytes": survey.text_bytes,
+        "skipped": survey.skipped.iter().map(|it| {
+            json!({"path": it.path, "reason": it.reason.to_string()})
+        }).collect::<Vec<_>>(),
+        "seconds": seconds,
+        "interrupted": survey.interrupted,
+    }))?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Ingests `paths` with default options and says briefly what was done: what `ask --docs` does.
@@ -150,19 +200,7 @@ fn summary(report: &BuildReport) -> String {
 fn show(session: &Session, report: &BuildReport) -> Result<()> {
     let printer = session.printer;
     printer.line(styled(BOLD, summary(report)))?;
-    let (documents, others): (Vec<_>, Vec<_>) =
-        report.skipped.iter().partition(|it| is_document(&it.reason));
-    for it in documents.iter().take(LISTED_MAX) {
-        printer.line(format!("  skipped {}: {}", it.path.display(), it.reason))?;
-    }
-    if documents.len() > LISTED_MAX {
-        let more = documents.len() - LISTED_MAX;
-        printer.line(format!("  and {more} more: --json lists them all"))?;
-    }
-    if !others.is_empty() {
-        let text = format!("  {} files of other formats left aside", others.len());
-        printer.line(styled(DIM, text))?;
-    }
+    list_skipped(session, &report.skipped)?;
     for (path, finding) in &report.findings {
         printer.line(format!("  {path}: {}", finding_text(finding)))?;
     }
@@ -175,6 +213,24 @@ fn show(session: &Session, report: &BuildReport) -> Result<()> {
     }
     if report.interrupted {
         printer.warn("interrupted: what was read is kept, and the next run goes on from there");
+    }
+    Ok(())
+}
+
+fn list_skipped(session: &Session, skipped: &[Skipped]) -> Result<()> {
+    let printer = session.printer;
+    let (documents, others): (Vec<_>, Vec<_>) =
+        skipped.iter().partition(|it| is_document(&it.reason));
+    for it in documents.iter().take(LISTED_MAX) {
+        printer.line(format!("  skipped {}: {}", it.path.display(), it.reason))?;
+    }
+    if documents.len() > LISTED_MAX {
+        let more = documents.len() - LISTED_MAX;
+        printer.line(format!("  and {more} more: --json lists them all"))?;
+    }
+    if !others.is_empty() {
+        let text = format!("  {} files of other formats left aside", others.len());
+        printer.line(styled(DIM, text))?;
     }
     Ok(())
 }

@@ -7,7 +7,6 @@
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
-use serde_json::Value;
 
 use crate::cite::fold;
 
@@ -93,6 +92,18 @@ pub struct QuestionSet {
     pub paragraphs: Vec<(String, String)>,
 }
 
+impl QuestionSet {
+    /// Path, title and text of the documents that the file brings.
+    pub fn documents(&self) -> impl Iterator<Item = (String, &str, &str)> {
+        let paragraphs = self.paragraphs.iter().enumerate();
+        paragraphs.map(|(i, (title, text))| (paragraph_path(i), title.as_str(), text.as_str()))
+    }
+}
+
+fn paragraph_path(i: usize) -> String {
+    format!("paragraph-{i:05}.md")
+}
+
 /// Reads questions from SQuAD's JSON or from JSONL.
 ///
 /// # Errors
@@ -123,10 +134,10 @@ fn of_lines(path: &Path, text: &str) -> Result<Vec<KnownQuestion>, QuestionsErro
 
 fn of_squad(squad: Squad) -> QuestionSet {
     let mut res = QuestionSet::default();
-    for (i, article) in squad.data.into_iter().enumerate() {
+    for article in squad.data {
         let title = article.title.unwrap_or_default();
-        for (j, paragraph) in article.paragraphs.into_iter().enumerate() {
-            let document = format!("{i:05}-{j:03}.txt");
+        for paragraph in article.paragraphs {
+            let document = paragraph_path(res.paragraphs.len());
             for it in paragraph.qas {
                 res.questions.push(KnownQuestion {
                     question: it.question,
@@ -215,12 +226,6 @@ fn contains(own: &[String], theirs: &[String]) -> bool {
 pub fn same_document(a: &str, b: &str) -> bool {
     let parts = |it: &str| it.split('/').rev().map(str::to_owned).collect::<Vec<_>>();
     parts(a).iter().zip(parts(b)).all(|(a, b)| *a == b)
-}
-
-/// A report as JSON, for one measure with its interval.
-#[must_use]
-pub fn with_interval(mean: f64, low: f64, high: f64) -> Value {
-    serde_json::json!({"mean": mean, "low": low, "high": high})
 }
 
 #[cfg(test)]
