@@ -300,7 +300,7 @@ fn create(dir: &Path, dim: usize) -> Result<Shard, DenseError> {
     ] {
         let operation =
             UpdateOperation::FieldIndexOperation(FieldIndexOperations::CreateIndex(CreateIndex {
-                field_name: JsonPath::new(field),
+                field_name: key(field),
                 field_schema: Some(PayloadFieldSchema::FieldType(schema)),
             }));
         guard(dir, "be created", || shard.update(operation))?;
@@ -369,6 +369,10 @@ fn closed_log_segments(dir: &Path) -> std::io::Result<Vec<(u64, PathBuf)>> {
     Ok(res)
 }
 
+fn key(name: &str) -> JsonPath {
+    name.parse().expect("a plain name is a path")
+}
+
 fn point_id(chunk: ChunkId) -> PointId {
     PointId::NumId(chunk.0.cast_unsigned())
 }
@@ -404,7 +408,7 @@ fn search_params() -> SearchParams {
 /// The same meaning as [`Filter::matches`].
 fn shard_filter(filter: &Filter) -> Option<qdrant_edge::Filter> {
     let one_of = |field, values: Vec<String>| {
-        Condition::Field(FieldCondition::new_match(JsonPath::new(field), Match::from(values)))
+        Condition::Field(FieldCondition::new_match(key(field), Match::from(values)))
     };
     let mut must = Vec::new();
     if !filter.collections.is_empty() {
@@ -424,10 +428,10 @@ fn shard_filter(filter: &Filter) -> Option<qdrant_edge::Filter> {
             lte: bound(filter.modified_to),
             ..Range::default()
         };
-        must.push(Condition::Field(FieldCondition::new_range(JsonPath::new("modified"), range)));
+        must.push(Condition::Field(FieldCondition::new_range(key("modified"), range)));
     }
     if let Some(groups) = &filter.groups {
-        let everyone = Condition::IsEmpty(IsEmptyCondition::from(JsonPath::new("groups")));
+        let everyone = Condition::IsEmpty(IsEmptyCondition::from(key("groups")));
         let shared = one_of("groups", groups.clone());
         must.push(Condition::Filter(qdrant_edge::Filter {
             should: Some(vec![everyone, shared]),
