@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::catalog::{Catalog, LiveRecipe, OutboxState};
 use crate::fingerprint::{FORMAT_VERSION, Fingerprint, Recipe};
 use crate::hit::ChunkId;
+use crate::lexical::Lexical;
 use crate::writer::Legs;
 use crate::{IndexError, Preparing, atomic_file};
 
@@ -29,8 +30,11 @@ struct Manifest {
 impl Manifest {
     fn new(catalog: String, recipe: &Recipe) -> Self {
         let recipe = recipe.clone();
-        let fingerprint =
-            Fingerprint { format_version: FORMAT_VERSION, analyser_version: 1, recipe };
+        let fingerprint = Fingerprint {
+            format_version: FORMAT_VERSION,
+            analyser_version: Lexical::VERSION,
+            recipe,
+        };
         Self { catalog, fingerprint }
     }
 }

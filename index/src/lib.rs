@@ -20,8 +20,10 @@ pub mod catalog;
 mod dense;
 pub mod filter;
 pub mod fingerprint;
+pub mod fuse;
 mod generation;
 pub mod hit;
+pub mod lexical;
 mod lock;
 mod open;
 pub mod unit_vector;
@@ -37,7 +39,9 @@ pub use writer::Applied;
 
 use filter::Filter;
 use fingerprint::Recipe;
-use hit::Hit;
+use hit::{ChunkId, Hit};
+use ingest::document::Language;
+use lexical::{LexicalError, TermScore};
 use lock::Lock;
 use unit_vector::UnitVector;
 use writer::Legs;
@@ -51,12 +55,24 @@ pub struct Index {
     _lock: Lock,
 }
 
+/// How many chunks each leg holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LegCounts {
+    /// The lexical leg.
+    pub lexical: u64,
+    /// The dense leg.
+    pub dense: u64,
+}
+
 /// Why the index could not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum IndexError {
     /// The catalog failed.
     #[error(transparent)]
     Catalog(#[from] CatalogError),
+    /// The lexical leg failed.
+    #[error(transparent)]
+    Lexical(#[from] LexicalError),
     /// The dense leg failed.
     #[error(transparent)]
     Dense(#[from] DenseError),
@@ -129,6 +145,15 @@ impl Index {
         open::rebuild(dir, recipe, recut, progress)
     }
 
+    /// How many chunks each leg holds. Both hold what the catalog does, unless changes are pending.
+    ///
+    /// # Errors
+    ///
+    /// When the dense leg cannot be used.
+    pub fn leg_counts(&self) -> Result<LegCounts, IndexError> {
+        Ok(LegCounts { lexical: self.legs.lexical.len(), dense: self.legs.dense.len()? as u64 })
+    }
+
     /// The truth: documents, texts and chunks.
     #[must_use]
     pub fn catalog(&self) -> &Catalog {
@@ -155,6 +180,38 @@ impl Index {
     pub fn optimize(&self) -> Result<(), IndexError> {
         let _one = self.applying.lock().unwrap_or_else(PoisonError::into_inner);
         self.legs.optimize()
+    }
+
+    /// The best `k` chunks by the words of a question among those that pass the filter, by BM25,
+    /// best first. The question is plain text in the given language, if that is known.
+    ///
+    /// # Errors
+    ///
+    /// When a store cannot be read.
+    pub fn search_lexical(
+        &self,
+        question: &str,
+        language: Option<Language>,
+        filter: &Filter,
+        k: usize,
+    ) -> Result<Vec<Hit>, IndexError> {
+        self.confirmed(filter, k, |k| {
+            Ok(self.legs.lexical.search(question, language, filter, k)?)
+        })
+    }
+
+    /// What each term of a question adds to a chunk's BM25 score, most first.
+    ///
+    /// # Errors
+    ///
+    /// When the lexical leg cannot be read.
+    pub fn explain_lexical(
+        &self,
+        question: &str,
+        language: Option<Language>,
+        chunk: ChunkId,
+    ) -> Result<Vec<TermScore>, IndexError> {
+        Ok(self.legs.lexical.explain(question, language, chunk)?)
     }
 
     /// The `k` chunks nearest to a question's vector among those that pass the filter, by cosine,

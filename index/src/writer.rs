@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use crate::catalog::{Catalog, StoredChunk};
 use crate::dense::Dense;
 use crate::hit::ChunkId;
+use crate::lexical::{Lexical, LexicalChunk, LexicalError};
 use crate::unit_vector::UnitVector;
 use crate::{IndexError, Preparing};
 
@@ -25,6 +26,7 @@ const RESERVE_BYTES: u64 = 64 << 20;
 #[derive(Debug)]
 pub(crate) struct Legs {
     dir: PathBuf,
+    pub(crate) lexical: Lexical,
     pub(crate) dense: Dense,
 }
 
@@ -40,26 +42,37 @@ pub struct Applied {
 impl Legs {
     /// Opens both legs in a generation's folder, and creates those that are not there.
     pub(crate) fn open(dir: &Path, dim: u32) -> Result<Self, IndexError> {
-        Ok(Self { dir: dir.to_owned(), dense: Dense::open(&dir.join("dense"), dim as usize)? })
+        Ok(Self {
+            dir: dir.to_owned(),
+            lexical: Lexical::open(&dir.join("lexical"))?,
+            dense: Dense::open(&dir.join("dense"), dim as usize)?,
+        })
     }
 
     /// The lowest and the highest watermark.
     pub(crate) fn watermarks(&self) -> (u64, u64) {
-        let dense = self.dense.watermark();
-        (dense, dense)
+        let (lexical, dense) = (self.lexical.watermark(), self.dense.watermark());
+        (lexical.min(dense), lexical.max(dense))
     }
 
     pub(crate) fn put(&self, chunks: &[(StoredChunk, UnitVector)]) -> Result<(), IndexError> {
         self.ensure_room(chunks)?;
+        for (chunk, _) in chunks {
+            put_lexical(&self.lexical, chunk)?;
+        }
         let points = chunks.iter().map(|(chunk, vector)| (chunk.id, &chunk.facets, vector));
         Ok(self.dense.put(points)?)
     }
 
     pub(crate) fn delete(&self, chunks: &[ChunkId]) -> Result<(), IndexError> {
+        for &chunk in chunks {
+            self.lexical.delete(chunk)?;
+        }
         Ok(self.dense.delete(chunks)?)
     }
 
     pub(crate) fn commit(&self, watermark: u64) -> Result<(), IndexError> {
+        self.lexical.commit(watermark)?;
         Ok(self.dense.commit(watermark)?)
     }
 
@@ -79,8 +92,21 @@ impl Legs {
         let bytes = self.dense.len()? as u64 * self.dense.dim() as u64 * 4;
         ensure_room(&self.dir, 2 * bytes)?;
         self.dense.optimize()?;
-        Ok(())
+        Ok(self.lexical.optimize()?)
     }
+}
+
+/// A chunk is found by the words of its table's header too, although these stand further up.
+fn put_lexical(lexical: &Lexical, chunk: &StoredChunk) -> Result<(), LexicalError> {
+    let with_header = chunk.table_header.as_ref().map(|it| format!("{it}\n{}", chunk.text));
+    lexical.put(&LexicalChunk {
+        id: chunk.id,
+        title: &chunk.title,
+        heading_path: &chunk.heading_path.join("\n"),
+        text: with_header.as_deref().unwrap_or(&chunk.text),
+        language: chunk.facets.language,
+        facets: &chunk.facets,
+    })
 }
 
 /// Brings both legs up to the catalog. On an error the watermarks say how far they durably are,

@@ -40,7 +40,8 @@ impl Numbers {
 
 fn text(path: &str, version: u64) -> String {
     let n_paragraphs = 1 + version % 12;
-    let paragraphs = (0..n_paragraphs).map(|i| format!("partout {path} version {version} alinéa {i}"));
+    let paragraphs =
+        (0..n_paragraphs).map(|i| format!("partout {path} version {version} alinéa {i}"));
     paragraphs.collect::<Vec<_>>().join("\n\n")
 }
 

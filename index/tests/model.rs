@@ -18,9 +18,19 @@ const PATHS: [&str; 5] = ["a.md", "rh/b.md", "rh/c.md", "rh-2019/b.md", "it/vpn/
 
 #[derive(Debug, Clone)]
 enum Op {
-    Put { path: usize, paragraphs: Vec<Vec<usize>>, labels: Labels },
-    Delete { path: usize },
-    Restate { path: usize, to: usize, labels: Labels },
+    Put {
+        path: usize,
+        paragraphs: Vec<Vec<usize>>,
+        labels: Labels,
+    },
+    Delete {
+        path: usize,
+    },
+    Restate {
+        path: usize,
+        to: usize,
+        labels: Labels,
+    },
     Apply,
     Optimize,
     Reopen,

@@ -201,10 +201,7 @@ fn a_file_that_is_no_catalog_is_an_error_and_is_left_alone() {
         .unwrap();
     let before = std::fs::read(&path).unwrap();
     let error = Index::open_or_create(dir.path(), &recipe(), &mut |_| {}).unwrap_err();
-    assert!(
-        matches!(error, OpenError::Catalog(CatalogError::Damaged { .. })),
-        "{error:?}"
-    );
+    assert!(matches!(error, OpenError::Catalog(CatalogError::Damaged { .. })), "{error:?}");
     assert_eq!(std::fs::read(&path).unwrap(), before);
 }
 

@@ -1,7 +1,5 @@
 //! Documents and an embedder that need no model.
 
-#![expect(dead_code, reason = "each test file uses what it needs of it")]
-
 use std::path::Path;
 
 use index::Index;
@@ -12,9 +10,9 @@ use index::unit_vector::UnitVector;
 use ingest::chunk::Chunk;
 use ingest::document::{Document, Language, MediaType, Metadata, Span};
 
-pub const DIM: u32 = 16;
+pub(crate) const DIM: u32 = 16;
 
-pub fn recipe() -> Recipe {
+pub(crate) fn recipe() -> Recipe {
     Recipe {
         embedder: EmbedderPrint {
             id: "words".to_owned(),
@@ -29,19 +27,19 @@ pub fn recipe() -> Recipe {
     }
 }
 
-pub fn open(dir: &Path) -> Index {
+pub(crate) fn open(dir: &Path) -> Index {
     Index::open_or_create(dir, &recipe(), &mut |_| {}).unwrap()
 }
 
 /// FNV-1a, of which every bit depends on every byte.
-pub fn hash(text: &str) -> u64 {
+pub(crate) fn hash(text: &str) -> u64 {
     text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     })
 }
 
 /// The sum of a pseudo-random vector for each word.
-pub fn embed(text: &str, dim: u32) -> UnitVector {
+pub(crate) fn embed(text: &str, dim: u32) -> UnitVector {
     let mut sum = vec![0.0_f32; dim as usize];
     for word in text.split_whitespace().chain(["."]) {
         for (i, x) in sum.iter_mut().enumerate() {
@@ -53,7 +51,7 @@ pub fn embed(text: &str, dim: u32) -> UnitVector {
 }
 
 /// Cuts a text at its empty lines.
-pub fn cut(text: &str, dim: u32) -> Vec<EmbeddedChunk> {
+pub(crate) fn cut(text: &str, dim: u32) -> Vec<EmbeddedChunk> {
     let mut res = Vec::new();
     let mut start = 0;
     for paragraph in text.split_inclusive("\n\n") {
@@ -74,7 +72,7 @@ pub fn cut(text: &str, dim: u32) -> Vec<EmbeddedChunk> {
     res
 }
 
-pub fn source(path: &str, text: &str) -> Source {
+pub(crate) fn source(path: &str, text: &str) -> Source {
     Source {
         root: "/corpus".to_owned(),
         path: path.to_owned(),
@@ -85,7 +83,7 @@ pub fn source(path: &str, text: &str) -> Source {
 }
 
 /// Stores a document of which each paragraph is a chunk.
-pub fn put(index: &Index, path: &str, text: &str, labels: &Labels) -> DocumentId {
+pub(crate) fn put(index: &Index, path: &str, text: &str, labels: &Labels) -> DocumentId {
     let document = Document {
         title: format!("Titre de {path}"),
         text: text.to_owned(),
