@@ -38,5 +38,7 @@
 
 pub mod filter;
 pub mod fingerprint;
+pub mod fuse;
 pub mod hit;
+pub mod lexical;
 pub mod unit_vector;
