@@ -1,1 +1,256 @@
-//! index
+//! Chunks and vectors to hits; the catalog that is the truth.
+//!
+//! A data folder holds
+//!
+//! ```text
+//! catalog.db            all that is true: documents, texts, chunks, vectors, outbox
+//! generations/<id>/     derived: lexical/, dense/, manifest.json; rebuilt from the catalog at will
+//! lock                  held by the one process that uses the folder
+//! ```
+//!
+//! Writes go to the [`Catalog`], one durable transaction each. [`Index::apply`] brings the two
+//! legs up to it. Searches ask a leg and let the catalog confirm: a deleted document cannot
+//! answer, whatever the legs still hold. A crash at any point loses nothing.
+//!
+//! Everything takes `&self`: any number of threads may search while one ingests. Reading order:
+//! [`catalog`], `writer`, `generation`, `open`, `lexical`, `dense`, `fuse`.
+
+mod atomic_file;
+pub mod catalog;
+mod dense;
+pub mod filter;
+pub mod fingerprint;
+pub mod fuse;
+mod generation;
+pub mod hit;
+pub mod lexical;
+mod lock;
+mod open;
+pub mod unit_vector;
+mod writer;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+pub use catalog::{Catalog, CatalogError, live_recipe};
+pub use dense::DenseError;
+pub use open::{OpenError, Preparing, RebuildError, Recut};
+pub use writer::Applied;
+
+use filter::Filter;
+use fingerprint::Recipe;
+use hit::{ChunkId, Hit};
+use ingest::document::Language;
+use lexical::{LexicalError, TermScore};
+use lock::Lock;
+use unit_vector::UnitVector;
+use writer::Legs;
+
+/// The index of one data folder, held against other processes until dropped.
+#[derive(Debug)]
+pub struct Index {
+    catalog: Catalog,
+    legs: Legs,
+    applying: Mutex<()>,
+    _lock: Lock,
+}
+
+/// How many chunks each leg holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LegCounts {
+    /// The lexical leg.
+    pub lexical: u64,
+    /// The dense leg.
+    pub dense: u64,
+}
+
+/// Why the index could not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum IndexError {
+    /// The catalog failed.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+    /// The lexical leg failed.
+    #[error(transparent)]
+    Lexical(#[from] LexicalError),
+    /// The dense leg failed.
+    #[error(transparent)]
+    Dense(#[from] DenseError),
+    /// The disk is nearly full. What was committed to the catalog is safe.
+    #[error(
+        "`{}` has {} MB left, and indexing needs {} MB",
+        dir.display(),
+        available / 1_000_000,
+        needed / 1_000_000
+    )]
+    NoRoom {
+        /// Where the room is needed.
+        dir: PathBuf,
+        /// Bytes that are free.
+        available: u64,
+        /// Bytes that are needed.
+        needed: u64,
+    },
+    /// A file could not be read or written.
+    #[error("the index's files could not be read or written")]
+    Io {
+        /// The cause, which names the file.
+        source: std::io::Error,
+    },
+}
+
+impl Index {
+    /// Opens the index of a data folder.
+    ///
+    /// Changes that a former run left unapplied are applied first, and derived files that are
+    /// damaged, missing or of another version are rebuilt; `progress` hears of both.
+    ///
+    /// # Errors
+    ///
+    /// See [`OpenError`]; each says what to do where we know.
+    pub fn open(
+        dir: &Path,
+        recipe: &Recipe,
+        progress: &mut dyn FnMut(Preparing),
+    ) -> Result<Self, OpenError> {
+        open::open(dir, recipe, false, progress)
+    }
+
+    /// As [`Index::open`], but a folder without an index gets an empty one of this recipe.
+    ///
+    /// # Errors
+    ///
+    /// See [`OpenError`].
+    pub fn open_or_create(
+        dir: &Path,
+        recipe: &Recipe,
+        progress: &mut dyn FnMut(Preparing),
+    ) -> Result<Self, OpenError> {
+        open::open(dir, recipe, true, progress)
+    }
+
+    /// Opens the index with another recipe: all documents are cut and embedded again from their
+    /// stored texts, beside what is there, and the result replaces it in one step. With the
+    /// recipe that it has already, only the derived files are built anew.
+    ///
+    /// # Errors
+    ///
+    /// See [`RebuildError`]. What was there before stays in use then.
+    pub fn rebuild(
+        dir: &Path,
+        recipe: &Recipe,
+        recut: &mut Recut<'_>,
+        progress: &mut dyn FnMut(Preparing),
+    ) -> Result<Self, RebuildError> {
+        open::rebuild(dir, recipe, recut, progress)
+    }
+
+    /// How many chunks each leg holds. Both hold what the catalog does, unless changes are pending.
+    ///
+    /// # Errors
+    ///
+    /// When the dense leg cannot be used.
+    pub fn leg_counts(&self) -> Result<LegCounts, IndexError> {
+        Ok(LegCounts { lexical: self.legs.lexical.len(), dense: self.legs.dense.len()? as u64 })
+    }
+
+    /// The truth: documents, texts and chunks.
+    #[must_use]
+    pub fn catalog(&self) -> &Catalog {
+        &self.catalog
+    }
+
+    /// Brings both legs up to the catalog, durably. Cheap when nothing is pending.
+    ///
+    /// # Errors
+    ///
+    /// When a leg cannot be written. Nothing is lost then: the next call, or the next opening,
+    /// goes on from what is durable.
+    pub fn apply(&self) -> Result<Applied, IndexError> {
+        let _one = self.applying.lock().unwrap_or_else(PoisonError::into_inner);
+        writer::apply(&self.catalog, &self.legs, &mut |_| {})
+    }
+
+    /// Puts the legs in order after large changes, so that searches are fast. Searches go on
+    /// meanwhile. Cheap when there is nothing to do.
+    ///
+    /// # Errors
+    ///
+    /// When a leg cannot be written; it stays as it was then.
+    pub fn optimize(&self) -> Result<(), IndexError> {
+        let _one = self.applying.lock().unwrap_or_else(PoisonError::into_inner);
+        self.legs.optimize()
+    }
+
+    /// The best `k` chunks by the words of a question among those that pass the filter, by BM25,
+    /// best first. The question is plain text in the given language, if that is known.
+    ///
+    /// # Errors
+    ///
+    /// When a store cannot be read.
+    pub fn search_lexical(
+        &self,
+        question: &str,
+        language: Option<Language>,
+        filter: &Filter,
+        k: usize,
+    ) -> Result<Vec<Hit>, IndexError> {
+        self.confirmed(filter, k, |k| {
+            Ok(self.legs.lexical.search(question, language, filter, k)?)
+        })
+    }
+
+    /// What each term of a question adds to a chunk's BM25 score, most first.
+    ///
+    /// # Errors
+    ///
+    /// When the lexical leg cannot be read.
+    pub fn explain_lexical(
+        &self,
+        question: &str,
+        language: Option<Language>,
+        chunk: ChunkId,
+    ) -> Result<Vec<TermScore>, IndexError> {
+        Ok(self.legs.lexical.explain(question, language, chunk)?)
+    }
+
+    /// The `k` chunks nearest to a question's vector among those that pass the filter, by cosine,
+    /// best first.
+    ///
+    /// # Errors
+    ///
+    /// When the vector has another dimension than the index, or a store cannot be read.
+    pub fn search_dense(
+        &self,
+        vector: &UnitVector,
+        filter: &Filter,
+        k: usize,
+    ) -> Result<Vec<Hit>, IndexError> {
+        self.confirmed(filter, k, |k| Ok(self.legs.dense.search(vector, filter, k)?))
+    }
+
+    /// Searches a leg and drops what the catalog does not confirm. While changes are pending that
+    /// can be much, so more is asked for until `k` are left or the leg has no more.
+    fn confirmed(
+        &self,
+        filter: &Filter,
+        k: usize,
+        search: impl Fn(usize) -> Result<Vec<Hit>, IndexError>,
+    ) -> Result<Vec<Hit>, IndexError> {
+        let mut asked = k;
+        loop {
+            let hits = search(asked)?;
+            let n_found = hits.len();
+            let mut hits = self.catalog.keep_valid(hits, filter)?;
+            let n_dropped = n_found - hits.len();
+            if n_dropped > 0 {
+                tracing::debug!(n_dropped, "hits that the catalog does not confirm");
+            }
+            if hits.len() >= k || n_found < asked {
+                hits.truncate(k);
+                return Ok(hits);
+            }
+            asked = (asked + n_dropped).max(asked * 2);
+        }
+    }
+}

@@ -1,0 +1,443 @@
+//! The dense leg: vectors in an embedded Qdrant shard.
+//!
+//! Small collections are searched exactly. Above [`EXACT_KB`] an [`optimize`](Dense::optimize)
+//! builds an HNSW graph over int8 copies (Malkov & Yashunin, arXiv 1603.09320), and the best
+//! candidates are scored again with the full vectors.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{PoisonError, RwLock};
+
+use ingest::document::Language;
+use qdrant_edge::external::serde_json::{Value, json};
+use qdrant_edge::{
+    Condition, CreateIndex, DEFAULT_VECTOR_NAME, Distance, EdgeConfig, EdgeOptimizersConfig,
+    EdgeShard, EdgeVectorParamsBuilder, FieldCondition, FieldIndexOperations, IsEmptyCondition,
+    JsonPath, Match, NamedQuery, OperationError, PayloadFieldSchema, PayloadSchemaType, PointId,
+    PointInsertOperations, PointOperations, PointStruct, QuantizationSearchParams, QueryEnum,
+    Range, ScalarQuantizationConfig, ScalarType, SearchParams, SearchRequest, UpdateOperation,
+    VectorInternal, WalOptions,
+};
+
+use crate::atomic_file;
+use crate::filter::{Facets, Filter};
+use crate::hit::{ChunkId, Hit, sort_hits};
+use crate::unit_vector::UnitVector;
+
+/// Kilobytes of vectors up to which a search compares with every one: about 43,000 vectors of 384
+/// dimensions. An exact search of so many takes milliseconds and misses nothing.
+const EXACT_KB: usize = 64 << 10;
+
+/// Candidates of a graph search. Twice qdrant's default: recall counts more than the microseconds.
+const BEAM: usize = 256;
+
+/// Hits asked for beyond k, so that ties at the cut are broken by id and not by place.
+const TIE_SLACK: usize = 16;
+
+/// Closed segments of the shard's own log from which it is trimmed while the shard is open.
+const LOG_SEGMENTS_MAX: usize = 16;
+
+const LOG_SEGMENT_BYTES: usize = 8 << 20;
+
+/// The dense leg of one generation. Any number of threads may search while one writes.
+#[derive(Debug)]
+pub(crate) struct Dense {
+    dir: PathBuf,
+    dim: usize,
+    watermark: AtomicU64,
+    shard: RwLock<Shard>,
+}
+
+/// Why the dense leg could not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum DenseError {
+    /// A file beside the shard could not be read or written.
+    #[error("the dense index at `{}` could not be read or written", dir.display())]
+    Io {
+        /// The leg's folder.
+        dir: PathBuf,
+        /// The cause, which names the file.
+        source: std::io::Error,
+    },
+    /// The shard refused or failed.
+    #[error("the dense index at `{}` could not {doing}: {detail}", dir.display())]
+    Failed {
+        /// The leg's folder.
+        dir: PathBuf,
+        /// What it was doing.
+        doing: &'static str,
+        /// What it said.
+        detail: String,
+    },
+    /// A question's vector is not one of this index's embedder.
+    #[error("the question has {found} dimensions, and the index has {expected}")]
+    BadQuery {
+        /// Dimensions of the index.
+        expected: usize,
+        /// Dimensions of the question.
+        found: usize,
+    },
+}
+
+impl Dense {
+    /// Opens the leg in a folder, and creates it where there is none.
+    pub(crate) fn open(dir: &Path, dim: usize) -> Result<Self, DenseError> {
+        let io = |source| DenseError::Io { dir: dir.to_owned(), source };
+        fs_err::create_dir_all(dir).map_err(io)?;
+        let watermark = read_watermark(dir)?;
+        let shard = if dir.join("edge_config.json").exists() {
+            trim_log(dir).map_err(io)?;
+            load(dir)?
+        } else {
+            create(dir, dim)?
+        };
+        Ok(Self {
+            dir: dir.to_owned(),
+            dim,
+            watermark: AtomicU64::new(watermark),
+            shard: RwLock::new(shard),
+        })
+    }
+
+    /// Dimensions of its vectors.
+    pub(crate) fn dim(&self) -> usize {
+        self.dim
+    }
+
+    /// Sequence number of the last outbox entry that is durably applied.
+    pub(crate) fn watermark(&self) -> u64 {
+        self.watermark.load(Ordering::Acquire)
+    }
+
+    /// Adds chunks, or replaces those that are there.
+    pub(crate) fn put<'a>(
+        &self,
+        chunks: impl Iterator<Item = (ChunkId, &'a Facets, &'a UnitVector)>,
+    ) -> Result<(), DenseError> {
+        let points: Vec<_> = chunks
+            .map(|(id, facets, vector)| {
+                let vector = vector.as_slice().to_vec();
+                PointStruct::new(point_id(id), vector, payload(facets)).into()
+            })
+            .collect();
+        if points.is_empty() {
+            return Ok(());
+        }
+        let list = PointInsertOperations::PointsList(points);
+        self.update(PointOperations::UpsertPoints(list))
+    }
+
+    /// Drops chunks; those that are not there do not matter.
+    pub(crate) fn delete(&self, chunks: &[ChunkId]) -> Result<(), DenseError> {
+        if chunks.is_empty() {
+            return Ok(());
+        }
+        let ids = chunks.iter().map(|&it| point_id(it)).collect();
+        self.update(PointOperations::DeletePoints { ids })
+    }
+
+    fn update(&self, operation: PointOperations) -> Result<(), DenseError> {
+        let operation = UpdateOperation::PointOperation(operation);
+        self.with(|shard| guard(&self.dir, "apply a change", || shard.update(operation)))
+    }
+
+    /// Makes all changes so far durable, and only then advances the watermark.
+    pub(crate) fn commit(&self, watermark: u64) -> Result<(), DenseError> {
+        self.with(|shard| flush(&self.dir, shard))?;
+        let io = |source| DenseError::Io { dir: self.dir.clone(), source };
+        atomic_file::write(&self.dir.join(WATERMARK), watermark.to_string().as_bytes())
+            .map_err(io)?;
+        self.watermark.store(watermark, Ordering::Release);
+        if closed_log_segments(&self.dir).map_err(io)?.len() > LOG_SEGMENTS_MAX {
+            self.reopen()?;
+        }
+        Ok(())
+    }
+
+    /// Builds graphs and merges segments where that makes searches faster. Searches go on
+    /// meanwhile. Nothing happens when the collection is small or already in order.
+    pub(crate) fn optimize(&self) -> Result<bool, DenseError> {
+        self.with(|shard| {
+            let changed = guard(&self.dir, "optimise", || shard.optimize())?;
+            if changed {
+                flush(&self.dir, shard)?;
+            }
+            Ok(changed)
+        })
+    }
+
+    /// How many vectors there are.
+    pub(crate) fn len(&self) -> Result<usize, DenseError> {
+        self.with(|shard| Ok(shard.info().points_count))
+    }
+
+    /// The `k` chunks nearest to a vector among those that pass the filter, by cosine, best
+    /// first; ties go to the smaller id.
+    pub(crate) fn search(
+        &self,
+        vector: &UnitVector,
+        filter: &Filter,
+        k: usize,
+    ) -> Result<Vec<Hit>, DenseError> {
+        if vector.dim() != self.dim {
+            return Err(DenseError::BadQuery { expected: self.dim, found: vector.dim() });
+        }
+        let n_points = self.len()?;
+        // The shard reserves room for as many hits as are asked for.
+        let k = k.min(n_points);
+        if k == 0 {
+            return Ok(Vec::new());
+        }
+        let request = SearchRequest {
+            query: QueryEnum::Nearest(NamedQuery {
+                query: VectorInternal::Dense(vector.as_slice().to_vec()),
+                using: None,
+            }),
+            filter: shard_filter(filter),
+            params: Some(search_params()),
+            limit: (k + TIE_SLACK).min(n_points),
+            offset: 0,
+            with_payload: None,
+            with_vector: None,
+            score_threshold: None,
+        };
+        let points = self.with(|shard| guard(&self.dir, "search", || shard.search(request)))?;
+        let hits = points.into_iter().filter_map(|point| match point.id {
+            PointId::NumId(id) => {
+                Some(Hit { chunk: ChunkId(id.cast_signed()), score: point.score })
+            }
+            PointId::Uuid(_) => None,
+        });
+        let mut hits: Vec<Hit> = hits.collect();
+        sort_hits(&mut hits);
+        hits.truncate(k);
+        Ok(hits)
+    }
+
+    fn with<T>(
+        &self,
+        action: impl FnOnce(&EdgeShard) -> Result<T, DenseError>,
+    ) -> Result<T, DenseError> {
+        let shard = self.shard.read().unwrap_or_else(PoisonError::into_inner);
+        match &shard.0 {
+            Some(shard) => action(shard),
+            None => Err(DenseError::Failed {
+                dir: self.dir.clone(),
+                doing: "be used",
+                detail: "it could not be opened again after its log was trimmed".to_owned(),
+            }),
+        }
+    }
+
+    /// Closes the shard, trims its log and opens it again: a matter of milliseconds.
+    fn reopen(&self) -> Result<(), DenseError> {
+        let mut shard = self.shard.write().unwrap_or_else(PoisonError::into_inner);
+        // Closed before it is opened: the shard locks its folder.
+        *shard = Shard(None);
+        trim_log(&self.dir).map_err(|source| DenseError::Io { dir: self.dir.clone(), source })?;
+        *shard = load(&self.dir)?;
+        Ok(())
+    }
+}
+
+/// A shard that may fail to flush while it is dropped, on a full disk for instance, without
+/// ending the process: whatever was not flushed is applied again from the outbox.
+#[derive(Debug)]
+struct Shard(Option<EdgeShard>);
+
+impl Drop for Shard {
+    fn drop(&mut self) {
+        if let Some(shard) = self.0.take()
+            && catch_unwind(AssertUnwindSafe(|| drop(shard))).is_err()
+        {
+            tracing::warn!("the dense index was closed without its last changes");
+        }
+    }
+}
+
+const WATERMARK: &str = "watermark";
+
+fn read_watermark(dir: &Path) -> Result<u64, DenseError> {
+    let path = dir.join(WATERMARK);
+    if !path.exists() {
+        return Ok(0);
+    }
+    let text = fs_err::read_to_string(&path)
+        .map_err(|source| DenseError::Io { dir: dir.to_owned(), source })?;
+    text.parse().map_err(|_| DenseError::Failed {
+        dir: dir.to_owned(),
+        doing: "be opened",
+        detail: format!("its watermark is `{text}`"),
+    })
+}
+
+fn create(dir: &Path, dim: usize) -> Result<Shard, DenseError> {
+    // A dot product of unit vectors is their cosine, and leaves their bits alone.
+    let vectors = EdgeVectorParamsBuilder::new(dim, Distance::Dot).on_disk(true).build();
+    let int8 = ScalarQuantizationConfig {
+        r#type: ScalarType::Int8,
+        quantile: None,
+        always_ram: Some(true),
+    };
+    let config = EdgeConfig::builder()
+        .vector(DEFAULT_VECTOR_NAME, vectors)
+        .quantization_config(int8.into())
+        .optimizers(EdgeOptimizersConfig {
+            indexing_threshold: Some(EXACT_KB),
+            default_segment_number: Some(2),
+            ..EdgeOptimizersConfig::default()
+        })
+        .wal_options(WalOptions { segment_capacity: LOG_SEGMENT_BYTES, ..WalOptions::default() })
+        .build();
+    let shard = guard(dir, "be created", || EdgeShard::new(dir, config))?;
+    for (field, schema) in [
+        ("collection", PayloadSchemaType::Keyword),
+        ("language", PayloadSchemaType::Keyword),
+        ("path", PayloadSchemaType::Keyword),
+        ("groups", PayloadSchemaType::Keyword),
+        ("modified", PayloadSchemaType::Integer),
+    ] {
+        let operation =
+            UpdateOperation::FieldIndexOperation(FieldIndexOperations::CreateIndex(CreateIndex {
+                field_name: key(field),
+                field_schema: Some(PayloadFieldSchema::FieldType(schema)),
+            }));
+        guard(dir, "be created", || shard.update(operation))?;
+    }
+    flush(dir, &shard)?;
+    Ok(Shard(Some(shard)))
+}
+
+fn load(dir: &Path) -> Result<Shard, DenseError> {
+    let shard = guard(dir, "be opened", || EdgeShard::load(dir, None))?;
+    Ok(Shard(Some(shard)))
+}
+
+/// `flush` reports a failed write by panicking.
+fn flush(dir: &Path, shard: &EdgeShard) -> Result<(), DenseError> {
+    guard(dir, "be flushed", || {
+        shard.flush();
+        Ok(())
+    })
+}
+
+/// Turns errors of the shard, and panics on files that it did not expect, into ours.
+fn guard<T>(
+    dir: &Path,
+    doing: &'static str,
+    action: impl FnOnce() -> Result<T, OperationError>,
+) -> Result<T, DenseError> {
+    let detail = match catch_unwind(AssertUnwindSafe(action)) {
+        Ok(Ok(res)) => return Ok(res),
+        Ok(Err(error)) => error.to_string(),
+        Err(panic) => match panic.downcast::<String>() {
+            Ok(message) => *message,
+            Err(panic) => (*panic.downcast_ref::<&str>().unwrap_or(&"it panicked")).to_owned(),
+        },
+    };
+    Err(DenseError::Failed { dir: dir.to_owned(), doing, detail })
+}
+
+/// The shard writes every change to a log of its own, which it never reads back and never
+/// shortens: it would grow for ever. Its number of entries gives changes their versions, so the
+/// newest closed segment stays.
+fn trim_log(dir: &Path) -> std::io::Result<()> {
+    let mut segments = closed_log_segments(dir)?;
+    segments.sort_unstable();
+    segments.pop();
+    for (_, path) in segments {
+        fs_err::remove_file(path)?;
+    }
+    Ok(())
+}
+
+fn closed_log_segments(dir: &Path) -> std::io::Result<Vec<(u64, PathBuf)>> {
+    let log = dir.join("wal");
+    if !log.exists() {
+        return Ok(Vec::new());
+    }
+    let mut res = Vec::new();
+    for entry in fs_err::read_dir(log)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let start = name.to_str().and_then(|it| it.strip_prefix("closed-"));
+        if let Some(start) = start.and_then(|it| it.parse().ok()) {
+            res.push((start, entry.path()));
+        }
+    }
+    Ok(res)
+}
+
+fn key(name: &str) -> JsonPath {
+    name.parse().expect("a plain name is a path")
+}
+
+fn point_id(chunk: ChunkId) -> PointId {
+    PointId::NumId(chunk.0.cast_unsigned())
+}
+
+fn payload(facets: &Facets) -> Value {
+    json!({
+        "collection": facets.collection,
+        "language": facets.language.map(Language::code),
+        "path": facets.path_prefixes().collect::<Vec<_>>(),
+        "modified": facets.modified.map(clamp),
+        "groups": facets.groups,
+    })
+}
+
+/// The shard compares numbers as f64, which is exact up to here: 285 million years.
+fn clamp(seconds: i64) -> i64 {
+    const MAX: i64 = 1 << 53;
+    seconds.clamp(-MAX, MAX)
+}
+
+fn search_params() -> SearchParams {
+    SearchParams {
+        hnsw_ef: Some(BEAM),
+        quantization: Some(QuantizationSearchParams {
+            ignore: false,
+            rescore: Some(true),
+            oversampling: Some(2.0),
+        }),
+        ..SearchParams::default()
+    }
+}
+
+/// The same meaning as [`Filter::matches`].
+fn shard_filter(filter: &Filter) -> Option<qdrant_edge::Filter> {
+    let one_of = |field, values: Vec<String>| {
+        Condition::Field(FieldCondition::new_match(key(field), Match::from(values)))
+    };
+    let mut must = Vec::new();
+    if !filter.collections.is_empty() {
+        must.push(one_of("collection", filter.collections.clone()));
+    }
+    if !filter.languages.is_empty() {
+        let codes = filter.languages.iter().map(|it| it.code().to_owned()).collect();
+        must.push(one_of("language", codes));
+    }
+    if let Some(prefix) = filter.path_keyword() {
+        must.push(one_of("path", vec![prefix.to_owned()]));
+    }
+    if filter.modified_from.is_some() || filter.modified_to.is_some() {
+        let bound = |seconds: Option<i64>| seconds.map(|it| (clamp(it) as f64).into());
+        let range = Range {
+            gte: bound(filter.modified_from),
+            lte: bound(filter.modified_to),
+            ..Range::default()
+        };
+        must.push(Condition::Field(FieldCondition::new_range(key("modified"), range)));
+    }
+    if let Some(groups) = &filter.groups {
+        let everyone = Condition::IsEmpty(IsEmptyCondition::from(key("groups")));
+        let shared = one_of("groups", groups.clone());
+        must.push(Condition::Filter(qdrant_edge::Filter {
+            should: Some(vec![everyone, shared]),
+            ..qdrant_edge::Filter::default()
+        }));
+    }
+    (!must.is_empty())
+        .then(|| qdrant_edge::Filter { must: Some(must), ..qdrant_edge::Filter::default() })
+}

@@ -1,0 +1,124 @@
+//! Fields of the lexical index, and chunks as its documents.
+
+use ingest::document::Language;
+use tantivy::TantivyDocument;
+use tantivy::schema::{
+    FAST, Field, INDEXED, IndexRecordOption, STRING, Schema, TextFieldIndexing, TextOptions,
+};
+use tantivy::tokenizer::{PreTokenizedString, Token};
+
+use super::LexicalChunk;
+use super::analyse::Words;
+
+/// How often a title's terms count, as if the title stood so often in front of the text.
+/// Measured: docs/log.md, 2026-11-23.
+const TITLE_REPEATS: usize = 2;
+
+/// The fields. Terms are computed by [`super::analyse`] and handed to tantivy as they are.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Fields {
+    pub(super) id: Field,
+    /// Stems of chunks in French, or in no known language.
+    pub(super) french: Field,
+    /// Stems of chunks in English, or in no known language.
+    pub(super) english: Field,
+    /// Exact terms of all chunks.
+    pub(super) exact: Field,
+    /// Codes of the languages whose field holds the chunk; counts the documents of a field.
+    pub(super) analysed: Field,
+    pub(super) collection: Field,
+    pub(super) language: Field,
+    pub(super) path: Field,
+    pub(super) group: Field,
+    /// 1 when everyone may read.
+    pub(super) open: Field,
+    pub(super) modified: Field,
+}
+
+impl Fields {
+    pub(super) fn new() -> (Schema, Self) {
+        let mut schema = Schema::builder();
+        let indexing = TextFieldIndexing::default()
+            .set_tokenizer("raw")
+            .set_index_option(IndexRecordOption::WithFreqs)
+            .set_fieldnorms(true);
+        let terms = TextOptions::default().set_indexing_options(indexing);
+        let fields = Self {
+            id: schema.add_i64_field("id", INDEXED | FAST),
+            french: schema.add_text_field("fr", terms.clone()),
+            english: schema.add_text_field("en", terms.clone()),
+            exact: schema.add_text_field("exact", terms),
+            analysed: schema.add_text_field("analysed", STRING),
+            collection: schema.add_text_field("collection", STRING),
+            language: schema.add_text_field("language", STRING),
+            path: schema.add_text_field("path", STRING),
+            group: schema.add_text_field("group", STRING),
+            open: schema.add_u64_field("open", INDEXED),
+            modified: schema.add_i64_field("modified", INDEXED | FAST),
+        };
+        (schema.build(), fields)
+    }
+
+    /// The field with the stems of a language.
+    pub(super) fn stems(&self, language: Language) -> Field {
+        match language {
+            Language::French => self.french,
+            Language::English => self.english,
+        }
+    }
+
+    pub(super) fn document(&self, chunk: &LexicalChunk<'_>) -> TantivyDocument {
+        let mut res = TantivyDocument::default();
+        res.add_i64(self.id, chunk.id.0);
+        self.add_terms(&mut res, chunk);
+        let facets = chunk.facets;
+        if let Some(collection) = &facets.collection {
+            res.add_text(self.collection, collection);
+        }
+        if let Some(language) = facets.language {
+            res.add_text(self.language, language.code());
+        }
+        for prefix in facets.path_prefixes() {
+            res.add_text(self.path, prefix);
+        }
+        for group in &facets.groups {
+            res.add_text(self.group, group);
+        }
+        res.add_u64(self.open, u64::from(facets.groups.is_empty()));
+        if let Some(modified) = facets.modified {
+            res.add_i64(self.modified, modified);
+        }
+        res
+    }
+
+    fn add_terms(&self, document: &mut TantivyDocument, chunk: &LexicalChunk<'_>) {
+        let title = Words::read(chunk.title);
+        let headings = Words::read(chunk.heading_path);
+        let text = Words::read(chunk.text);
+        let all = |terms: &dyn Fn(&Words) -> Vec<String>| {
+            let title = terms(&title);
+            let repeated = title.iter().cycle().take(title.len() * TITLE_REPEATS).cloned();
+            repeated.chain(terms(&headings)).chain(terms(&text)).collect::<Vec<_>>()
+        };
+        for &language in analysed_languages(&chunk.language) {
+            document.add_text(self.analysed, language.code());
+            let stems = all(&|words| words.stems(language));
+            document.add_pre_tokenized_text(self.stems(language), tokens(stems));
+        }
+        let exact = all(&|words| words.exact(chunk.language));
+        document.add_pre_tokenized_text(self.exact, tokens(exact));
+    }
+}
+
+/// In which languages a text is read: its own, or every one where that is not known.
+pub(super) fn analysed_languages(language: &Option<Language>) -> &[Language] {
+    language.as_ref().map_or(&[Language::French, Language::English], std::slice::from_ref)
+}
+
+fn tokens(terms: Vec<String>) -> PreTokenizedString {
+    let token = |(position, text)| Token { position, text, ..Token::default() };
+    PreTokenizedString {
+        text: String::new(),
+        tokens: terms.into_iter().enumerate().map(token).collect(),
+    }
+}

@@ -1,0 +1,221 @@
+//! Opening a data folder, and rebuilding one for another recipe.
+
+use std::error::Error;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use crate::catalog::{Catalog, CatalogError, EmbeddedChunk, StoredDocument, StoredText};
+use crate::fingerprint::Recipe;
+use crate::lock::Lock;
+use crate::{Index, IndexError, generation, writer};
+
+/// How far the work is that comes before an index is ready.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Preparing {
+    /// Documents are cut and embedded anew, for another recipe.
+    Cutting {
+        /// Documents done.
+        done: u64,
+        /// Documents in all.
+        total: u64,
+    },
+    /// Both legs are built anew from the catalog.
+    Rebuilding {
+        /// Chunks done.
+        done: u64,
+        /// Chunks in all.
+        total: u64,
+    },
+    /// Changes that a run before this one did not finish are applied.
+    Applying {
+        /// Changes done.
+        done: u64,
+        /// Changes in all.
+        total: u64,
+    },
+}
+
+/// Why an index could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// There is no index.
+    #[error("no index at `{}`", path.display())]
+    Missing {
+        /// The data folder.
+        path: PathBuf,
+    },
+    /// Another process has it.
+    #[error(
+        "`{}` is in use by another process{}",
+        path.display(),
+        pid.map(|pid| format!(" ({pid})")).unwrap_or_default()
+    )]
+    Locked {
+        /// The data folder.
+        path: PathBuf,
+        /// The other process, where it can be told.
+        pid: Option<u32>,
+    },
+    /// Questions would be embedded otherwise than the documents were.
+    #[error("the index was built with `{built}`, but this run embeds with `{running}`")]
+    EmbedderMismatch {
+        /// What the documents were embedded with.
+        built: String,
+        /// What questions would be embedded with.
+        running: String,
+    },
+    /// New documents would be cut otherwise than those that are there.
+    #[error(
+        "the index has chunks of {built} tokens (of which neighbours share {built_overlap}), but \
+        this run would cut {running} ({running_overlap})"
+    )]
+    LimitsMismatch {
+        /// Limit of the chunks that are there.
+        built: u32,
+        /// Their overlap.
+        built_overlap: u32,
+        /// Limit of this run.
+        running: u32,
+        /// Overlap of this run.
+        running_overlap: u32,
+    },
+    /// The catalog failed.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+    /// The indexes could not be brought up to the catalog.
+    #[error("the index could not be brought up to date")]
+    Prepare(#[from] IndexError),
+    /// A file could not be read or written.
+    #[error("the data folder could not be used")]
+    Io {
+        /// The cause, which names the file.
+        source: std::io::Error,
+    },
+}
+
+impl OpenError {
+    /// What the user can do about it, if we know.
+    #[must_use]
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Missing { .. } => Some("run `souffleur ingest FOLDER` first"),
+            Self::Locked { .. } => Some("wait for the other process, or use another `--data-dir`"),
+            Self::EmbedderMismatch { .. } | Self::LimitsMismatch { .. } => Some(
+                "run `souffleur ingest --rebuild` to embed the documents again, or go back to the \
+                former settings",
+            ),
+            Self::Catalog(CatalogError::Newer { .. }) => {
+                Some("use the newer version of souffleur that wrote it")
+            }
+            Self::Catalog(CatalogError::DiskFull)
+            | Self::Prepare(
+                IndexError::NoRoom { .. } | IndexError::Catalog(CatalogError::DiskFull),
+            ) => Some("make room on the disk, then run the same command again"),
+            Self::Catalog(_) | Self::Prepare(_) | Self::Io { .. } => None,
+        }
+    }
+}
+
+/// Why an index could not be rebuilt. What was there before still is.
+#[derive(Debug, thiserror::Error)]
+pub enum RebuildError {
+    /// It could not be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// A document could not be cut or embedded.
+    #[error("documents could not be embedded again")]
+    Recut(#[source] Box<dyn Error + Send + Sync>),
+}
+
+/// Cuts and embeds documents anew: a list of chunks for each.
+pub type Recut<'a> = dyn FnMut(
+        &[(StoredDocument, StoredText)],
+    ) -> Result<Vec<Vec<EmbeddedChunk>>, Box<dyn Error + Send + Sync>>
+    + 'a;
+
+/// Documents that are cut and embedded at a time, so that short ones share batches.
+const RECUT_DOCUMENTS: usize = 32;
+
+pub(crate) fn open(
+    dir: &Path,
+    recipe: &Recipe,
+    create: bool,
+    progress: &mut dyn FnMut(Preparing),
+) -> Result<Index, OpenError> {
+    let (lock, catalog) = hold(dir, create)?;
+    let live = match catalog.live_recipe() {
+        Some(live) => live,
+        None if create => catalog.start(recipe)?,
+        None => return Err(OpenError::Missing { path: dir.to_owned() }),
+    };
+    compare(&live.recipe, recipe)?;
+    catalog.forget_unfinished()?;
+    let legs = generation::open_or_build(dir, &catalog, &live, progress)?;
+    writer::apply(&catalog, &legs, progress)?;
+    Ok(Index { catalog, legs, applying: Mutex::new(()), _lock: lock })
+}
+
+pub(crate) fn rebuild(
+    dir: &Path,
+    recipe: &Recipe,
+    recut: &mut Recut<'_>,
+    progress: &mut dyn FnMut(Preparing),
+) -> Result<Index, RebuildError> {
+    let (lock, catalog) = hold(dir, false)?;
+    let Some(live) = catalog.live_recipe() else {
+        return Err(OpenError::Missing { path: dir.to_owned() }.into());
+    };
+    catalog.forget_unfinished().map_err(OpenError::from)?;
+    let next = if live.recipe == *recipe {
+        live
+    } else {
+        let next = catalog.prepare(recipe).map_err(OpenError::from)?;
+        let documents = catalog.list().map_err(OpenError::from)?;
+        let total = documents.len() as u64;
+        for (i, batch) in documents.chunks(RECUT_DOCUMENTS).enumerate() {
+            progress(Preparing::Cutting { done: (i * RECUT_DOCUMENTS) as u64, total });
+            let mut texts = Vec::with_capacity(batch.len());
+            for document in batch {
+                let text = catalog.text(document.id).map_err(OpenError::from)?;
+                texts.extend(text.map(|text| (document.clone(), text)));
+            }
+            let chunks = recut(&texts).map_err(RebuildError::Recut)?;
+            assert_eq!(chunks.len(), texts.len(), "there is a list of chunks for each document");
+            catalog.put_beside(&next, &texts, &chunks).map_err(OpenError::from)?;
+        }
+        next
+    };
+    let legs = generation::build(dir, &catalog, &next, progress).map_err(OpenError::from)?;
+    let state = catalog.outbox_state().map_err(OpenError::from)?;
+    generation::remove_others(dir, state.generation).map_err(OpenError::from)?;
+    Ok(Index { catalog, legs, applying: Mutex::new(()), _lock: lock })
+}
+
+fn hold(dir: &Path, create: bool) -> Result<(Lock, Catalog), OpenError> {
+    let path = dir.join(Catalog::FILE);
+    if create {
+        fs_err::create_dir_all(dir).map_err(|source| OpenError::Io { source })?;
+    } else if !path.exists() {
+        return Err(OpenError::Missing { path: dir.to_owned() });
+    }
+    let lock = Lock::acquire(dir)?;
+    Ok((lock, Catalog::open(&path)?))
+}
+
+fn compare(built: &Recipe, running: &Recipe) -> Result<(), OpenError> {
+    if built.embedder != running.embedder {
+        return Err(OpenError::EmbedderMismatch {
+            built: built.embedder.to_string(),
+            running: running.embedder.to_string(),
+        });
+    }
+    if built != running {
+        return Err(OpenError::LimitsMismatch {
+            built: built.chunk_tokens_max,
+            built_overlap: built.chunk_overlap,
+            running: running.chunk_tokens_max,
+            running_overlap: running.chunk_overlap,
+        });
+    }
+    Ok(())
+}
