@@ -1,7 +1,7 @@
 //! Rows of cells to a Markdown pipe table: the one form that tables of every format take.
 
-/// Cells after padding, for each cell that was there. A hostile row of a million cells would otherwise
-/// widen every other row to its length.
+/// Cells after padding, for each cell that was there. A hostile row of a million cells would
+/// otherwise widen every other row to its length.
 const PADDED_CELLS_PER_CELL: usize = 16;
 
 /// Writes rows as a pipe table whose header is the first row.
@@ -13,70 +13,114 @@ const PADDED_CELLS_PER_CELL: usize = 16;
 /// Where padding would multiply the table's size, rows stay ragged: Markdown allows it.
 #[must_use]
 pub(crate) fn markdown_table(rows: &[Vec<String>]) -> String {
-    let used = used_columns(rows);
-    let n_columns = used.iter().filter(|&&used| used).count();
-    if n_columns == 0 {
-        return String::new();
-    }
-    let n_cells: usize = rows.iter().map(Vec::len).sum();
-    let pad = rows.len().saturating_mul(n_columns) <= n_cells.saturating_mul(PADDED_CELLS_PER_CELL);
-    let mut table = String::with_capacity(n_cells * 8);
-    let mut header_written = false;
+    let mut shape = TableShape::default();
     for row in rows {
-        if row.iter().all(|cell| cell.trim().is_empty()) {
-            continue;
-        }
-        push_row(&mut table, row, &used, if pad || !header_written { n_columns } else { 0 });
-        if !header_written {
-            table.push('|');
-            table.push_str(&" --- |".repeat(n_columns));
-            table.push('\n');
-            header_written = true;
-        }
+        shape.measure(row.iter().map(String::as_str));
     }
-    table
-}
-
-/// Which columns hold text in some row.
-fn used_columns(rows: &[Vec<String>]) -> Vec<bool> {
-    let mut used = vec![false; rows.iter().map(Vec::len).max().unwrap_or(0)];
+    let mut table = TableWriter::new(shape);
     for row in rows {
-        for (column, cell) in row.iter().enumerate() {
-            used[column] |= !cell.trim().is_empty();
+        table.push_row(row.iter().map(String::as_str));
+    }
+    table.text
+}
+
+/// What must be known of a table before its first row can be written. With it, a table of any
+/// size is written row by row.
+#[derive(Debug, Default)]
+pub(crate) struct TableShape {
+    /// Which columns hold text in some row.
+    used: Vec<bool>,
+    n_rows: usize,
+    n_cells: usize,
+}
+
+impl TableShape {
+    /// Takes one row into account. Every row must be measured before the first is written.
+    pub(crate) fn measure<'a>(&mut self, cells: impl Iterator<Item = &'a str>) {
+        let mut blank = true;
+        for (column, cell) in cells.enumerate() {
+            if column == self.used.len() {
+                self.used.push(false);
+            }
+            let has_text = !cell.trim().is_empty();
+            self.used[column] |= has_text;
+            blank &= !has_text;
+            self.n_cells += 1;
+        }
+        self.n_rows += usize::from(!blank);
+    }
+}
+
+/// Writes a table row by row.
+#[derive(Debug)]
+pub(crate) struct TableWriter {
+    used: Vec<bool>,
+    n_columns: usize,
+    pad: bool,
+    header_written: bool,
+    /// The table so far.
+    pub(crate) text: String,
+}
+
+impl TableWriter {
+    /// Starts the table whose rows were measured.
+    pub(crate) fn new(shape: TableShape) -> Self {
+        let n_columns = shape.used.iter().filter(|&&used| used).count();
+        let padded = shape.n_rows.saturating_mul(n_columns);
+        Self {
+            used: shape.used,
+            n_columns,
+            pad: padded <= shape.n_cells.saturating_mul(PADDED_CELLS_PER_CELL),
+            header_written: false,
+            text: String::with_capacity(shape.n_cells * 8),
         }
     }
-    used
+
+    /// Writes one row, unless it is blank. The first one written is the header.
+    pub(crate) fn push_row<'a>(&mut self, cells: impl Iterator<Item = &'a str>) {
+        let row_start = self.text.len();
+        let (mut n_written, mut blank) = (0, true);
+        self.text.push('|');
+        for (cell, _) in cells.zip(&self.used).filter(|&(_, &used)| used) {
+            blank &= !push_cell(&mut self.text, cell);
+            n_written += 1;
+        }
+        if blank {
+            self.text.truncate(row_start);
+            return;
+        }
+        if self.pad || !self.header_written {
+            self.text.push_str(&"  |".repeat(self.n_columns.saturating_sub(n_written)));
+        }
+        self.text.push('\n');
+        if !self.header_written {
+            self.text.push('|');
+            self.text.push_str(&" --- |".repeat(self.n_columns));
+            self.text.push('\n');
+            self.header_written = true;
+        }
+    }
 }
 
-/// Writes one row, padded with empty cells to `n_columns`.
-fn push_row(table: &mut String, row: &[String], used: &[bool], n_columns: usize) {
-    table.push('|');
-    let mut n_written = 0;
-    for (cell, _) in row.iter().zip(used).filter(|&(_, &used)| used) {
-        push_cell(table, cell);
-        n_written += 1;
-    }
-    for _ in n_written..n_columns {
-        table.push_str("  |");
-    }
-    table.push('\n');
-}
-
-/// Writes one cell: its words, separated by single spaces, and the closing pipe.
-fn push_cell(table: &mut String, cell: &str) {
+/// Writes one cell: its words, separated by single spaces, and the closing pipe. Says whether
+/// there were any.
+fn push_cell(table: &mut String, cell: &str) -> bool {
     table.push(' ');
-    for (i, word) in cell.split_whitespace().enumerate() {
-        if i > 0 {
+    let cell_start = table.len();
+    for word in cell.split_whitespace() {
+        if table.len() > cell_start {
             table.push(' ');
         }
-        for c in word.chars() {
-            if c == '|' {
-                table.push('\\');
+        for (i, part) in word.split('|').enumerate() {
+            if i > 0 {
+                table.push_str("\\|");
             }
-            table.push(c);
+            table.push_str(part);
         }
     }
+    let has_text = table.len() > cell_start;
     table.push_str(" |");
+    has_text
 }
 
 #[cfg(test)]
