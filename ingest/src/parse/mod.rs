@@ -3,7 +3,11 @@
 //! One file a format; each parser is a function from bytes to [`Parsed`] and knows nothing of the
 //! others. A bad file is an answer ([`ParseError`]), never a panic that ends a run.
 
+pub mod docx;
+pub(crate) mod office;
+pub mod pptx;
 pub(crate) mod table;
+pub mod xlsx;
 
 use crate::document::{Finding, Metadata};
 
