@@ -4,11 +4,15 @@
 //! others. A bad file is an answer ([`ParseError`]), never a panic that ends a run.
 
 pub mod csv;
+pub mod docx;
 pub mod email;
 pub mod html;
 pub mod markdown;
+pub mod pptx;
 pub mod text;
+pub mod xlsx;
 
+pub(crate) mod office;
 pub(crate) mod table;
 
 use crate::document::{Finding, Metadata};
