@@ -3,6 +3,8 @@
 //! One file a format; each parser is a function from bytes to [`Parsed`] and knows nothing of the
 //! others. A bad file is an answer ([`ParseError`]), never a panic that ends a run.
 
+pub mod pdf;
+
 use crate::document::{Finding, Metadata};
 
 /// What a parser makes of a file: Markdown by page, as found. Cleaning comes after.
