@@ -221,6 +221,8 @@ pub(super) fn rows(mut pieces: Vec<Piece>) -> Vec<Vec<Piece>> {
 fn pieces(chars: Vec<Char>) -> Vec<Piece> {
     let mut drawn: Vec<Piece> = Vec::new();
     let mut at = 0.0;
+    // Lines from right to left are drawn leftwards, so that their spaces join nothing at first.
+    let keeps_spaces = chars.iter().any(|it| bidi::is_rtl(it.c));
     for next in chars {
         let joins = drawn.last().is_some_and(|piece| {
             let (small, large) = (next.size.min(piece.size), next.size.max(piece.size));
@@ -232,8 +234,8 @@ fn pieces(chars: Vec<Char>) -> Vec<Piece> {
         at = next.x1;
         match drawn.last_mut() {
             Some(piece) if joins => piece.push(next),
-            // Space alone begins nothing: pages are full of it.
-            _ if next.c == ' ' => {}
+            // Else space alone begins nothing: pages are full of it.
+            _ if next.c == ' ' && !keeps_spaces => {}
             _ => drawn.push(Piece::new(next)),
         }
     }
@@ -255,6 +257,7 @@ fn pieces(chars: Vec<Char>) -> Vec<Piece> {
             tidy(piece);
         }
     }
+    res.retain(|piece| !piece.chars.is_empty());
     res
 }
 
@@ -262,11 +265,16 @@ fn pieces(chars: Vec<Char>) -> Vec<Piece> {
 fn tidy(piece: &mut Piece) {
     piece.chars.sort_by(|a, b| a.x0.total_cmp(&b.x0));
     piece.chars.dedup_by(|b, a| {
-        a.c == b.c && (a.x0 - b.x0).abs() < 0.1 * a.size && (a.y - b.y).abs() < 0.1 * a.size
+        let offset = (a.x0 - b.x0).abs();
+        a.c == b.c
+            && offset < 0.1 * a.size
+            && offset <= 0.5 * (a.x1 - a.x0)
+            && (a.y - b.y).abs() < 0.1 * a.size
     });
-    // Trailing space would make the piece reach into the next column.
-    while piece.chars.last().is_some_and(|it| it.c == ' ') {
-        piece.chars.pop();
-    }
+    // Space around the words would make the piece reach into the next column.
+    while piece.chars.pop_if(|it| it.c == ' ').is_some() {}
+    let n_leading = piece.chars.iter().take_while(|it| it.c == ' ').count();
+    piece.chars.drain(..n_leading);
+    piece.x0 = piece.chars.first().map_or(piece.x0, |it| it.x0);
     piece.x1 = piece.chars.iter().map(|it| it.x1).fold(piece.x0, f64::max);
 }

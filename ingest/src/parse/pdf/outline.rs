@@ -112,7 +112,7 @@ pub(super) fn title(doc: &Document) -> Option<String> {
     let extensions =
         [".pdf", ".doc", ".docx", ".odt", ".dvi", ".tex", ".indd", ".ppt", ".pptx", ".xls", ".xlsx"];
     let is_file_name = extensions.iter().any(|it| lower.ends_with(it));
-    let is_empty = matches!(lower.as_str(), "" | "untitled" | "sans titre" | "document1");
+    let is_empty = matches!(lower.as_str(), "" | "untitled" | "(anonymous)" | "sans titre" | "document1");
     (!is_file_name && !is_empty).then_some(title)
 }
 

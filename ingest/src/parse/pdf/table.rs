@@ -117,8 +117,9 @@ fn grids(rules: &[Rule]) -> Vec<Grid> {
         };
         let horizontal_of = members(0, &horizontal);
         let vertical_of = members(horizontal.len(), &vertical);
-        let xs = edges(&vertical_of);
-        let mut ys = edges(&horizontal_of);
+        // Outer edges are often left undrawn: there the lines across them end.
+        let xs = edges(&vertical_of, &horizontal_of);
+        let mut ys = edges(&horizontal_of, &vertical_of);
         ys.reverse();
         if xs.len() >= 3 && ys.len() >= 3 && xs.len() * ys.len() <= 20_000 {
             res.push(Grid { horizontal: horizontal_of, vertical: vertical_of, xs, ys });
@@ -152,9 +153,19 @@ fn merge<'a>(rules: impl Iterator<Item = &'a Rule>) -> Vec<Rule> {
     res
 }
 
-/// The distinct positions of rules, ascending.
-fn edges(rules: &[Rule]) -> Vec<f64> {
+/// The distinct positions of rules, ascending, and the ends that most rules across them share.
+fn edges(rules: &[Rule], across: &[Rule]) -> Vec<f64> {
     let mut all: Vec<f64> = rules.iter().map(|it| it.at).collect();
+    let from = across.iter().map(|it| it.from).fold(f64::INFINITY, f64::min);
+    let to = across.iter().map(|it| it.to).fold(f64::NEG_INFINITY, f64::max);
+    let n_from = across.iter().filter(|it| it.from - from <= TOUCH).count();
+    let n_to = across.iter().filter(|it| to - it.to <= TOUCH).count();
+    if n_from * 2 > across.len() {
+        all.push(from);
+    }
+    if n_to * 2 > across.len() {
+        all.push(to);
+    }
     all.sort_by(f64::total_cmp);
     all.dedup_by(|b, a| *b - *a <= TOUCH);
     all
