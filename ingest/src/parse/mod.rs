@@ -8,6 +8,7 @@ pub mod docx;
 pub mod email;
 pub mod html;
 pub mod markdown;
+pub mod pdf;
 pub mod pptx;
 pub mod text;
 pub mod xlsx;
