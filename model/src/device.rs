@@ -22,3 +22,9 @@ pub fn set_threads(n_threads: NonZeroUsize) -> Result<(), ThreadsError> {
 pub fn threads() -> usize {
     rayon::current_num_threads()
 }
+
+/// Runs a computation on the pool itself, so that each of its many short parallel steps does not
+/// have to be handed to the pool from outside.
+pub(crate) fn on_pool<R: Send>(f: impl FnOnce() -> R + Send) -> R {
+    rayon::scope(|_| f())
+}
