@@ -1,1 +1,34 @@
-//! model
+//! Text to vectors, prompt to tokens, model files on disk. Knows nothing of documents or indexes.
+//!
+//! Read in this order: [`embed`] turns texts into unit vectors, [`chat`] turns a conversation into
+//! token ids, [`generate`] turns those into text. Below them lie the two networks (`bert`,
+//! `decoder`) and what they are made of: `panels` and `kernels` compute, `weights` and `gguf` read
+//! files, `linear` and `kv_cache` serve the decoder.
+//!
+//! The crate is synchronous and owns no global state besides rayon's thread pool, whose size
+//! [`device::set_threads`] may choose once.
+
+// Links the kernels' crate with its AVX-512 feature switched on; candle calls it by itself.
+use gemm as _;
+
+pub mod chat;
+pub mod device;
+pub mod embed;
+pub mod generate;
+pub mod load_error;
+pub mod sample;
+pub mod testing;
+
+mod bert;
+mod count;
+mod decoder;
+mod gguf;
+mod kernels;
+mod kv_cache;
+mod linear;
+mod load_decoder;
+mod panels;
+mod tokenizer;
+mod weights;
+
+pub use load_error::LoadError;

@@ -1,0 +1,513 @@
+//! Weight matrices in the form that the processor multiplies fastest, with exact products.
+//!
+//! A matrix of shape (n_out, n_in) is cut into panels of 32 outputs. A panel lists, input by input,
+//! the 32 weights that this input is multiplied with, so that the innermost loop is one broadcast
+//! and a few fused multiply-adds on consecutive memory, without any horizontal sum (Goto and van
+//! de Geijn, "Anatomy of High-Performance Matrix Multiplication", 2008, section 4). Packing happens
+//! once, at load.
+//!
+//! Quantised weights stay quantised in memory (4 or 8 bits and a scale per 32 inputs); they become
+//! f32 in registers or, for many rows, one panel at a time. Activations are never quantised, so
+//! the result is the one of the dequantised matrix up to the order of summation. That is exact where
+//! candle's quantised products are not (they round activations to 8 bits), and fast for every inner
+//! size that is a multiple of 32, where theirs ask for 256.
+
+use pulp::{Arch, Simd, WithSimd};
+use rayon::prelude::*;
+
+/// Outputs per panel.
+pub(crate) const PANEL: usize = 32;
+/// Inputs that share a scale in the quantised forms.
+pub(crate) const BLOCK: usize = 32;
+/// Below this many multiply-adds, handing work to another thread costs more than it saves.
+const PARALLEL_MIN: usize = 1 << 17;
+
+/// A packed matrix of shape (n_out, n_in).
+pub(crate) struct Panels {
+    n_in: usize,
+    n_out: usize,
+    form: Form,
+}
+
+enum Form {
+    /// (n_panels, n_in, 32)
+    F32(Vec<f32>),
+    Scaled {
+        codes: Codes,
+        /// (n_panels, n_in / 32, 32): what a code is multiplied with.
+        scales: Vec<f32>,
+        /// (n_panels, n_in / 32, 32): what is then added.
+        mins: Vec<f32>,
+    },
+}
+
+enum Codes {
+    /// (n_panels, n_in, 16): output j in the low half of byte j, output j + 16 in the high half.
+    Nibbles(Vec<u8>),
+    /// (n_panels, n_in, 32)
+    Bytes(Vec<i8>),
+}
+
+/// What a product is computed with.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Threads {
+    /// The calling one: for callers that are parallel themselves.
+    One,
+    /// Rayon's pool.
+    All,
+}
+
+/// 32 quantised weights of one row: `weight[i] = codes[i] * scale + min`.
+pub(crate) struct Block {
+    pub(crate) codes: [i8; BLOCK],
+    pub(crate) scale: f32,
+    pub(crate) min: f32,
+}
+
+/// How wide the codes of a quantised matrix are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum CodeWidth {
+    /// Codes are 0 to 15.
+    Four,
+    /// Codes are -128 to 127.
+    Eight,
+}
+
+impl Panels {
+    /// Packs row-major f32 weights. weight: (n_out, n_in)
+    pub(crate) fn from_f32(weight: &[f32], n_in: usize) -> Self {
+        assert!(n_in > 0 && weight.len().is_multiple_of(n_in), "whole rows");
+        let n_out = weight.len() / n_in;
+        let mut data = vec![0.0; n_out.div_ceil(PANEL) * n_in * PANEL];
+        data.par_chunks_mut(n_in * PANEL).zip(weight.par_chunks(n_in * PANEL)).for_each(
+            |(panel, rows)| {
+                for (j, row) in rows.chunks_exact(n_in).enumerate() {
+                    for (k, &weight) in row.iter().enumerate() {
+                        panel[k * PANEL + j] = weight;
+                    }
+                }
+            },
+        );
+        Self { n_in, n_out, form: Form::F32(data) }
+    }
+
+    /// Packs a quantised matrix, whose block `(row, idx)` is given by `block`.
+    pub(crate) fn from_blocks(
+        (n_out, n_in): (usize, usize),
+        width: CodeWidth,
+        block: impl Fn(usize, usize) -> Block + Sync,
+    ) -> Self {
+        assert!(n_in > 0 && n_in.is_multiple_of(BLOCK), "whole blocks");
+        let n_panels = n_out.div_ceil(PANEL);
+        let n_blocks = n_in / BLOCK;
+        let mut scales = vec![0.0; n_panels * n_blocks * PANEL];
+        let mut mins = scales.clone();
+        let bytes_per_input = match width {
+            CodeWidth::Four => PANEL / 2,
+            CodeWidth::Eight => PANEL,
+        };
+        let mut bytes = vec![0u8; n_panels * n_in * bytes_per_input];
+        bytes
+            .par_chunks_mut(n_in * bytes_per_input)
+            .zip(scales.par_chunks_mut(n_blocks * PANEL))
+            .zip(mins.par_chunks_mut(n_blocks * PANEL))
+            .enumerate()
+            .for_each(|(panel, ((bytes, scales), mins))| {
+                for j in 0..PANEL.min(n_out - panel * PANEL) {
+                    for idx in 0..n_blocks {
+                        let block = block(panel * PANEL + j, idx);
+                        scales[idx * PANEL + j] = block.scale;
+                        mins[idx * PANEL + j] = block.min;
+                        for (k, &code) in block.codes.iter().enumerate() {
+                            let input = idx * BLOCK + k;
+                            match width {
+                                CodeWidth::Four => {
+                                    let shift = if j < PANEL / 2 { 0 } else { 4 };
+                                    bytes[input * PANEL / 2 + j % (PANEL / 2)] |=
+                                        code.cast_unsigned() << shift;
+                                }
+                                CodeWidth::Eight => {
+                                    bytes[input * PANEL + j] = code.cast_unsigned();
+                                }
+                            }
+                        }
+                    }
+                }
+            });
+        let codes = match width {
+            CodeWidth::Four => Codes::Nibbles(bytes),
+            CodeWidth::Eight => Codes::Bytes(bytes.into_iter().map(u8::cast_signed).collect()),
+        };
+        Self { n_in, n_out, form: Form::Scaled { codes, scales, mins } }
+    }
+
+    pub(crate) fn n_in(&self) -> usize {
+        self.n_in
+    }
+
+    pub(crate) fn n_out(&self) -> usize {
+        self.n_out
+    }
+
+    /// Bytes that the weights occupy.
+    pub(crate) fn n_bytes(&self) -> usize {
+        match &self.form {
+            Form::F32(data) => data.len() * 4,
+            Form::Scaled { codes: Codes::Nibbles(codes), scales, .. } => {
+                codes.len() + scales.len() * 8
+            }
+            Form::Scaled { codes: Codes::Bytes(codes), scales, .. } => {
+                codes.len() + scales.len() * 8
+            }
+        }
+    }
+
+    /// One row of the matrix as f32: an embedding. out: (n_in)
+    pub(crate) fn row(&self, row: usize, out: &mut [f32]) {
+        assert!(row < self.n_out && out.len() == self.n_in, "a row of the matrix");
+        let (panel, j) = (row / PANEL, row % PANEL);
+        let n_blocks = self.n_in / BLOCK;
+        for (k, out) in out.iter_mut().enumerate() {
+            let input = panel * self.n_in + k;
+            *out = match &self.form {
+                Form::F32(data) => data[input * PANEL + j],
+                Form::Scaled { codes, scales, mins } => {
+                    let at = (panel * n_blocks + k / BLOCK) * PANEL + j;
+                    let code = match codes {
+                        Codes::Nibbles(codes) if j < PANEL / 2 => {
+                            f32::from(codes[input * PANEL / 2 + j] & 15)
+                        }
+                        Codes::Nibbles(codes) => {
+                            f32::from(codes[input * PANEL / 2 + j - PANEL / 2] >> 4)
+                        }
+                        Codes::Bytes(codes) => f32::from(codes[input * PANEL + j]),
+                    };
+                    code * scales[at] + mins[at]
+                }
+            };
+        }
+    }
+
+    /// out = x · Wᵀ. x: (rows, n_in), out: (rows, n_out)
+    pub(crate) fn matmul(&self, x: &[f32], out: &mut [f32], threads: Threads) {
+        if self.n_out == 0 || x.is_empty() {
+            return;
+        }
+        let rows = x.len() / self.n_in;
+        assert_eq!(x.len(), rows * self.n_in, "inputs of whole rows");
+        assert_eq!(out.len(), rows * self.n_out, "room for every output");
+        let parallel = threads == Threads::All
+            && rayon::current_num_threads() > 1
+            && x.len() * self.n_out >= PARALLEL_MIN;
+        if !parallel {
+            let mut scratch = self.scratch(rows);
+            for (panel, start) in (0..self.n_out).step_by(PANEL).enumerate() {
+                self.product(panel, x, (&mut out[start..], self.n_out), &mut scratch);
+            }
+        } else if rows == 1 {
+            let panels_each = self.n_panels().div_ceil(rayon::current_num_threads() * 2);
+            out.par_chunks_mut(panels_each * PANEL).enumerate().for_each(|(idx, out)| {
+                for (panel, start) in (0..out.len()).step_by(PANEL).enumerate() {
+                    let n_out = out.len();
+                    let panel = idx * panels_each + panel;
+                    self.product(panel, x, (&mut out[start..], n_out), &mut []);
+                }
+            });
+        } else {
+            self.matmul_rows_parallel(x, out);
+        }
+    }
+
+    /// Each thread computes some panels for all rows, so that each panel is read and unpacked once,
+    /// into a buffer of its own; the outputs are then put in rows.
+    fn matmul_rows_parallel(&self, x: &[f32], out: &mut [f32]) {
+        let rows = x.len() / self.n_in;
+        let mut by_panel = vec![0.0; self.n_panels() * rows * PANEL]; // (n_panels, rows, 32)
+        let init = || self.scratch(rows);
+        by_panel.par_chunks_mut(rows * PANEL).enumerate().for_each_init(
+            init,
+            |scratch, (panel, out)| {
+                self.product_padded(panel, x, out, scratch);
+            },
+        );
+        out.par_chunks_mut(self.n_out).enumerate().for_each(|(row, out)| {
+            for (panel, out) in out.chunks_mut(PANEL).enumerate() {
+                let at = (panel * rows + row) * PANEL;
+                out.copy_from_slice(&by_panel[at..at + out.len()]);
+            }
+        });
+    }
+
+    fn n_panels(&self) -> usize {
+        self.n_out.div_ceil(PANEL)
+    }
+
+    /// Room for one unpacked panel, where that is needed.
+    fn scratch(&self, rows: usize) -> Vec<f32> {
+        match &self.form {
+            Form::Scaled { .. } if rows > 1 => vec![0.0; self.n_in * PANEL],
+            Form::Scaled { .. } | Form::F32(_) => Vec::new(),
+        }
+    }
+
+    /// The outputs of one panel, `out_stride` apart from row to row; a last panel may be narrower.
+    fn product(
+        &self,
+        panel: usize,
+        x: &[f32],
+        (out, out_stride): (&mut [f32], usize),
+        scratch: &mut [f32],
+    ) {
+        let width = PANEL.min(self.n_out - panel * PANEL);
+        if width == PANEL {
+            return self.product_strided(panel, x, (out, out_stride), scratch);
+        }
+        let mut padded = vec![0.0; x.len() / self.n_in * PANEL];
+        self.product_padded(panel, x, &mut padded, scratch);
+        for (out, padded) in out.chunks_mut(out_stride).zip(padded.chunks_exact(PANEL)) {
+            out[..width].copy_from_slice(&padded[..width]);
+        }
+    }
+
+    /// out: (rows, 32)
+    fn product_padded(&self, panel: usize, x: &[f32], out: &mut [f32], scratch: &mut [f32]) {
+        self.product_strided(panel, x, (out, PANEL), scratch);
+    }
+
+    fn product_strided(
+        &self,
+        panel: usize,
+        x: &[f32],
+        (out, out_stride): (&mut [f32], usize),
+        scratch: &mut [f32],
+    ) {
+        let n_in = self.n_in;
+        let rows = x.len() / n_in;
+        let arch = Arch::new();
+        match &self.form {
+            Form::F32(data) => {
+                let weights = &data[panel * n_in * PANEL..][..n_in * PANEL];
+                Product { weights, rows, x, x_stride: n_in, out, out_stride }.compute();
+            }
+            Form::Scaled { codes, scales, mins } => {
+                let n_scales = n_in / BLOCK * PANEL;
+                let scales = &scales[panel * n_scales..][..n_scales];
+                let mins = &mins[panel * n_scales..][..n_scales];
+                let codes = match codes {
+                    Codes::Nibbles(codes) => {
+                        PanelCodes::Nibbles(&codes[panel * n_in * PANEL / 2..][..n_in * PANEL / 2])
+                    }
+                    Codes::Bytes(codes) => {
+                        PanelCodes::Bytes(&codes[panel * n_in * PANEL..][..n_in * PANEL])
+                    }
+                };
+                if x.len() == n_in {
+                    let out = out.first_chunk_mut().expect("a panel's outputs");
+                    arch.dispatch(ScaledRow { codes, scales, mins, x, out });
+                } else {
+                    arch.dispatch(Unpack { codes, scales, mins, out: &mut *scratch });
+                    let weights = scratch;
+                    Product { weights, rows, x, x_stride: n_in, out, out_stride }.compute();
+                }
+            }
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+enum PanelCodes<'a> {
+    Nibbles(&'a [u8]),
+    Bytes(&'a [i8]),
+}
+
+/// `a * b + c`, fused where the processor can; in software the fused form would be very slow.
+#[inline(always)]
+fn mul_add<S: Simd>(a: f32, b: f32, c: f32) -> f32 {
+    if S::F32_LANES > 1 { a.mul_add(b, c) } else { a * b + c }
+}
+
+/// Codes as f32: the 32 weights of input `k`, before scaling.
+#[inline(always)]
+fn unpack_codes(codes: PanelCodes<'_>, k: usize) -> [f32; PANEL] {
+    let mut res = [0.0; PANEL];
+    match codes {
+        PanelCodes::Nibbles(codes) => {
+            let codes = &codes[k * PANEL / 2..][..PANEL / 2];
+            for (j, &code) in codes.iter().enumerate() {
+                res[j] = f32::from(code & 15);
+                res[j + PANEL / 2] = f32::from(code >> 4);
+            }
+        }
+        PanelCodes::Bytes(codes) => {
+            let codes = &codes[k * PANEL..][..PANEL];
+            for (j, &code) in codes.iter().enumerate() {
+                res[j] = f32::from(code);
+            }
+        }
+    }
+    res
+}
+
+/// One row of inputs times one quantised panel.
+struct ScaledRow<'a> {
+    codes: PanelCodes<'a>,
+    /// (n_in / 32, 32)
+    scales: &'a [f32],
+    /// (n_in / 32, 32)
+    mins: &'a [f32],
+    /// (n_in)
+    x: &'a [f32],
+    out: &'a mut [f32; PANEL],
+}
+
+impl WithSimd for ScaledRow<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        match self.codes {
+            // Two copies of the loop, so that neither asks at every input which codes it reads.
+            PanelCodes::Nibbles(_) => self.run::<S>(),
+            PanelCodes::Bytes(_) => self.run::<S>(),
+        }
+    }
+}
+
+impl ScaledRow<'_> {
+    #[inline(always)]
+    fn run<S: Simd>(self) {
+        let mut res = [0.0; PANEL];
+        let scales = self.scales.chunks_exact(PANEL).zip(self.mins.chunks_exact(PANEL));
+        for (idx, (x, (scales, mins))) in self.x.chunks_exact(BLOCK).zip(scales).enumerate() {
+            let mut even = [0.0; PANEL];
+            let mut odd = [0.0; PANEL];
+            let mut sum = 0.0;
+            for (k, pair) in x.chunks_exact(2).enumerate() {
+                let input = idx * BLOCK + 2 * k;
+                let codes = unpack_codes(self.codes, input);
+                for j in 0..PANEL {
+                    even[j] = mul_add::<S>(pair[0], codes[j], even[j]);
+                }
+                let codes = unpack_codes(self.codes, input + 1);
+                for j in 0..PANEL {
+                    odd[j] = mul_add::<S>(pair[1], codes[j], odd[j]);
+                }
+                sum += pair[0] + pair[1];
+            }
+            for j in 0..PANEL {
+                let block = mul_add::<S>(even[j] + odd[j], scales[j], mins[j] * sum);
+                res[j] += block;
+            }
+        }
+        *self.out = res;
+    }
+}
+
+/// One quantised panel to f32. out: (n_in, 32)
+struct Unpack<'a> {
+    codes: PanelCodes<'a>,
+    scales: &'a [f32],
+    mins: &'a [f32],
+    out: &'a mut [f32],
+}
+
+impl WithSimd for Unpack<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        for (k, out) in self.out.chunks_exact_mut(PANEL).enumerate() {
+            let scales = &self.scales[k / BLOCK * PANEL..][..PANEL];
+            let mins = &self.mins[k / BLOCK * PANEL..][..PANEL];
+            let codes = unpack_codes(self.codes, k);
+            for j in 0..PANEL {
+                // Not fused: this is the value that reference implementations dequantise to.
+                out[j] = codes[j] * scales[j] + mins[j];
+            }
+        }
+    }
+}
+
+/// Rows of inputs times one f32 panel: `out[row][j] = Σ x[row][k] · weights[k][j]`.
+pub(crate) struct Product<'a> {
+    /// (n_in, 32)
+    pub(crate) weights: &'a [f32],
+    pub(crate) rows: usize,
+    /// n_in inputs per row, `x_stride` apart.
+    pub(crate) x: &'a [f32],
+    pub(crate) x_stride: usize,
+    /// 32 outputs per row, `out_stride` apart.
+    pub(crate) out: &'a mut [f32],
+    pub(crate) out_stride: usize,
+}
+
+impl Product<'_> {
+    /// Computes with the widest instructions that this processor has.
+    pub(crate) fn compute(self) {
+        Arch::new().dispatch(self);
+    }
+}
+
+impl WithSimd for Product<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        // Tiles are as tall as the registers allow: accumulators, one row of weights, one input.
+        match S::F32_LANES {
+            16 => self.run::<S, 12, 2>(simd),
+            8 => self.run::<S, 3, 4>(simd),
+            4 => self.run::<S, 3, 8>(simd),
+            _ => self.run::<S, 1, PANEL>(simd),
+        }
+    }
+}
+
+impl Product<'_> {
+    #[inline(always)]
+    fn run<S: Simd, const ROWS: usize, const VECTORS: usize>(self, simd: S) {
+        let rows = self.rows;
+        let (weights, _) = S::as_simd_f32s(self.weights);
+        let (weights, _) = pulp::as_arrays::<VECTORS, _>(weights); // one array per input
+        let mut row = 0;
+        while row < rows {
+            let x = &self.x[row * self.x_stride..];
+            let out = &mut self.out[row * self.out_stride..];
+            if rows - row >= ROWS {
+                tile::<S, ROWS, VECTORS>(simd, weights, (x, self.x_stride), (out, self.out_stride));
+                row += ROWS;
+            } else if ROWS > 4 && rows - row >= 4 {
+                tile::<S, 4, VECTORS>(simd, weights, (x, self.x_stride), (out, self.out_stride));
+                row += 4;
+            } else {
+                tile::<S, 1, VECTORS>(simd, weights, (x, self.x_stride), (out, self.out_stride));
+                row += 1;
+            }
+        }
+    }
+}
+
+/// `ROWS` rows of outputs of one panel, accumulated in registers.
+#[inline(always)]
+fn tile<S: Simd, const ROWS: usize, const VECTORS: usize>(
+    simd: S,
+    weights: &[[S::f32s; VECTORS]],
+    (x, x_stride): (&[f32], usize),
+    (out, out_stride): (&mut [f32], usize),
+) {
+    let x: [&[f32]; ROWS] = std::array::from_fn(|row| &x[row * x_stride..][..weights.len()]);
+    let mut sums = [[simd.splat_f32s(0.0); VECTORS]; ROWS];
+    for (k, weights) in weights.iter().enumerate() {
+        for row in 0..ROWS {
+            let input = simd.splat_f32s(x[row][k]);
+            for vector in 0..VECTORS {
+                sums[row][vector] =
+                    simd.mul_add_e_f32s(input, weights[vector], sums[row][vector]);
+            }
+        }
+    }
+    for (row, sums) in sums.iter().enumerate() {
+        let (out, _) = S::as_mut_simd_f32s(&mut out[row * out_stride..][..PANEL]);
+        out.copy_from_slice(sums);
+    }
+}
