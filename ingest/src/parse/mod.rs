@@ -104,4 +104,16 @@ pub enum ParseError {
         /// The panic's message.
         detail: String,
     },
+    /// The document and the administrator name groups that have nothing in common.
+    #[error(
+        "its own groups ({}) are none of those that `souffleur.toml` allows ({})",
+        own.join(", "),
+        allowed.join(", ")
+    )]
+    NoCommonGroup {
+        /// Groups that the document names.
+        own: Vec<String>,
+        /// Groups that the administrator names.
+        allowed: Vec<String>,
+    },
 }
