@@ -15,6 +15,7 @@
 pub mod discover;
 pub mod metadata;
 pub mod document;
+mod lines;
 pub mod read;
 pub mod parse;
 pub mod clean;

@@ -55,12 +55,13 @@ impl FileSettings {
             hasher.update(&(value.len() as u64).to_le_bytes());
             hasher.update(value.as_bytes());
         };
+        let modified = modified.map(|at| at.to_string());
         let optional = [
             title.as_deref(),
             language.map(Language::code),
             collection.as_deref(),
             licence.as_deref(),
-            modified.map(|at| at.to_string()).as_deref(),
+            modified.as_deref(),
         ];
         for (tag, value) in (0..).zip(optional) {
             value.inspect(|value| field(tag, value));

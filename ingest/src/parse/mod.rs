@@ -8,7 +8,16 @@ use std::path::Path;
 use crate::discover::media_type;
 use crate::document::{Finding, MediaType, Metadata};
 
+mod csv;
+mod docx;
+mod email;
 pub mod guard;
+mod html;
+mod markdown;
+mod pdf;
+mod pptx;
+mod text;
+mod xlsx;
 
 /// Messages attached to messages attached to messages: past this many, the rest is left out.
 const ATTACHMENT_DEPTH_MAX: u32 = 4;
