@@ -3,9 +3,15 @@
 //! One file a format; each parser is a function from bytes to [`Parsed`] and knows nothing of the
 //! others. A bad file is an answer ([`ParseError`]), never a panic that ends a run.
 
+use std::path::Path;
+
+use crate::discover::media_type;
+use crate::document::{Finding, MediaType, Metadata};
+
 pub mod csv;
 pub mod docx;
 pub mod email;
+pub mod guard;
 pub mod html;
 pub mod markdown;
 pub mod pdf;
@@ -16,7 +22,70 @@ pub mod xlsx;
 pub(crate) mod office;
 pub(crate) mod table;
 
-use crate::document::{Finding, Metadata};
+/// Messages attached to messages attached to messages: past this many, the rest is left out.
+const ATTACHMENT_DEPTH_MAX: u32 = 4;
+
+/// A file to parse.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Source<'a> {
+    /// All its bytes.
+    pub bytes: &'a [u8],
+    /// Its format.
+    pub media_type: MediaType,
+    /// Passwords to try if it is encrypted.
+    pub passwords: &'a [String],
+}
+
+/// Parses a file by its format. `cancelled` is asked now and then whether to stop.
+pub(crate) fn parse(
+    source: &Source<'_>,
+    limits: &Limits,
+    cancelled: &dyn Fn() -> bool,
+) -> Result<Parsed, ParseError> {
+    let parsed = parse_nested(source, limits, cancelled, 0)?;
+    let n_bytes: usize = parsed.pages.iter().map(|page| page.text.len()).sum();
+    if n_bytes > limits.text_bytes_max {
+        return Err(ParseError::OverLimit {
+            what: format!("text of {n_bytes} bytes"),
+            limit: format!("{} bytes", limits.text_bytes_max),
+        });
+    }
+    Ok(parsed)
+}
+
+fn parse_nested(
+    source: &Source<'_>,
+    limits: &Limits,
+    cancelled: &dyn Fn() -> bool,
+    depth: u32,
+) -> Result<Parsed, ParseError> {
+    let bytes = source.bytes;
+    match source.media_type {
+        MediaType::Markdown => markdown::parse(bytes, limits),
+        MediaType::Html => html::parse(bytes, limits),
+        MediaType::Pdf => pdf::parse(bytes, limits, source.passwords, cancelled),
+        MediaType::Docx => docx::parse(bytes, limits),
+        MediaType::Pptx => pptx::parse(bytes, limits),
+        MediaType::Xlsx => xlsx::parse(bytes, limits),
+        MediaType::Csv => csv::parse(bytes, limits),
+        MediaType::Text => text::parse(bytes, limits),
+        MediaType::Email => email::parse(bytes, limits, &|name, bytes| {
+            let path = Path::new(name);
+            let Some(media_type) = media_type(path) else {
+                let extension = path.extension().unwrap_or_default().to_string_lossy();
+                return Err(ParseError::Unsupported { extension: extension.into_owned() });
+            };
+            if depth == ATTACHMENT_DEPTH_MAX {
+                return Err(ParseError::OverLimit {
+                    what: "attachments inside attachments".to_owned(),
+                    limit: format!("{ATTACHMENT_DEPTH_MAX} levels"),
+                });
+            }
+            let attached = Source { bytes, media_type, passwords: source.passwords };
+            parse_nested(&attached, limits, cancelled, depth + 1)
+        }),
+    }
+}
 
 /// What a parser makes of a file: Markdown by page, as found. Cleaning comes after.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -116,5 +185,17 @@ pub enum ParseError {
     Panicked {
         /// The panic's message.
         detail: String,
+    },
+    /// The document and the administrator name groups that have nothing in common.
+    #[error(
+        "its own groups ({}) are none of those that `souffleur.toml` allows ({})",
+        own.join(", "),
+        allowed.join(", ")
+    )]
+    NoCommonGroup {
+        /// Groups that the document names.
+        own: Vec<String>,
+        /// Groups that the administrator names.
+        allowed: Vec<String>,
     },
 }
