@@ -117,8 +117,7 @@ impl Bert {
         for idx in 0..config.num_hidden_layers {
             layers.push(Layer::load(idx, &config, &read, &norm)?);
         }
-        let position_start =
-            if config.model_type == "bert" { 0 } else { config.pad_token_id + 1 };
+        let position_start = if config.model_type == "bert" { 0 } else { config.pad_token_id + 1 };
         Ok(Self {
             hidden,
             n_heads: config.num_attention_heads,
@@ -308,8 +307,15 @@ fn attend_head(
     scores.resize(len * len_padded, 0.0);
     for (idx, weights) in keys.chunks_exact(head_dim * PANEL).enumerate() {
         let out = &mut scores[idx * PANEL..];
-        Product { weights, rows: len, x: &qkv[at..], x_stride: stride, out, out_stride: len_padded }
-            .compute();
+        Product {
+            weights,
+            rows: len,
+            x: &qkv[at..],
+            x_stride: stride,
+            out,
+            out_stride: len_padded,
+        }
+        .compute();
     }
     kernels::softmax(scores, len_padded, |_| len);
 
@@ -356,4 +362,156 @@ fn read_config(path: &Path) -> Result<Config, LoadError> {
         return Err(unsupported("no token types".to_owned()));
     }
     Ok(config)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+    use std::path::PathBuf;
+
+    use candle_core::{DType, Device, Tensor};
+    use candle_nn::VarBuilder;
+    use candle_transformers::models::bert;
+
+    use super::*;
+    use crate::sample::Rng;
+
+    #[derive(Deserialize)]
+    struct Golden {
+        ids: Vec<Vec<u32>>,
+        hidden: Vec<Vec<[f32; 3]>>,
+    }
+
+    fn folder(name: &str) -> PathBuf {
+        PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
+    }
+
+    /// All texts in one batch agree with transformers, which ran each alone.
+    #[track_caller]
+    fn check_golden(name: &str) {
+        let text = fs_err::read_to_string(folder(name).join("golden.json")).unwrap();
+        let golden: Golden = serde_json::from_str(&text).unwrap();
+        let model = Bert::load(&folder(name)).unwrap();
+        let lens = golden.ids.iter().map(Vec::len).collect();
+        let hidden = model.forward(&Packed { ids: golden.ids.concat(), lens });
+        let expected = golden.hidden.concat();
+        assert_eq!(hidden.len(), expected.len() * model.hidden());
+        for (row, expected) in hidden.chunks_exact(model.hidden()).zip(&expected) {
+            for (x, expected) in row.iter().zip(expected) {
+                assert!((x - expected).abs() < 2e-5, "{row:?} instead of {expected:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn bert_agrees_with_transformers() {
+        check_golden("tiny-bert");
+    }
+
+    #[test]
+    fn xlm_roberta_agrees_with_transformers() {
+        check_golden("tiny-xlm-roberta");
+    }
+
+    /// Saves a random model whose sizes are no multiples of anything.
+    fn save_random(dir: &Path) -> bert::Config {
+        let (hidden, inner) = (90, 70);
+        let config = serde_json::json!({
+            "model_type": "bert", "vocab_size": 50, "hidden_size": hidden,
+            "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": inner,
+            "hidden_act": "gelu", "max_position_embeddings": 80, "type_vocab_size": 2,
+            "layer_norm_eps": 1e-12, "hidden_dropout_prob": 0.0, "initializer_range": 0.02,
+            "pad_token_id": 0
+        });
+        let mut rng = Rng::new(5);
+        let mut tensors = HashMap::new();
+        let mut add = |name: String, shape: &[usize]| {
+            let n = shape.iter().product();
+            let values: Vec<f32> = (0..n).map(|_| (rng.unit() - 0.5) * 0.8).collect();
+            tensors.insert(name, Tensor::from_vec(values, shape, &Device::Cpu).unwrap());
+        };
+        for (name, rows) in [("word", 50), ("position", 80), ("token_type", 2)] {
+            add(format!("embeddings.{name}_embeddings.weight"), &[rows, hidden]);
+        }
+        let mut names = vec![("embeddings.LayerNorm".to_owned(), hidden, None)];
+        for layer in 0..2 {
+            for (name, n_out, n_in) in [
+                ("attention.self.query", hidden, Some(hidden)),
+                ("attention.self.key", hidden, Some(hidden)),
+                ("attention.self.value", hidden, Some(hidden)),
+                ("attention.output.dense", hidden, Some(hidden)),
+                ("attention.output.LayerNorm", hidden, None),
+                ("intermediate.dense", inner, Some(hidden)),
+                ("output.dense", hidden, Some(inner)),
+                ("output.LayerNorm", hidden, None),
+            ] {
+                names.push((format!("encoder.layer.{layer}.{name}"), n_out, n_in));
+            }
+        }
+        for (name, n_out, n_in) in names {
+            match n_in {
+                Some(n_in) => add(format!("{name}.weight"), &[n_out, n_in]),
+                None => add(format!("{name}.weight"), &[n_out]),
+            }
+            add(format!("{name}.bias"), &[n_out]);
+        }
+        candle_core::safetensors::save(&tensors, dir.join("model.safetensors")).unwrap();
+        fs_err::write(dir.join("config.json"), config.to_string()).unwrap();
+        serde_json::from_value(config).unwrap()
+    }
+
+    #[test]
+    fn agrees_with_candles_padded_bert() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = save_random(dir.path());
+        let ours = Bert::load(dir.path()).unwrap();
+        let file = dir.path().join("model.safetensors");
+        let tensors = candle_core::safetensors::load(file, &Device::Cpu).unwrap();
+        let vars = VarBuilder::from_tensors(tensors, DType::F32, &Device::Cpu);
+        let theirs = bert::BertModel::load(vars, &config).unwrap();
+
+        let mut rng = Rng::new(6);
+        let texts: Vec<Vec<u32>> = [33usize, 80, 1, 64]
+            .iter()
+            .map(|&len| (0..len).map(|_| (rng.next() % 50) as u32).collect())
+            .collect();
+        let lens = texts.iter().map(Vec::len).collect();
+        let hidden = ours.forward(&Packed { ids: texts.concat(), lens });
+        let mut start = 0;
+        for text in &texts {
+            let ids = Tensor::new(text.as_slice(), &Device::Cpu).unwrap().unsqueeze(0).unwrap();
+            let expected = theirs.forward(&ids, &ids.zeros_like().unwrap(), None).unwrap();
+            let expected: Vec<f32> = expected.flatten_all().unwrap().to_vec1().unwrap();
+            for (x, expected) in hidden[start..][..expected.len()].iter().zip(&expected) {
+                assert!((x - expected).abs() < 5e-5, "{x} instead of {expected}");
+            }
+            start += expected.len();
+        }
+    }
+
+    #[test]
+    fn damaged_folders_are_refused_with_their_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let load = || Bert::load(dir.path()).err().unwrap().to_string();
+        assert!(load().contains("config.json"));
+        save_random(dir.path());
+        let weights = dir.path().join("model.safetensors");
+        let bytes = fs_err::read(&weights).unwrap();
+        for n in [0, 7, 100, bytes.len() - 1] {
+            fs_err::write(&weights, &bytes[..n]).unwrap();
+            assert!(load().contains("model.safetensors"), "cut at {n}");
+        }
+        fs_err::write(&weights, &bytes).unwrap();
+        let config = fs_err::read_to_string(dir.path().join("config.json")).unwrap();
+        for (from, to, expected) in [
+            ("\"hidden_size\":90", "\"hidden_size\":64", "shape [50, 90] instead of [50, 64]"),
+            ("\"num_hidden_layers\":2", "\"num_hidden_layers\":3", "is missing"),
+            ("\"gelu\"", "\"swish\"", "the activation `swish`"),
+            ("\"model_type\":\"bert\"", "\"model_type\":\"t5\"", "an encoder of type `t5`"),
+            ("\"num_attention_heads\":2", "\"num_attention_heads\":0", "0 heads"),
+        ] {
+            fs_err::write(dir.path().join("config.json"), config.replace(from, to)).unwrap();
+            assert!(load().contains(expected), "{from}: {}", load());
+        }
+    }
 }

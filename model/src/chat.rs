@@ -136,10 +136,7 @@ impl ChatTemplate {
         let guard = unused_char(turns);
         let guarded: Vec<Turn> = turns
             .iter()
-            .map(|turn| Turn {
-                role: turn.role,
-                content: tokenizer.guard(&turn.content, guard),
-            })
+            .map(|turn| Turn { role: turn.role, content: tokenizer.guard(&turn.content, guard) })
             .collect();
         let text = self.render(&guarded)?;
         tokenizer.encode_guarded(&text, guard).map_err(|source| ChatError::Tokenize { source })

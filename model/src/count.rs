@@ -93,14 +93,12 @@ fn cuts_at_whitespace(tokenizer: &Tokenizer) -> bool {
             let pre = steps(&pre, "pretokenizers");
             let normalizer = steps(&normalizer, "normalizers");
             let metaspace = pre.iter().any(|it| {
-                it["type"] == "Metaspace"
-                    && it["prepend_scheme"] == "always"
-                    && it["split"] == true
+                it["type"] == "Metaspace" && it["prepend_scheme"] == "always" && it["split"] == true
             });
             let splits = pre.iter().any(|it| it["type"] == "WhitespaceSplit");
-            let collapses = normalizer.iter().any(|it| {
-                it["type"] == "Replace" && it["pattern"]["Regex"] == " {2,}"
-            });
+            let collapses = normalizer
+                .iter()
+                .any(|it| it["type"] == "Replace" && it["pattern"]["Regex"] == " {2,}");
             metaspace && (splits || collapses)
         }
         _ => false,
@@ -113,5 +111,76 @@ fn model_type(tokenizer: &Tokenizer) -> Result<&'static str, ()> {
         ModelWrapper::WordPiece(_) => Ok("WordPiece"),
         ModelWrapper::Unigram(_) => Ok("Unigram"),
         ModelWrapper::BPE(_) | ModelWrapper::WordLevel(_) => Err(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use tokenizers::models::unigram::Unigram;
+    use tokenizers::models::wordpiece::WordPiece;
+    use tokenizers::normalizers::bert::BertNormalizer;
+    use tokenizers::pre_tokenizers::bert::BertPreTokenizer;
+    use tokenizers::pre_tokenizers::metaspace::{Metaspace, PrependScheme};
+    use tokenizers::pre_tokenizers::sequence::Sequence;
+    use tokenizers::pre_tokenizers::whitespace::WhitespaceSplit;
+
+    use super::*;
+
+    fn word_piece() -> Tokenizer {
+        let tokens = ["[UNK]", "re", "##mo", "##te", "work", "##s", "l", "'", "ecole", ".", "e"];
+        let vocab = tokens.iter().zip(0..).map(|(it, id)| ((*it).to_owned(), id)).collect();
+        let model =
+            WordPiece::builder().vocab(vocab).unk_token("[UNK]".to_owned()).build().unwrap();
+        let mut res = Tokenizer::new(model);
+        res.with_normalizer(Some(BertNormalizer::default())).unwrap();
+        res.with_pre_tokenizer(Some(BertPreTokenizer));
+        res
+    }
+
+    fn unigram() -> Tokenizer {
+        let tokens = ["<unk>", "▁", "▁re", "mo", "te", "▁work", "s", "é", "'", "▁l"];
+        let vocab =
+            tokens.iter().zip(1..).map(|(it, n)| ((*it).to_owned(), -f64::from(n))).collect();
+        let mut res = Tokenizer::new(Unigram::from(vocab, Some(0), false).unwrap());
+        let metaspace = Metaspace::new('▁', PrependScheme::Always, true);
+        res.with_pre_tokenizer(Some(Sequence::new(vec![WhitespaceSplit.into(), metaspace.into()])));
+        res
+    }
+
+    #[track_caller]
+    fn check(tokenizer: &Tokenizer, text: &str) {
+        let counter = TokenCounter::new(tokenizer);
+        assert!(counter.by_word);
+        for _ in 0..2 {
+            assert_eq!(counter.count(tokenizer, text), count_whole(tokenizer, text), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn counts_what_the_tokenizer_gives() {
+        for text in
+            ["", " ", "remotes works", "l'école\r\n\tremote  work. works.", "a\u{a0}b\u{85}c"]
+        {
+            check(&word_piece(), text);
+            check(&unigram(), text);
+        }
+    }
+
+    #[test]
+    fn other_tokenizers_are_asked_for_the_whole_text() {
+        let mut tokenizer = unigram();
+        tokenizer.with_pre_tokenizer(Some(Metaspace::new('▁', PrependScheme::First, true)));
+        assert!(!TokenCounter::new(&tokenizer).by_word);
+    }
+
+    proptest! {
+        #[test]
+        fn counting_by_word_loses_nothing(
+            text in "([a-z ]|work|rem|ote|é|É|\u{301}|'|\\.|\n|\r|\t|\u{a0}|\u{2003}|\u{200b}|日| ){0,40}"
+        ) {
+            check(&word_piece(), &text);
+            check(&unigram(), &text);
+        }
     }
 }

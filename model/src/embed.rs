@@ -358,3 +358,68 @@ fn fnv1a(bytes: &[u8]) -> u64 {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cosine(a: &[f32], b: &[f32]) -> f32 {
+        a.iter().zip(b).map(|(a, b)| a * b).sum()
+    }
+
+    #[test]
+    fn hashed_texts_with_common_words_are_near() {
+        let embedder = Embedder::Hash(HashEmbedder::new(64));
+        let texts = ["remote work is allowed", "Remote work, allowed!", "lunch menu", "", "?!"];
+        let res = embedder.embed(&texts, TextRole::Passage).unwrap();
+        assert_eq!((res.len(), res.dim(), res.n_tokens), (5, 64, 10));
+        for row in res.rows() {
+            assert!((cosine(row, row) - 1.0).abs() < 1e-6);
+        }
+        let near = cosine(res.row(0), res.row(1));
+        assert!(near > 0.7 && near > cosine(res.row(0), res.row(2)) + 0.3);
+        assert_eq!(res, embedder.embed(&texts, TextRole::Query).unwrap());
+    }
+
+    #[test]
+    fn nothing_embeds_to_nothing() {
+        let embedder = Embedder::Hash(HashEmbedder::new(8));
+        assert!(embedder.embed(&[], TextRole::Query).unwrap().is_empty());
+    }
+
+    #[test]
+    fn long_texts_are_counted_as_truncated() {
+        let embedder = Embedder::Hash(HashEmbedder::new(8));
+        let long = "word ".repeat(300);
+        let res = embedder.embed(&[&long, "short"], TextRole::Query).unwrap();
+        assert_eq!((res.n_truncated, res.n_tokens), (1, 257));
+    }
+
+    #[track_caller]
+    fn check_batches(lens: &[usize], expected: &[&[usize]]) {
+        let encoded: Vec<Encoded> =
+            lens.iter().map(|&len| Encoded { ids: vec![0; len], truncated: false }).collect();
+        assert_eq!(batches(&encoded), expected);
+    }
+
+    #[test]
+    fn batches_are_bounded_by_tokens_and_begin_with_the_longest() {
+        check_batches(&[], &[]);
+        check_batches(&[100, 256, 128, 100], &[&[1, 2], &[0, 3]]);
+        check_batches(&[1_000, 10], &[&[0], &[1]]);
+    }
+
+    #[test]
+    fn pooling_takes_the_mean_or_the_first_token() {
+        let hidden = [1.0, 0.0, 3.0, 2.0, 5.0, 5.0]; // Two tokens of one text, one of another.
+        assert_eq!(pool(&hidden, &[2, 1], Pooling::Mean), [4.0, 2.0, 5.0, 5.0]);
+        assert_eq!(pool(&hidden, &[2, 1], Pooling::Cls), [1.0, 0.0, 5.0, 5.0]);
+    }
+
+    #[test]
+    fn a_vector_without_direction_is_noticed() {
+        assert!(!normalise(&mut [0.0, 0.0]));
+        assert!(!normalise(&mut [f32::NAN, 1.0]));
+        assert!(normalise(&mut [3.0, 4.0]));
+    }
+}

@@ -126,11 +126,8 @@ impl Gguf {
             tensor: name.to_owned(),
             reason,
         };
-        let info = self
-            .content
-            .tensor_infos
-            .get(name)
-            .ok_or_else(|| fail("is missing".to_owned()))?;
+        let info =
+            self.content.tensor_infos.get(name).ok_or_else(|| fail("is missing".to_owned()))?;
         let found = info.shape.dims();
         if found != shape {
             return Err(fail(format!("has shape {found:?} instead of {shape:?}")));
@@ -209,9 +206,8 @@ impl Gguf {
             return Ok(Weight::Panels(Panels::from_f32(&values, n_in)));
         }
         let failed = |source| LoadError::Tensors { path: self.path.clone(), source };
-        let tensor =
-            ggml_file::qtensor_from_ggml(kind, bytes, vec![n_out, n_in], &Device::Cpu)
-                .map_err(failed)?;
+        let tensor = ggml_file::qtensor_from_ggml(kind, bytes, vec![n_out, n_in], &Device::Cpu)
+            .map_err(failed)?;
         Ok(Weight::Blocks(QMatMul::from_qtensor(tensor).map_err(failed)?))
     }
 }

@@ -196,3 +196,122 @@ fn vector(values: Vec<f32>) -> Tensor {
     let n = values.len();
     Tensor::from_vec(values, n, &Device::Cpu).expect("a vector has its own length")
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::{Path, PathBuf};
+
+    use serde::Deserialize;
+
+    use super::*;
+    use crate::sample::Rng;
+
+    #[derive(Deserialize)]
+    struct Golden {
+        ids: Vec<u32>,
+        positions: Vec<usize>,
+        logits: Vec<Vec<f32>>,
+    }
+
+    fn golden(name: &str) -> PathBuf {
+        PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
+    }
+
+    fn load(path: &Path) -> Result<Decoder, LoadError> {
+        from_gguf(&Gguf::open(path)?)
+    }
+
+    /// Logits agree with transformers, read in one piece and in several.
+    #[track_caller]
+    fn check(name: &str) {
+        let text = fs_err::read_to_string(golden(&format!("{name}.json"))).unwrap();
+        let Golden { ids, positions, logits } = serde_json::from_str(&text).unwrap();
+        let decoder = load(&golden(&format!("{name}.gguf"))).unwrap();
+        for piece in [ids.len(), 33, 1] {
+            let mut cache = decoder.cache().unwrap();
+            let mut actual: Vec<Vec<f32>> = Vec::new();
+            for ids in ids.chunks(piece) {
+                let hidden = decoder.forward(ids, &mut cache).unwrap();
+                actual.extend(decoder.logits(&hidden).unwrap().to_vec2::<f32>().unwrap());
+            }
+            for (&position, expected) in positions.iter().zip(&logits) {
+                for (x, expected) in actual[position].iter().zip(expected) {
+                    assert!(
+                        (x - expected).abs() < 1e-4,
+                        "{x} instead of {expected} at {position}, in pieces of {piece}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn llama_agrees_with_transformers() {
+        check("tiny-llama");
+    }
+
+    #[test]
+    fn llama_3_rotary_scaling_agrees_with_transformers() {
+        check("tiny-llama3");
+    }
+
+    #[test]
+    fn linear_rotary_scaling_agrees_with_transformers() {
+        check("tiny-llama-linear");
+    }
+
+    #[test]
+    fn qwen_2_agrees_with_transformers() {
+        check("tiny-qwen2");
+    }
+
+    #[test]
+    fn qwen_3_agrees_with_transformers() {
+        check("tiny-qwen3");
+    }
+
+    #[test]
+    fn truncated_and_damaged_files_are_refused_without_panic() {
+        let bytes = fs_err::read(golden("tiny-llama.gguf")).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("model.gguf");
+        for n in (0..2_000).step_by(37).chain([bytes.len() - 40_000, bytes.len() - 100]) {
+            fs_err::write(&path, &bytes[..n]).unwrap();
+            let error = load(&path).err().expect("a truncated file is refused").to_string();
+            assert!(error.contains("model.gguf"), "{error}");
+        }
+        let mut rng = Rng::new(11);
+        for _ in 0..500 {
+            let mut bytes = bytes.clone();
+            for _ in 0..1 + rng.next() % 4 {
+                let at = (rng.next() % 2_500) as usize;
+                bytes[at] = rng.next() as u8;
+            }
+            fs_err::write(&path, &bytes).unwrap();
+            // Some changes are harmless; none may panic.
+            if let Err(error) = load(&path) {
+                assert!(error.to_string().contains("model.gguf"), "{error}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_unknown_architecture_is_refused_by_name() {
+        let bytes = fs_err::read(golden("tiny-llama.gguf")).unwrap();
+        let at = bytes.windows(5).position(|it| it == b"llama").unwrap();
+        let mut bytes = bytes;
+        bytes[at..at + 5].copy_from_slice(b"mamba");
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("model.gguf");
+        fs_err::write(&path, &bytes).unwrap();
+        let error = load(&path).err().unwrap();
+        assert!(matches!(error, LoadError::Unsupported { .. }));
+        assert!(error.to_string().contains("mamba"), "{error}");
+    }
+
+    #[test]
+    fn rows_are_stored_in_the_pairs_that_turn_together() {
+        let order: Vec<usize> = (0..8).map(|row| paired_row(row, 4)).collect();
+        assert_eq!(order, [0, 2, 1, 3, 4, 6, 5, 7]);
+    }
+}

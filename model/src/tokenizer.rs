@@ -87,7 +87,9 @@ impl TextTokenizer {
             // Llama 3 takes a whole word that is in the vocabulary without merging it up.
             .ignore_merges(matches!(pre.as_str(), "llama3" | "llama-bpe"))
             .build()
-            .map_err(|error| corrupt(format!("the tokenizer's merges are inconsistent: {error}")))?;
+            .map_err(|error| {
+                corrupt(format!("the tokenizer's merges are inconsistent: {error}"))
+            })?;
         let mut plain = Tokenizer::new(bpe);
         plain.with_pre_tokenizer(Some(pre_tokenizer(&path, &pre)?));
         if pre == "qwen2" {
@@ -156,9 +158,8 @@ impl TextTokenizer {
     ) -> Result<Vec<u32>, tokenizers::Error> {
         let mut matches: Vec<(usize, usize, u32)> = Vec::new();
         for (special, id) in &self.special {
-            matches.extend(text.match_indices(special.as_str()).map(|(at, it)| {
-                (at, it.len(), *id)
-            }));
+            matches
+                .extend(text.match_indices(special.as_str()).map(|(at, it)| (at, it.len(), *id)));
         }
         matches.sort_by_key(|&(at, len, _)| (at, std::cmp::Reverse(len)));
 
@@ -314,7 +315,10 @@ mod tests {
 
     #[test]
     fn stream_replaces_what_can_never_become_a_character() {
-        check_stream(&[b"\xff", b"\xc3", b"x", b"\xe2\x82"], &["\u{fffd}", "", "\u{fffd}x", "", "\u{fffd}"]);
+        check_stream(
+            &[b"\xff", b"\xc3", b"x", b"\xe2\x82"],
+            &["\u{fffd}", "", "\u{fffd}x", "", "\u{fffd}"],
+        );
     }
 
     #[test]

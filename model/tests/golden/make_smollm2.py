@@ -44,8 +44,10 @@ for conversation in CONVERSATIONS:
     with torch.no_grad():
         out = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=NEW_TOKENS,
                              do_sample=False, eos_token_id=2, pad_token_id=2)
-    runs.append({"turns": turns, "text": text, "prompt": ids[0].tolist(),
-                 "new": out[0, ids.shape[1]:].tolist()})
+    new = out[0, ids.shape[1]:].tolist()
+    new_text = tokenizer.decode(new, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    runs.append({"turns": turns, "text": text, "prompt": ids[0].tolist(), "new": new,
+                 "new_text": new_text})
 golden = {
     "made_with": {"torch": torch.__version__, "transformers": transformers.__version__},
     "texts": [{"text": text, "ids": tokenizer(text, add_special_tokens=False)["input_ids"]} for text in TEXTS],

@@ -1,0 +1,119 @@
+//! The real quick-start models agree with the reference implementations.
+//!
+//! Runs when `SOUFFLEUR_TEST_MODELS` names a folder with both; says so when it does not, and fails
+//! then if `CI` is set.
+
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use model::chat::{Role, Turn};
+use model::embed::{Embedder, EmbedderSpec, Pooling, TextRole};
+use model::generate::Generator;
+use model::sample::SampleOptions;
+use serde_json::Value;
+
+#[expect(clippy::disallowed_methods, reason = "a test has no configuration file")]
+fn models() -> Option<PathBuf> {
+    let dir = std::env::var_os("SOUFFLEUR_TEST_MODELS").map(PathBuf::from);
+    if dir.is_none() {
+        assert!(std::env::var_os("CI").is_none(), "set SOUFFLEUR_TEST_MODELS in CI");
+        eprintln!("SKIPPED: set SOUFFLEUR_TEST_MODELS to a folder of models to run this test");
+    }
+    dir
+}
+
+fn golden(name: &str) -> Value {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
+    serde_json::from_str(&fs_err::read_to_string(path).unwrap()).unwrap()
+}
+
+fn ids(value: &Value) -> Vec<u32> {
+    value.as_array().unwrap().iter().map(|it| it.as_u64().unwrap() as u32).collect()
+}
+
+#[test]
+fn minilm_agrees_with_sentence_transformers() {
+    let Some(models) = models() else { return };
+    let spec = EmbedderSpec {
+        pooling: Pooling::Mean,
+        query_prefix: String::new(),
+        passage_prefix: String::new(),
+        tokens_max: 256,
+    };
+    let embedder = Embedder::load(&models.join("all-minilm-l6-v2"), &spec).unwrap();
+    let golden = golden("minilm.json");
+    let texts: Vec<&str> =
+        golden["texts"].as_array().unwrap().iter().map(|it| it.as_str().unwrap()).collect();
+    let res = embedder.embed(&texts, TextRole::Passage).unwrap();
+    assert_eq!(res.n_tokens as u32, ids(&golden["n_tokens"]).iter().sum::<u32>());
+    for (text, n) in texts.iter().zip(ids(&golden["n_plain_tokens"])) {
+        assert_eq!(embedder.count_tokens(text), n as usize, "{text:?}");
+    }
+    assert_eq!(res.n_truncated, 2);
+    for (idx, expected) in golden["vectors"].as_array().unwrap().iter().enumerate() {
+        let expected = expected.as_array().unwrap().iter().map(|it| it.as_f64().unwrap());
+        let cosine: f64 = res.row(idx).iter().zip(expected).map(|(a, b)| f64::from(*a) * b).sum();
+        assert!(cosine > 0.99999, "text {idx}: {cosine}");
+    }
+}
+
+#[test]
+fn minilm_counts_repeated_words_fast() {
+    let Some(models) = models() else { return };
+    let spec = EmbedderSpec {
+        pooling: Pooling::Mean,
+        query_prefix: String::new(),
+        passage_prefix: String::new(),
+        tokens_max: 256,
+    };
+    let embedder = Embedder::load(&models.join("all-minilm-l6-v2"), &spec).unwrap();
+    let text = "Les congés payés s'acquièrent chaque mois, see the handbook. ".repeat(20_000);
+    embedder.count_tokens(&text[..1_000]);
+    let start = Instant::now();
+    let n = embedder.count_tokens(&text);
+    let mb_per_s = text.len() as f64 / start.elapsed().as_secs_f64() / 1e6;
+    eprintln!("{n} tokens, {mb_per_s:.0} MB/s");
+}
+
+fn smollm2(models: &Path) -> Generator {
+    let start = Instant::now();
+    let file = "smollm2-135m-instruct/SmolLM2-135M-Instruct.Q4_1.gguf";
+    let res = Generator::load(&models.join(file)).unwrap();
+    eprintln!("loaded in {} ms", start.elapsed().as_millis());
+    res
+}
+
+#[test]
+fn smollm2_writes_what_transformers_writes() {
+    let Some(models) = models() else { return };
+    let mut generator = smollm2(&models);
+    let golden = golden("smollm2.json");
+    for run in golden["runs"].as_array().unwrap() {
+        let turns: Vec<Turn> = run["turns"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|turn| {
+                let role = match turn["role"].as_str().unwrap() {
+                    "system" => Role::System,
+                    "user" => Role::User,
+                    _ => Role::Assistant,
+                };
+                Turn { role, content: turn["content"].as_str().unwrap().to_owned() }
+            })
+            .collect();
+        let prompt = generator.encode_chat(&turns).unwrap();
+        assert_eq!(prompt, ids(&run["prompt"]), "{}", run["text"]);
+
+        let options = SampleOptions { tokens_max: 64, ..SampleOptions::default() };
+        let draft =
+            generator.generate(&prompt, &options, &mut |_| ControlFlow::Continue(())).unwrap();
+        assert_eq!(draft.text, run["new_text"].as_str().unwrap());
+        assert_eq!(draft.n_tokens, ids(&run["new"]).len());
+    }
+    for text in golden["texts"].as_array().unwrap() {
+        let expected = ids(&text["ids"]).len();
+        assert_eq!(generator.count_tokens(text["text"].as_str().unwrap()), expected, "{text}");
+    }
+}
