@@ -32,7 +32,7 @@ const EXACT_KB: usize = 64 << 10;
 /// Candidates of a graph search. Twice qdrant's default: recall counts more than the microseconds.
 const BEAM: usize = 256;
 
-/// Hits asked for beyond k, so that ties at the cut are broken by id and not by place.
+/// Hits asked for beyond k, so that ties at the cut are mostly broken by id in one search.
 const TIE_SLACK: usize = 16;
 
 /// Closed segments of the shard's own log from which it is trimmed while the shard is open.
@@ -183,12 +183,32 @@ impl Dense {
         if vector.dim() != self.dim {
             return Err(DenseError::BadQuery { expected: self.dim, found: vector.dim() });
         }
-        let n_points = self.len()?;
         // The shard reserves room for as many hits as are asked for.
+        let n_points = self.len()?;
         let k = k.min(n_points);
         if k == 0 {
             return Ok(Vec::new());
         }
+        let mut limit = k + TIE_SLACK;
+        loop {
+            limit = limit.min(n_points);
+            let mut hits = self.nearest(vector, filter, limit)?;
+            // Hits that tie with the last one wanted may lie beyond the limit.
+            let complete = hits.len() < limit || limit == n_points;
+            if complete || hits[k - 1].score > hits[limit - 1].score {
+                hits.truncate(k);
+                return Ok(hits);
+            }
+            limit *= 4;
+        }
+    }
+
+    fn nearest(
+        &self,
+        vector: &UnitVector,
+        filter: &Filter,
+        limit: usize,
+    ) -> Result<Vec<Hit>, DenseError> {
         let request = SearchRequest {
             query: QueryEnum::Nearest(NamedQuery {
                 query: VectorInternal::Dense(vector.as_slice().to_vec()),
@@ -196,7 +216,7 @@ impl Dense {
             }),
             filter: shard_filter(filter),
             params: Some(search_params()),
-            limit: (k + TIE_SLACK).min(n_points),
+            limit,
             offset: 0,
             with_payload: None,
             with_vector: None,
@@ -211,7 +231,6 @@ impl Dense {
         });
         let mut hits: Vec<Hit> = hits.collect();
         sort_hits(&mut hits);
-        hits.truncate(k);
         Ok(hits)
     }
 

@@ -48,15 +48,28 @@ pub(crate) fn open_or_build(
     progress: &mut dyn FnMut(Preparing),
 ) -> Result<Legs, IndexError> {
     let state = catalog.outbox_state()?;
-    let legs = match open(dir, &state, recipe) {
-        Ok(legs) => legs,
+    match open(dir, &state, recipe) {
+        Ok(legs) => {
+            remove_others(dir, state.generation)?;
+            Ok(legs)
+        }
         Err(reason) => {
             if state.generation > 0 {
                 tracing::warn!(generation = state.generation, %reason, "building indexes anew");
             }
-            build(dir, catalog, recipe, progress)?
+            build_and_clean(dir, catalog, recipe, progress)
         }
-    };
+    }
+}
+
+/// Builds a generation, makes it live, and removes the one that was live before.
+pub(crate) fn build_and_clean(
+    dir: &Path,
+    catalog: &Catalog,
+    recipe: &LiveRecipe,
+    progress: &mut dyn FnMut(Preparing),
+) -> Result<Legs, IndexError> {
+    let legs = build(dir, catalog, recipe, progress)?;
     remove_others(dir, catalog.outbox_state()?.generation)?;
     Ok(legs)
 }
@@ -102,7 +115,7 @@ fn open(dir: &Path, state: &OutboxState, recipe: &LiveRecipe) -> Result<Legs, Un
 
 /// Builds a generation from all chunks of a recipe and makes both live. The one that was live
 /// until then stays until [`remove_others`].
-pub(crate) fn build(
+fn build(
     dir: &Path,
     catalog: &Catalog,
     recipe: &LiveRecipe,
@@ -137,7 +150,7 @@ pub(crate) fn build(
 }
 
 /// Removes leftovers: generations that were live before, and those that were never finished.
-pub(crate) fn remove_others(dir: &Path, live: u64) -> Result<(), IndexError> {
+fn remove_others(dir: &Path, live: u64) -> Result<(), IndexError> {
     let io = |source| IndexError::Io { source };
     for generation in generations(dir).map_err(io)? {
         if generation != live {

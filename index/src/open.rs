@@ -151,7 +151,16 @@ pub(crate) fn open(
     compare(&live.recipe, recipe)?;
     catalog.forget_unfinished()?;
     let legs = generation::open_or_build(dir, &catalog, &live, progress)?;
-    writer::apply(&catalog, &legs, progress)?;
+    let legs = match writer::apply(&catalog, &legs, progress) {
+        Ok(_) => legs,
+        // Derived files that take no change are as good as damaged.
+        Err(error @ (IndexError::Lexical(_) | IndexError::Dense(_))) => {
+            tracing::warn!(%error, "building indexes anew");
+            drop(legs);
+            generation::build_and_clean(dir, &catalog, &live, progress)?
+        }
+        Err(error) => return Err(error.into()),
+    };
     Ok(Index { catalog, legs, applying: Mutex::new(()), _lock: lock })
 }
 
@@ -185,9 +194,8 @@ pub(crate) fn rebuild(
         }
         next
     };
-    let legs = generation::build(dir, &catalog, &next, progress).map_err(OpenError::from)?;
-    let state = catalog.outbox_state().map_err(OpenError::from)?;
-    generation::remove_others(dir, state.generation).map_err(OpenError::from)?;
+    let legs =
+        generation::build_and_clean(dir, &catalog, &next, progress).map_err(OpenError::from)?;
     Ok(Index { catalog, legs, applying: Mutex::new(()), _lock: lock })
 }
 

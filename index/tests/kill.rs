@@ -15,7 +15,7 @@ use index::catalog::Labels;
 use index::filter::Filter;
 use index::fingerprint::Recipe;
 use index::hit::ChunkId;
-use index::{Index, live_recipe};
+use index::{Index, LegCounts, Preparing, live_recipe};
 use support::{DIM, cut, embed, put, recipe, source};
 
 const KILLS: u64 = 32;
@@ -146,7 +146,11 @@ fn other_recipe(live: &Recipe) -> Recipe {
 
 fn open_any(dir: &Path) -> Index {
     let recipe = live_recipe(dir).unwrap().unwrap_or_else(recipe);
-    Index::open_or_create(dir, &recipe, &mut |_| {}).unwrap()
+    Index::open_or_create(dir, &recipe, &mut |event| {
+        // A kill must not cost a whole generation, only the work since the last commit.
+        assert!(!matches!(event, Preparing::Rebuilding { total: 1.., .. }), "{event:?}");
+    })
+    .unwrap()
 }
 
 #[test]
@@ -171,6 +175,7 @@ fn a_kill_at_any_moment_loses_nothing_doubles_nothing_and_brings_nothing_back() 
             }
         }
         let index = open_any(dir.path());
+        assert_eq!(index.leg_counts().unwrap(), live_counts(&index), "a leg holds too much");
         let found = documents(&index);
         if let Some(line) = in_flight {
             n_in_flight += 1;
@@ -208,6 +213,11 @@ fn run_and_kill(dir: &Path, seed: u64, delay: Duration) -> Vec<String> {
     let status = child.wait().unwrap();
     assert!(!status.success() && status.code().is_none(), "the child ended by itself: {status}");
     reader.join().unwrap()
+}
+
+fn live_counts(index: &Index) -> LegCounts {
+    let n_chunks = index.catalog().counts().unwrap().chunks;
+    LegCounts { lexical: n_chunks, dense: n_chunks }
 }
 
 fn documents(index: &Index) -> Model {

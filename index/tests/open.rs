@@ -15,10 +15,14 @@ fn try_open(dir: &Path, recipe: &Recipe) -> Result<Index, OpenError> {
     Index::open(dir, recipe, &mut |_| {})
 }
 
+fn create(dir: &Path) -> Index {
+    Index::open_or_create(dir, &recipe(), &mut |_| {}).unwrap()
+}
+
 /// A folder with one document of two chunks, indexed.
 fn indexed() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
-    let index = support::open(dir.path());
+    let index = create(dir.path());
     put(&index, "a.md", "télétravail deux jours\n\ncongés payés", &Labels::default());
     index.apply().unwrap();
     dir
@@ -208,7 +212,7 @@ fn a_file_that_is_no_catalog_is_an_error_and_is_left_alone() {
 #[test]
 fn what_was_committed_but_not_applied_is_found_after_opening() {
     let dir = tempfile::tempdir().unwrap();
-    let index = support::open(dir.path());
+    let index = create(dir.path());
     put(&index, "a.md", "télétravail deux jours\n\ncongés payés", &Labels::default());
     drop(index);
     check_answers(&try_open(dir.path(), &recipe()).unwrap());

@@ -145,7 +145,14 @@ impl Lexical {
                 payload: payload.clone(),
             })?,
         };
-        Ok(Self { path: dir.to_owned(), index, fields, reader, writer: Mutex::new(None), watermark: watermark.into() })
+        Ok(Self {
+            path: dir.to_owned(),
+            index,
+            fields,
+            reader,
+            writer: Mutex::new(None),
+            watermark: watermark.into(),
+        })
     }
 
     /// The watermark of the last commit; 0 before the first.
@@ -309,6 +316,9 @@ impl Lexical {
         let written = match slot.as_mut() {
             Some(writer) => change(writer),
             None => self.index.writer_with_num_threads(1, WRITER_BYTES).and_then(|mut writer| {
+                // What a killed process left of a commit stands in the way of the next one: names
+                // of deletion files repeat.
+                writer.garbage_collect_files().wait()?;
                 let written = change(&mut writer);
                 *slot = Some(writer);
                 written

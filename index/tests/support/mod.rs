@@ -1,7 +1,5 @@
 //! Documents and an embedder that need no model.
 
-use std::path::Path;
-
 use index::Index;
 use index::catalog::{EmbeddedChunk, Labels, NewDocument, Source};
 use index::fingerprint::{EmbedderPrint, Recipe};
@@ -25,10 +23,6 @@ pub(crate) fn recipe() -> Recipe {
         chunk_tokens_max: 128,
         chunk_overlap: 16,
     }
-}
-
-pub(crate) fn open(dir: &Path) -> Index {
-    Index::open_or_create(dir, &recipe(), &mut |_| {}).unwrap()
 }
 
 /// FNV-1a, of which every bit depends on every byte.
