@@ -146,10 +146,11 @@ pub fn build_index(
 ) -> Result<BuildReport, BuildError> {
     let start = Instant::now();
     let mut discovered = discover(roots, &options.discover)?;
+    let scope = roots.iter().map(fs_err::canonicalize).collect::<Result<Vec<_>, _>>()?;
     on_event(BuildEvent::Discovered { n_files: discovered.files.len() });
     let mut run = Run::new(index, embedder, options, on_event)?;
     run.report.skipped = std::mem::take(&mut discovered.skipped);
-    run.plan_moves(&discovered);
+    run.plan_moves(&discovered, &scope);
     for (i, file) in discovered.files.iter().enumerate() {
         if interrupted.load(Ordering::Relaxed) {
             run.report.interrupted = true;
@@ -160,7 +161,7 @@ pub fn build_index(
     }
     run.record_batch()?;
     if !run.report.interrupted {
-        run.remove_vanished(&discovered)?;
+        run.remove_vanished(&discovered, &scope)?;
     }
     (run.on_event)(BuildEvent::Applying);
     index.apply()?;
@@ -233,12 +234,12 @@ impl<'a> Run<'a> {
     }
 
     /// Finds the documents in the folders read whose file is no longer there.
-    fn plan_moves(&mut self, discovered: &Discovered) {
+    fn plan_moves(&mut self, discovered: &Discovered, scope: &[PathBuf]) {
         let present: HashSet<&Path> = discovered.files.iter().map(|it| it.path.as_path()).collect();
         self.gone = self
             .stored
             .iter()
-            .filter(|(path, _)| in_scope(path, discovered) && !present.contains(path.as_path()))
+            .filter(|(path, _)| in_scope(path, scope) && !present.contains(path.as_path()))
             .map(|(path, it)| (it.source.content_hash.clone(), path.clone()))
             .collect();
     }
@@ -418,10 +419,14 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn remove_vanished(&mut self, discovered: &Discovered) -> Result<(), BuildError> {
+    fn remove_vanished(
+        &mut self,
+        discovered: &Discovered,
+        scope: &[PathBuf],
+    ) -> Result<(), BuildError> {
         let present: HashSet<&Path> = discovered.files.iter().map(|it| it.path.as_path()).collect();
         for (path, document) in &self.stored {
-            if in_scope(path, discovered) && !present.contains(path.as_path()) {
+            if in_scope(path, scope) && !present.contains(path.as_path()) {
                 self.index.catalog().delete(document.id)?;
                 self.report.removed += 1;
             }
@@ -449,8 +454,8 @@ impl Run<'_> {
 }
 
 /// Whether a stored path lies in what was read this time.
-fn in_scope(path: &Path, discovered: &Discovered) -> bool {
-    discovered.roots.iter().any(|root| path.starts_with(root))
+fn in_scope(path: &Path, scope: &[PathBuf]) -> bool {
+    scope.iter().any(|root| path.starts_with(root))
 }
 
 fn mtime_ns(path: &Path) -> Result<i64, BuildError> {

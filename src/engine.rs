@@ -36,6 +36,8 @@ pub struct Engine {
     pub embedder: Embedder,
     /// Languages (ISO 639-1) that the embedder handles well.
     pub embedder_languages: Vec<String>,
+    /// The cosine that the embedder gives to unrelated texts.
+    pub cosine_unrelated: f32,
     /// What writes answers.
     pub writer: Writer,
     /// How it is asked.
@@ -257,6 +259,7 @@ impl Engine {
             passages_max,
             filter: filter.clone(),
             embedder_speaks: question.language.is_none_or(|it| self.embedder_speaks(it)),
+            cosine_unrelated: self.cosine_unrelated,
             leg: Leg::Both,
         };
         retrieve(&self.index, &self.embedder, question, &options)
@@ -374,7 +377,12 @@ impl Engine {
         clock: &mut Clock,
         on_event: &mut dyn FnMut(AskEvent<'_>) -> ControlFlow<()>,
     ) -> Result<Option<String>, AskError> {
-        let examples = self.similar_examples(question, answer.language)?;
+        let examples = similar_examples(
+            &self.embedder,
+            self.prompts.examples(answer.language).collect(),
+            question,
+            self.settings.prompts.examples_max,
+        )?;
         let Writer::Model { generator, name, .. } = &mut self.writer else { return Ok(None) };
         answer.generator = Some(name.clone());
         let parts = Draftable {
@@ -414,24 +422,6 @@ impl Engine {
         let (reasoning, text) = Prompts::split_reasoned(answer.language, &draft.text);
         answer.reasoning = reasoning;
         text
-    }
-
-    /// The few-shot examples nearest to the question, nearest first.
-    fn similar_examples(
-        &self,
-        question: &Question,
-        language: Language,
-    ) -> Result<Vec<&Example>, AskError> {
-        let examples: Vec<&Example> = self.prompts.examples(language).collect();
-        let mut texts = vec![question.text()];
-        texts.extend(examples.iter().map(|it| it.question.as_str()));
-        let embedded = self.embedder.embed(&texts, TextRole::Query)?;
-        let asked = embedded.row(0).to_vec();
-        let mut scored: Vec<(f32, &Example)> =
-            embedded.rows().skip(1).map(|row| dot(&asked, row)).zip(examples).collect();
-        scored.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.question.cmp(&b.1.question)));
-        scored.truncate(self.settings.prompts.examples_max);
-        Ok(scored.into_iter().map(|(_, it)| it).collect())
     }
 
     /// Checks the draft's sentences against the passages and writes the answer with its marks.
@@ -503,6 +493,27 @@ fn with_marks(sentences: &[CheckedSentence]) -> String {
         format!("{}{marks}", it.text)
     });
     marked.collect::<Vec<_>>().join(" ")
+}
+
+/// The few-shot examples nearest to the question, nearest first.
+fn similar_examples<'a>(
+    embedder: &Embedder,
+    examples: Vec<&'a Example>,
+    question: &Question,
+    examples_max: usize,
+) -> Result<Vec<&'a Example>, EmbedError> {
+    if examples_max == 0 {
+        return Ok(Vec::new());
+    }
+    let mut texts = vec![question.text()];
+    texts.extend(examples.iter().map(|it| it.question.as_str()));
+    let embedded = embedder.embed(&texts, TextRole::Query)?;
+    let asked = embedded.row(0).to_vec();
+    let mut scored: Vec<(f32, &Example)> =
+        embedded.rows().skip(1).map(|row| dot(&asked, row)).zip(examples).collect();
+    scored.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.question.cmp(&b.1.question)));
+    scored.truncate(examples_max);
+    Ok(scored.into_iter().map(|(_, it)| it).collect())
 }
 
 fn source<'a>(passage: &Passage, text: &'a str) -> Source<'a> {

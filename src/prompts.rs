@@ -11,8 +11,8 @@ use std::{
 use fs_err as fs;
 use include_dir::{Dir, include_dir};
 use ingest::document::Language;
-use minijinja::{Environment, UndefinedBehavior, context};
-use serde::{Deserialize, Serialize};
+use minijinja::{Environment, UndefinedBehavior, Value, context, syntax::SyntaxConfig};
+use serde::Deserialize;
 
 use crate::{
     cite::{fold, split},
@@ -22,16 +22,18 @@ use crate::{
 static BUILT_IN: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/prompts");
 
 /// Prompt files and the arguments of each. Every one exists as `<name>.fr.md` and `<name>.en.md`.
-const PROMPTS: [(&str, &[&str]); 5] = [
+const PROMPTS: [(&str, &[&str]); 7] = [
     ("answer", &[]),
     ("answer_cot", &[]),
     ("answer_user", &["passages", "question"]),
+    ("answer_small", &[]),
+    ("answer_small_user", &["passages", "question"]),
     ("condense", &["turns", "question"]),
     ("refuse", &[]),
 ];
 
 /// A passage as a prompt shows it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PassageArg {
     /// Its number in the prompt, from 1.
     pub index: usize,
@@ -138,8 +140,13 @@ impl Prompts {
         let hash = files_hash(&files);
         let mut environment = Environment::new();
         environment.set_undefined_behavior(UndefinedBehavior::Strict);
-        environment.set_trim_blocks(true);
-        environment.set_lstrip_blocks(true);
+        environment.set_syntax(
+            SyntaxConfig::builder()
+                .trim_blocks(true)
+                .lstrip_blocks(true)
+                .build()
+                .expect("the default delimiters are valid"),
+        );
         let mut examples = Vec::new();
         for (name, text) in files {
             if name.starts_with("examples/") {
@@ -182,6 +189,15 @@ impl Prompts {
         passages: &[PassageArg],
         question: &str,
     ) -> Result<String, PromptError> {
+        let passages: Vec<Value> = passages
+            .iter()
+            .map(|it| {
+                // A document must not be able to close its own delimiter.
+                let text = it.text.replace("</passage>", "</ passage>");
+                let (index, title, heading, page) = (it.index, &it.title, &it.heading, it.page);
+                context! { index, title, heading, page, text }
+            })
+            .collect();
         self.render("answer_user", language, context! { passages, question })
     }
 
@@ -247,7 +263,7 @@ impl Prompts {
         &self,
         name: &str,
         language: Language,
-        arguments: minijinja::Value,
+        arguments: Value,
     ) -> Result<String, PromptError> {
         let name = format!("{name}.{}.md", language.code());
         self.environment

@@ -27,18 +27,47 @@ pub fn rebuild(
     limits: &ChunkLimits,
     progress: &mut dyn FnMut(Preparing),
 ) -> Result<(), RebuildError> {
-    let mut recut = |stored: &StoredDocument, text: &StoredText| cut(embedder, limits, stored, text);
+    let mut recut = |batch: &[(StoredDocument, StoredText)]| cut(embedder, limits, batch);
     Index::rebuild(data_dir, recipe, &mut recut, progress)?;
     Ok(())
 }
 
+type Failure = Box<dyn Error + Send + Sync>;
+
 fn cut(
     embedder: &Embedder,
     limits: &ChunkLimits,
-    stored: &StoredDocument,
-    text: &StoredText,
-) -> Result<Vec<EmbeddedChunk>, Box<dyn Error + Send + Sync>> {
-    let document = Document {
+    batch: &[(StoredDocument, StoredText)],
+) -> Result<Vec<Vec<EmbeddedChunk>>, Failure> {
+    let mut texts = Vec::new();
+    let mut cut = Vec::new();
+    for (stored, text) in batch {
+        let document = document(stored, text);
+        let chunks = chunk(&document, limits, &|text| embedder.count_tokens(text));
+        texts.extend(chunks.iter().map(|it| embedding_text(&document, it)));
+        cut.push((document, chunks));
+    }
+    let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+    let embedded = embedder.embed(&texts, TextRole::Passage)?;
+    let mut rows = embedded.rows();
+    let mut res = Vec::with_capacity(cut.len());
+    for (document, chunks) in cut {
+        let mut ready = Vec::with_capacity(chunks.len());
+        for chunk in chunks {
+            let row = rows.next().expect("the embedder gives one vector for each text");
+            let vector = UnitVector::new(row.to_vec())
+                .ok_or("the embedder gave no direction to a passage: its files are damaged")?;
+            let simhash = SimHash::of(&document.text[chunk.span.range()]).0;
+            ready.push(EmbeddedChunk { chunk, vector, simhash });
+        }
+        res.push(ready);
+    }
+    Ok(res)
+}
+
+/// A document as it was when it was cut first.
+fn document(stored: &StoredDocument, text: &StoredText) -> Document {
+    Document {
         title: stored.title.clone(),
         text: text.text.clone(),
         media_type: stored.media_type,
@@ -47,17 +76,5 @@ fn cut(
         headings: text.headings.clone(),
         metadata: Metadata::default(),
         findings: Vec::new(),
-    };
-    let chunks = chunk(&document, limits, &|text| embedder.count_tokens(text));
-    let texts: Vec<String> = chunks.iter().map(|it| embedding_text(&document, it)).collect();
-    let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
-    let embedded = embedder.embed(&texts, TextRole::Passage)?;
-    let mut res = Vec::with_capacity(chunks.len());
-    for (chunk, row) in chunks.into_iter().zip(embedded.rows()) {
-        let vector = UnitVector::new(row.to_vec())
-            .ok_or("the embedder gave no direction to a passage: its model files are damaged")?;
-        let simhash = SimHash::of(&document.text[chunk.span.range()]).0;
-        res.push(EmbeddedChunk { chunk, vector, simhash });
     }
-    Ok(res)
 }

@@ -88,6 +88,8 @@ pub struct RetrieveOptions {
     pub filter: Filter,
     /// Whether the embedder speaks the question's language.
     pub embedder_speaks: bool,
+    /// The cosine that the embedder gives to unrelated texts.
+    pub cosine_unrelated: f32,
     /// Which legs rank.
     pub leg: Leg,
 }
@@ -145,7 +147,11 @@ pub fn retrieve(
         Leg::Lexical => (lexical, Vec::new()),
         Leg::Dense => (Vec::new(), dense),
     };
-    let mut fused = fuse(&lexical, &dense, &FuseSettings::measured(options.embedder_speaks));
+    let settings = FuseSettings {
+        cosine_unrelated: options.cosine_unrelated,
+        ..FuseSettings::measured(options.embedder_speaks)
+    };
+    let mut fused = fuse(&lexical, &dense, &settings);
     fused.truncate(options.passages_max * LOOKED_AT_PER_SHOWN);
     let ids: Vec<ChunkId> = fused.iter().map(|it| it.chunk).collect();
     let chunks = index.catalog().chunks(&ids)?;

@@ -12,6 +12,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use index::{
     Index, OpenError, Preparing,
+    fuse::FuseSettings,
     fingerprint::{EmbedderPrint, Recipe},
 };
 use indicatif::ProgressBar;
@@ -64,6 +65,8 @@ pub struct OpenedEmbedder {
     pub print: EmbedderPrint,
     /// Languages (ISO 639-1) that it handles well; `None` where nobody has said so.
     pub languages: Option<Vec<String>>,
+    /// The cosine that it gives to unrelated texts.
+    pub cosine_unrelated: f32,
 }
 
 impl OpenedEmbedder {
@@ -193,7 +196,12 @@ impl Session {
         let embedder = Embedder::load(&files.dir, &spec)
             .with_context(|| format!("could not load the embedder `{name}`"))?;
         let print = print_of(&entry.id, files.fingerprint(), &embedder, &spec);
-        Ok(OpenedEmbedder { embedder, print, languages: Some(entry.languages.clone()) })
+        Ok(OpenedEmbedder {
+            embedder,
+            print,
+            languages: Some(entry.languages.clone()),
+            cosine_unrelated: entry.cosine_unrelated,
+        })
     }
 
     /// Sizes of chunks for an embedder.
@@ -244,15 +252,31 @@ impl Session {
     /// Shows how far a rebuild of derived files is.
     pub fn preparing(&self) -> impl FnMut(Preparing) + use<> {
         let printer = self.printer;
-        let mut bar: Option<ProgressBar> = None;
+        let mut open: Option<(&'static str, ProgressBar)> = None;
         move |event: Preparing| {
-            let bar = bar.get_or_insert_with(|| {
-                printer.bar(event.total, "chunks").with_prefix("indexing")
-            });
-            bar.set_position(event.done);
-            if event.done >= event.total {
-                bar.finish_and_clear();
+            let (prefix, unit, done, total) = match event {
+                Preparing::Cutting { done, total } => ("embedding", "documents", done, total),
+                Preparing::Rebuilding { done, total } => ("rebuilding", "chunks", done, total),
+                Preparing::Applying { done, total } => ("indexing", "changes", done, total),
+            };
+            if open.as_ref().is_none_or(|(it, _)| *it != prefix) {
+                open = Some((prefix, printer.bar(total, unit).with_prefix(prefix)));
             }
+            if let Some((_, bar)) = &open {
+                bar.set_position(done);
+                if done >= total {
+                    bar.finish_and_clear();
+                }
+            }
+        }
+    }
+
+    /// How the legs are fused for an embedder that speaks the question's language, or not.
+    #[must_use]
+    pub fn fuse_settings(&self, embedder: &OpenedEmbedder, speaks: bool) -> FuseSettings {
+        FuseSettings {
+            cosine_unrelated: embedder.cosine_unrelated,
+            ..FuseSettings::measured(speaks)
         }
     }
 
@@ -329,6 +353,7 @@ impl Session {
             index,
             embedder: embedder.embedder,
             embedder_languages: languages,
+            cosine_unrelated: embedder.cosine_unrelated,
             writer,
             prompts: self.prompts()?,
             settings: AnswerSettings {
@@ -346,15 +371,21 @@ impl Session {
     }
 }
 
-/// An embedder in a folder of the user's, in the layout of sentence-transformers.
+/// An embedder in a folder of the user's: mean pooling, no prefixes. Other ones need an entry in the
+/// catalogue.
 fn folder_embedder(folder: &Path) -> Result<OpenedEmbedder> {
     let weights: PathBuf = folder.join("model.safetensors");
-    let spec = EmbedderSpec::read(folder)?;
+    let spec = EmbedderSpec {
+        pooling: Pooling::Mean,
+        query_prefix: String::new(),
+        passage_prefix: String::new(),
+        tokens_max: CHUNK_TOKENS_MAX,
+    };
     let embedder = Embedder::load(folder, &spec)
         .with_context(|| format!("could not load the embedder in `{}`", folder.display()))?;
     let name = folder.file_name().unwrap_or(folder.as_os_str()).to_string_lossy();
     let print = print_of(&name, sha256_of(&weights)?, &embedder, &spec);
-    Ok(OpenedEmbedder { embedder, print, languages: None })
+    Ok(OpenedEmbedder { embedder, print, languages: None, cosine_unrelated: 0.0 })
 }
 
 fn pooling_of(kind: PoolingKind) -> Pooling {

@@ -29,6 +29,7 @@ mod open;
 pub mod unit_vector;
 mod writer;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -212,6 +213,20 @@ impl Index {
         chunk: ChunkId,
     ) -> Result<Vec<TermScore>, IndexError> {
         Ok(self.legs.lexical.explain(question, language, chunk)?)
+    }
+
+    /// How much each distinct stem of a question tells, by how rare it is among the chunks (the
+    /// inverse document frequency of BM25). Stems that no chunk holds tell most.
+    ///
+    /// # Errors
+    ///
+    /// When the lexical leg cannot be read.
+    pub fn term_weights(
+        &self,
+        question: &str,
+        language: Option<Language>,
+    ) -> Result<BTreeMap<String, f32>, IndexError> {
+        Ok(self.legs.lexical.term_weights(question, language)?)
     }
 
     /// The `k` chunks nearest to a question's vector among those that pass the filter, by cosine,

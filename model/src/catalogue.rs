@@ -59,7 +59,7 @@ pub struct Wheel {
 }
 
 /// One model of the catalogue.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelEntry {
     /// The name that users type.
@@ -88,6 +88,12 @@ pub struct ModelEntry {
     /// What stands before a passage, for an embedder.
     #[serde(default)]
     pub passage_prefix: String,
+    /// The cosine that it gives to unrelated texts, for an embedder: about 0 for most.
+    #[serde(default)]
+    pub cosine_unrelated: f32,
+    /// Parameters in millions, for a generator.
+    #[serde(default)]
+    pub megaparameters: Option<u32>,
     /// Its files.
     pub files: Vec<ModelFile>,
     /// A package that carries the same files.
@@ -108,7 +114,7 @@ impl ModelEntry {
 pub struct CatalogueError(#[from] toml::de::Error);
 
 /// All the models known by name.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Catalogue {
     /// The models, in the order of the file.

@@ -4,6 +4,7 @@
 //! them that spells a control token is encoded as text.
 
 use minijinja::value::{Kwargs, Value};
+use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, Error, ErrorKind, context};
 use serde::Serialize;
 use thiserror::Error;
@@ -92,8 +93,13 @@ impl ChatTemplate {
     pub(crate) fn new(source: String, bos: &str, eos: &str) -> Result<Self, ChatError> {
         let mut env = Environment::new();
         // As transformers sets up its environment.
-        env.set_trim_blocks(true);
-        env.set_lstrip_blocks(true);
+        env.set_syntax(
+            SyntaxConfig::builder()
+                .trim_blocks(true)
+                .lstrip_blocks(true)
+                .build()
+                .expect("the default delimiters are valid"),
+        );
         env.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
         env.add_function("raise_exception", |message: String| -> Result<Value, Error> {
             Err(Error::new(ErrorKind::InvalidOperation, message))
@@ -112,7 +118,7 @@ impl ChatTemplate {
     pub(crate) fn render(&self, turns: &[Turn]) -> Result<String, ChatError> {
         let messages: Vec<Value> = turns
             .iter()
-            .map(|turn| context! { role => turn.role.name(), content => turn.content })
+            .map(|turn| context! { role => turn.role.name(), content => &turn.content })
             .collect();
         self.env
             .get_template(TEMPLATE)
@@ -120,8 +126,8 @@ impl ChatTemplate {
                 template.render(context! {
                     messages,
                     add_generation_prompt => true,
-                    bos_token => self.bos,
-                    eos_token => self.eos,
+                    bos_token => &self.bos,
+                    eos_token => &self.eos,
                 })
             })
             .map_err(|source| ChatError::Template { source })

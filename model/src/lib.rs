@@ -11,13 +11,16 @@
 // Links the kernels' crate with its AVX-512 feature switched on; candle calls it by itself.
 use gemm as _;
 
+pub mod catalogue;
 pub mod chat;
 pub mod device;
 pub mod embed;
 pub mod generate;
 pub mod load_error;
 pub mod sample;
+pub mod store;
 pub mod testing;
+pub mod tokens;
 
 mod bert;
 mod count;

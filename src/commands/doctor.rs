@@ -176,7 +176,7 @@ fn index(session: &Session) -> Vec<Check> {
                 fix: Some("souffleur ingest FOLDER".into()),
             }];
         }
-        Err(error) => return vec![problem(error.to_string(), error.hint())],
+        Err(error) => return vec![problem(error.to_string(), None)],
     };
     // With the recipe that it was built by: the settings' embedder is compared below.
     let opened = match Index::open(data_dir, &recipe, &mut session.preparing()) {

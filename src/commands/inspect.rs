@@ -68,7 +68,7 @@ fn prompt(printer: Printer, answer: &Answer) -> Result<()> {
         format!("\nPrompt ({} tokens, {} examples)", context.n_tokens, context.n_examples),
     ))?;
     for turn in &context.turns {
-        printer.line(styled(DIM, format!("── {}", turn.role.as_str())))?;
+        printer.line(styled(DIM, format!("── {}", turn.role.name())))?;
         printer.line(&turn.content)?;
     }
     Ok(())
@@ -99,7 +99,7 @@ fn as_json(index: &index::Index, question: &Question, answer: &Answer) -> Result
         })
         .collect();
     let prompt: Option<Vec<serde_json::Value>> = answer.context.as_ref().map(|it| {
-        let turn = |it: &model::chat::Turn| json!({"role": it.role.as_str(), "content": it.content});
+        let turn = |it: &model::chat::Turn| json!({"role": it.role.name(), "content": it.content});
         it.turns.iter().map(turn).collect()
     });
     Ok(json!({

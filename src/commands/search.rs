@@ -23,6 +23,7 @@ pub(super) fn run(session: &Session, args: &SearchArgs) -> Result<ExitCode> {
         passages_max: args.k.get(),
         filter: filter_of(&args.filter),
         embedder_speaks: question.language.is_none_or(|it| embedder.speaks(it.code())),
+        cosine_unrelated: embedder.cosine_unrelated,
         leg: match args.mode {
             SearchMode::Hybrid => Leg::Both,
             SearchMode::Bm25 => Leg::Lexical,

@@ -98,6 +98,24 @@ pub(super) fn passage(printer: Printer, index: usize, passage: &Passage) -> Resu
     Ok(())
 }
 
+/// What speaks for a passage, in numbers.
+pub(super) fn scores(passage: &Passage) -> String {
+    let place = |it: Option<index::fuse::Place>| {
+        it.map_or("-".to_owned(), |it| format!("{:.3} (rank {})", it.score, it.rank))
+    };
+    let duplicates = match passage.n_duplicates {
+        0 => String::new(),
+        n => format!(", {n} near duplicates left out"),
+    };
+    format!(
+        "score {:.3}, bm25 {}, dense {}, relevance {:.2}{duplicates}",
+        passage.score,
+        place(passage.lexical),
+        place(passage.dense),
+        passage.relevance
+    )
+}
+
 /// The beginning of a text on one line.
 pub(super) fn snippet(text: &str) -> String {
     let flat = text.split_whitespace().collect::<Vec<_>>().join(" ");

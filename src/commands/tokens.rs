@@ -1,10 +1,13 @@
 //! `souffleur tokens`: how a model cuts a text into tokens, in colour.
 
-use std::process::ExitCode;
+use std::{path::Path, process::ExitCode};
 
 use anyhow::{Context as _, Result, bail};
 use anstyle::{AnsiColor, Color, Style};
-use model::{catalogue::ModelRole, tokenizer::Tokenizer};
+use model::{
+    catalogue::ModelRole,
+    tokens::{self, Piece},
+};
 use serde_json::json;
 
 use super::text_or_stdin;
@@ -24,8 +27,7 @@ pub(super) fn run(session: &Session, args: &TokensArgs) -> Result<ExitCode> {
     if name == EXTRACT {
         bail!("`extract` is no model: name one with --model");
     }
-    let tokenizer = tokenizer(session, name)?;
-    let tokens = tokenizer.pieces(&text);
+    let tokens = pieces(session, name, &text)?;
     let painted: String = tokens
         .iter()
         .enumerate()
@@ -46,21 +48,21 @@ pub(super) fn run(session: &Session, args: &TokensArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// A model's tokenizer: of a GGUF file, or of a `tokenizer.json`.
-fn tokenizer(session: &Session, name: &str) -> Result<Tokenizer> {
-    let path = std::path::Path::new(name);
+/// A text cut by a model's tokenizer: of a GGUF file, or of a `tokenizer.json`.
+fn pieces(session: &Session, name: &str, text: &str) -> Result<Vec<Piece>> {
+    let path = Path::new(name);
     if path.extension().is_some_and(|it| it.eq_ignore_ascii_case("gguf")) {
-        return Ok(Tokenizer::from_gguf(path)?);
+        return Ok(tokens::of_gguf(path, text)?);
     }
     let entry = session.entry(name, None)?;
     let files = session.files(entry)?;
     match entry.role {
         ModelRole::Generator => {
             let gguf = files.file_ending(".gguf").context("the model has no .gguf file")?;
-            Ok(Tokenizer::from_gguf(&gguf)?)
+            Ok(tokens::of_gguf(&gguf, text)?)
         }
         ModelRole::Embedder | ModelRole::Reranker => {
-            Ok(Tokenizer::from_file(&files.dir.join("tokenizer.json"))?)
+            Ok(tokens::of_file(&files.dir.join("tokenizer.json"), text)?)
         }
     }
 }

@@ -73,18 +73,6 @@ pub(super) fn headings(json: &str) -> Result<Vec<Heading>, CatalogError> {
     Ok(rows.into_iter().map(|(level, title, offset)| Heading { level, title, offset }).collect())
 }
 
-pub(super) fn signature_bytes(signature: &[u64]) -> Vec<u8> {
-    signature.iter().flat_map(|it| it.to_le_bytes()).collect()
-}
-
-pub(super) fn signature(bytes: &[u8]) -> Result<Vec<u64>, CatalogError> {
-    let (values, rest) = bytes.as_chunks::<8>();
-    if !rest.is_empty() {
-        return Err(damaged("the length of a signature", bytes.len()));
-    }
-    Ok(values.iter().map(|&it| u64::from_le_bytes(it)).collect())
-}
-
 /// [`Finding`] as the catalog writes it. The stored form is a promise to later versions; the type
 /// of the ingest crate is not.
 #[derive(Serialize, Deserialize)]

@@ -1,6 +1,6 @@
 //! Reads. Each public method sees one snapshot of the catalog.
 
-use ingest::document::Span;
+use ingest::document::{Language, Span};
 use rusqlite::blob::Blob;
 use rusqlite::{Connection, MAIN_DB, OptionalExtension, Row};
 
@@ -96,7 +96,7 @@ impl Catalog {
     /// # Errors
     ///
     /// When the catalog cannot be read.
-    pub fn signatures(&self) -> Result<Vec<(DocumentId, Vec<u64>)>, CatalogError> {
+    pub fn signatures(&self) -> Result<Vec<(DocumentId, Vec<u8>)>, CatalogError> {
         self.read(|connection| {
             let mut statement = connection.prepare_cached(
                 "SELECT id, signature FROM documents WHERE length(signature) > 0 ORDER BY id",
@@ -104,8 +104,28 @@ impl Catalog {
             let mut rows = statement.query([])?;
             let mut res = Vec::new();
             while let Some(row) = rows.next()? {
-                let signature = encode::signature(row.get_ref(1)?.as_blob().map_err(columns)?)?;
-                res.push((DocumentId(row.get(0)?), signature));
+                res.push((DocumentId(row.get(0)?), row.get(1)?));
+            }
+            Ok(res)
+        })
+    }
+
+    /// Live chunks by language; `None` where it cannot be told.
+    ///
+    /// # Errors
+    ///
+    /// When the catalog cannot be read.
+    pub fn languages(&self) -> Result<Vec<(Option<Language>, u64)>, CatalogError> {
+        self.read(|connection| {
+            let mut statement = connection.prepare_cached(
+                "SELECT coalesce(chunks.language, documents.language) AS code, count(*)
+                FROM chunks JOIN documents ON documents.id = chunks.document
+                WHERE recipe = (SELECT recipe FROM live) GROUP BY code ORDER BY code",
+            )?;
+            let mut rows = statement.query([])?;
+            let mut res = Vec::new();
+            while let Some(row) = rows.next()? {
+                res.push((encode::language(row.get(0)?)?, row.get(1)?));
             }
             Ok(res)
         })

@@ -61,7 +61,7 @@ pub struct NewDocument<'a> {
     /// The document that it repeats, if any.
     pub duplicate: Option<Duplicate>,
     /// Its MinHash signature, to find those that repeat it later.
-    pub signature: &'a [u64],
+    pub signature: &'a [u8],
     /// Its chunks in reading order.
     pub chunks: &'a [EmbeddedChunk],
 }

@@ -4,6 +4,7 @@
 //! question and a filter become a query in `query`. The index is derived: when it cannot be
 //! opened, delete its folder and fill it again from the catalog.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -276,6 +277,21 @@ impl Lexical {
             plan.explain(&self.id_term(chunk), &self.fields, &searcher)
         };
         explain().map_err(|error| self.search_error(error))
+    }
+
+    /// The inverse document frequency of each distinct stem of a question, as BM25 has it.
+    ///
+    /// # Errors
+    ///
+    /// When the index cannot be read.
+    pub fn term_weights(
+        &self,
+        question: &str,
+        language: Option<Language>,
+    ) -> Result<BTreeMap<String, f32>, LexicalError> {
+        let searcher = self.reader.searcher();
+        let weights = || query::term_weights(question, language, &self.fields, &searcher);
+        weights().map_err(|error| self.search_error(error))
     }
 
     fn top(

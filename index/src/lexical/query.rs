@@ -130,6 +130,29 @@ impl Plan {
     }
 }
 
+/// The inverse document frequency of each distinct stem of a question: ln(1 + (N - n + ½) / (n + ½))
+/// for a stem that n of N chunks hold.
+pub(super) fn term_weights(
+    question: &str,
+    language: Option<Language>,
+    fields: &Fields,
+    searcher: &Searcher,
+) -> tantivy::Result<BTreeMap<String, f32>> {
+    let words = Words::read(question);
+    let n_chunks = searcher.num_docs() as f32;
+    let mut res = BTreeMap::new();
+    for &language in analysed_languages(&language) {
+        for stem in words.stems(language) {
+            let term = Term::from_field_text(fields.stems(language), &stem);
+            // Deleted chunks count until their segment is merged: never more than there are.
+            let n_holding = (searcher.doc_freq(&term)? as f32).min(n_chunks);
+            let weight = (1.0 + (n_chunks - n_holding + 0.5) / (n_holding + 0.5)).ln();
+            res.insert(stem, weight);
+        }
+    }
+    Ok(res)
+}
+
 fn total(scores: &[TermScore]) -> f32 {
     scores.iter().map(|it| it.score).sum()
 }

@@ -95,7 +95,7 @@ pub(crate) fn put(index: &Index, path: &str, text: &str, labels: &Labels) -> Doc
         made_by: "test 1",
         ingested_at: 1_700_000_000,
         duplicate: None,
-        signature: &[hash(text)],
+        signature: &hash(text).to_le_bytes(),
         chunks: &cut(text, DIM),
     };
     index.catalog().put(&new).unwrap()

