@@ -217,9 +217,8 @@ fn mark_by_style(pages: &mut [Vec<Part>]) {
         .collect();
     ranks.sort_unstable_by(|a, b| b.cmp(a));
     ranks.dedup();
-    let levels: HashMap<i64, u8> = ranks.into_iter().zip((1..=LEVEL_MAX).chain(
-        std::iter::repeat(LEVEL_MAX),
-    )).collect();
+    let levels: HashMap<i64, u8> =
+        ranks.into_iter().zip((1..=LEVEL_MAX).chain(std::iter::repeat(LEVEL_MAX))).collect();
     for part in pages.iter_mut().flatten() {
         if let Part::Paragraph(lines) = part
             && let Some(level) = rank(lines).and_then(|it| levels.get(&it))

@@ -5,7 +5,7 @@
 //! from visible, a table from columns, and one column from the next
 //! (`docs/decisions/0002-pdf-text.md`).
 //!
-//! The path of a page: [`page`] runs its content, [`visible`] takes out what no reader sees,
+//! The path of a page: [`interpreter`] runs its content, [`visible`] takes out what no reader sees,
 //! [`layout`], [`columns`] and [`table`] bring it into reading order, [`markdown`] writes it.
 
 mod bidi;
@@ -13,6 +13,7 @@ mod cmap;
 mod columns;
 mod font;
 mod geometry;
+mod interpreter;
 mod layout;
 mod markdown;
 mod outline;
@@ -27,9 +28,7 @@ mod tests;
 
 use std::collections::HashSet;
 
-use lopdf::{
-    DecompressError, Dictionary, Document, Error, LoadOptions, Object, ObjectId, Stream,
-};
+use lopdf::{DecompressError, Dictionary, Document, Error, LoadOptions, Object, ObjectId, Stream};
 
 use super::{Limits, Page, ParseError, Parsed};
 use crate::document::{Finding, Hidden, Metadata};

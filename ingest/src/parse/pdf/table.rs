@@ -36,9 +36,8 @@ impl Table {
     fn new(mut rows: Vec<Vec<String>>) -> Option<Self> {
         rows.retain(|row| row.iter().any(|cell| !cell.is_empty()));
         let n_columns = rows.iter().map(Vec::len).max()?;
-        let is_used = |idx: usize| {
-            rows.iter().any(|row| row.get(idx).is_some_and(|cell| !cell.is_empty()))
-        };
+        let is_used =
+            |idx: usize| rows.iter().any(|row| row.get(idx).is_some_and(|cell| !cell.is_empty()));
         let used: Vec<bool> = (0..n_columns).map(is_used).collect();
         for row in &mut rows {
             row.resize(n_columns, String::new());
@@ -190,7 +189,9 @@ impl Grid {
             cells[row * n_columns + column].push(word);
         }
         let n_cells = (0..n_rows * n_columns)
-            .filter(|it| self.origin(it / n_columns, it % n_columns) == (it / n_columns, it % n_columns))
+            .filter(|it| {
+                self.origin(it / n_columns, it % n_columns) == (it / n_columns, it % n_columns)
+            })
             .count();
         let n_filled = cells.iter().filter(|cell| !cell.is_empty()).count();
         if n_filled < 3 || n_filled * 4 < n_cells {

@@ -18,8 +18,7 @@ pub(super) fn remove_invisible(drawn: &mut Drawn) -> usize {
     let (seen, hidden): (Vec<Run>, Vec<Run>) =
         runs.into_iter().partition(|run| is_seen(run, drawn));
     let n_seen: usize = seen.iter().map(n_chars).sum();
-    let n_unpainted: usize =
-        hidden.iter().filter(|run| is_ocr(run)).map(n_chars).sum();
+    let n_unpainted: usize = hidden.iter().filter(|run| is_ocr(run)).map(n_chars).sum();
     let is_scan = drawn.image_share >= SCAN_SHARE_MIN && n_seen * 4 < n_unpainted;
     drawn.runs = seen;
     let mut n_hidden = 0;
