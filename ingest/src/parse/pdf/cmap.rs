@@ -162,9 +162,7 @@ impl<'a> Tokens<'a> {
                 b'<' | b'>' | b'(' | b')' | b'/' | b'{' | b'}' => self.bytes = rest,
                 _ if first.is_ascii_whitespace() || first == 0 => self.bytes = rest,
                 _ => {
-                    let ends = |b: &u8| {
-                        b.is_ascii_whitespace() || b"\0<>[](){}/%".contains(b)
-                    };
+                    let ends = |b: &u8| b.is_ascii_whitespace() || b"\0<>[](){}/%".contains(b);
                     let end = self.bytes.iter().position(ends).unwrap_or(self.bytes.len());
                     let (word, rest) = self.bytes.split_at(end);
                     self.bytes = rest;
@@ -229,9 +227,7 @@ mod tests {
 
     #[test]
     fn takes_codes_of_mixed_lengths() {
-        let map = CMap::parse(
-            b"2 begincodespacerange <00> <80> <8140> <FEFE> endcodespacerange",
-        );
+        let map = CMap::parse(b"2 begincodespacerange <00> <80> <8140> <FEFE> endcodespacerange");
         assert_eq!(map.next_code(&[0x20, 0x81, 0x40]), (0x20, 1));
         assert_eq!(map.next_code(&[0x81, 0x40]), (0x8140, 2));
         assert_eq!(map.next_code(&[0x81]), (0x81, 1));

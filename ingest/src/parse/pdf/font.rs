@@ -166,11 +166,7 @@ fn read_composite(
         is_utf16: encoding.contains("UCS2") || encoding.contains("UTF16"),
         widths: HashMap::new(),
         width_ranges: Vec::new(),
-        width_default: descendant
-            .get_deref(b"DW", doc)
-            .ok()
-            .and_then(number)
-            .unwrap_or(1000.0),
+        width_default: descendant.get_deref(b"DW", doc).ok().and_then(number).unwrap_or(1000.0),
     };
     if let Ok(array) = descendant.get_deref(b"W", doc).and_then(Object::as_array) {
         read_composite_widths(doc, array, &mut composite);
@@ -385,9 +381,8 @@ fn is_monospaced(name: &str, descriptor: Option<&Dictionary>) -> bool {
 fn type3_height(doc: &Document, dict: &Dictionary) -> f64 {
     let unit = dict.get(b"FontMatrix").ok().and_then(|it| matrix(doc, it));
     let unit = unit.map_or(0.001, |matrix| matrix.0[3].abs());
-    let height = dict.get(b"FontBBox").ok().and_then(|it| rect(doc, it)).map_or(0.0, |it| {
-        it.height()
-    });
+    let height =
+        dict.get(b"FontBBox").ok().and_then(|it| rect(doc, it)).map_or(0.0, |it| it.height());
     if height > 0.0 { height * unit } else { 1000.0 * unit }
 }
 

@@ -62,12 +62,8 @@ pub(super) struct Rect {
 
 impl Rect {
     /// The box around nothing: including a point makes it that point.
-    pub(super) const EMPTY: Self = Self {
-        x0: f64::INFINITY,
-        y0: f64::INFINITY,
-        x1: f64::NEG_INFINITY,
-        y1: f64::NEG_INFINITY,
-    };
+    pub(super) const EMPTY: Self =
+        Self { x0: f64::INFINITY, y0: f64::INFINITY, x1: f64::NEG_INFINITY, y1: f64::NEG_INFINITY };
 
     pub(super) fn new(x0: f64, y0: f64, x1: f64, y1: f64) -> Self {
         Self { x0: x0.min(x1), y0: y0.min(y1), x1: x0.max(x1), y1: y0.max(y1) }

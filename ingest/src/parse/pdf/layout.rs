@@ -201,7 +201,7 @@ pub(super) fn rows(mut pieces: Vec<Piece>) -> Vec<Vec<Piece>> {
         // A raised mark belongs to the line that it stands at, as long as it is smaller.
         let slack = if small < large * 0.8 { large * 0.45 } else { large * 0.3 };
         match res.last_mut() {
-            Some(row) if (piece.y - base.0).abs() <= slack => {
+            Some(row) if (piece.y - base.0).abs() <= slack && !is_stacked(row, &piece) => {
                 if piece.size > base.1 {
                     base = (piece.y, piece.size);
                 }
@@ -214,6 +214,16 @@ pub(super) fn rows(mut pieces: Vec<Piece>) -> Vec<Vec<Piece>> {
         }
     }
     res
+}
+
+/// Whether a piece stands above or below one of a row rather than beside it: the lines of a
+/// cell in small type next to a larger one.
+fn is_stacked(row: &[Piece], piece: &Piece) -> bool {
+    // A look at the nearest is enough, and keeps a page of one endless line quick.
+    row.iter().rev().take(64).any(|it| {
+        let (small, overlap) = (it.size.min(piece.size), it.x1.min(piece.x1) - it.x0.max(piece.x0));
+        (it.y - piece.y).abs() > 0.25 * small && overlap > 0.5 * small
+    })
 }
 
 /// Joins characters to pieces: first as they were drawn, then by where they stand, because some

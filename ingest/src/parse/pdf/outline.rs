@@ -7,7 +7,7 @@ use lopdf::{Dictionary, Document, Object, ObjectId, decode_text_string};
 use super::geometry::resolve;
 
 /// Entries beyond which the rest of an outline is not read.
-const ENTRIES_MAX: usize = 20_000;
+const ENTRIES_MAX: usize = 10_000;
 /// Names looked up in name trees.
 const NAME_NODES_MAX: usize = 100_000;
 
@@ -31,7 +31,8 @@ pub(super) fn read(doc: &Document, pages: &[ObjectId]) -> Vec<Entry> {
     let mut res = Vec::new();
     let mut seen = HashSet::new();
     // Brothers and children wait on a stack, so that depth costs no recursion.
-    let mut open: Vec<(&Object, u8)> = root.get(b"First").ok().map(|it| (it, 1)).into_iter().collect();
+    let mut open: Vec<(&Object, u8)> =
+        root.get(b"First").ok().map(|it| (it, 1)).into_iter().collect();
     while let Some((object, level)) = open.pop() {
         let is_new = object.as_reference().is_ok_and(|id| seen.insert(id));
         if !is_new || seen.len() > ENTRIES_MAX {
@@ -82,7 +83,8 @@ fn named_destinations(doc: &Document) -> HashMap<Vec<u8>, &Object> {
         }
     }
     let tree = catalog.get_deref(b"Names", doc).and_then(Object::as_dict);
-    let mut open: Vec<&Object> = tree.ok().and_then(|it| it.get(b"Dests").ok()).into_iter().collect();
+    let mut open: Vec<&Object> =
+        tree.ok().and_then(|it| it.get(b"Dests").ok()).into_iter().collect();
     let mut seen = HashSet::new();
     while let Some(object) = open.pop() {
         if seen.len() > NAME_NODES_MAX || object.as_reference().is_ok_and(|id| !seen.insert(id)) {
@@ -109,10 +111,12 @@ pub(super) fn title(doc: &Document) -> Option<String> {
     let title = title.strip_prefix("Microsoft Word - ").unwrap_or(&title);
     let title = title.split_whitespace().collect::<Vec<_>>().join(" ");
     let lower = title.to_lowercase();
-    let extensions =
-        [".pdf", ".doc", ".docx", ".odt", ".dvi", ".tex", ".indd", ".ppt", ".pptx", ".xls", ".xlsx"];
+    let extensions = [
+        ".pdf", ".doc", ".docx", ".odt", ".dvi", ".tex", ".indd", ".ppt", ".pptx", ".xls", ".xlsx",
+    ];
     let is_file_name = extensions.iter().any(|it| lower.ends_with(it));
-    let is_empty = matches!(lower.as_str(), "" | "untitled" | "(anonymous)" | "sans titre" | "document1");
+    let is_empty =
+        matches!(lower.as_str(), "" | "untitled" | "(anonymous)" | "sans titre" | "document1");
     (!is_file_name && !is_empty).then_some(title)
 }
 

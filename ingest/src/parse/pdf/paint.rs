@@ -145,8 +145,8 @@ impl Path {
                 let rect = ctm.apply_rect(Rect::new(x, y, x + width, y + height));
                 self.bounds = self.bounds.union(rect);
                 let [a, b, c, d, ..] = ctm.0;
-                let is_turned = (b.abs() > 1e-6 || c.abs() > 1e-6)
-                    && (a.abs() > 1e-6 || d.abs() > 1e-6);
+                let is_turned =
+                    (b.abs() > 1e-6 || c.abs() > 1e-6) && (a.abs() > 1e-6 || d.abs() > 1e-6);
                 self.is_free |= is_turned;
                 if self.rects.len() < super::page::SHAPES_MAX {
                     self.rects.push(rect);

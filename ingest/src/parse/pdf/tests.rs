@@ -144,16 +144,25 @@ fn takes_ligatures_apart() {
         "Type" => "Encoding", "BaseEncoding" => "WinAnsiEncoding",
         "Differences" => vec![1.into(), Object::Name(b"fi".to_vec())],
     };
-    draft.resource("Font", "L", dictionary! {
-        "Type" => "Font", "Subtype" => "Type1", "BaseFont" => "Times-Roman",
-        "Encoding" => encoding,
-    });
+    draft.resource(
+        "Font",
+        "L",
+        dictionary! {
+            "Type" => "Font", "Subtype" => "Type1", "BaseFont" => "Times-Roman",
+            "Encoding" => encoding,
+        },
+    );
     assert_eq!(draft.parse().unwrap().pages[0].text, "definition");
 }
 
 #[test]
 fn reads_a_column_to_its_end_before_the_next() {
-    let mut all = vec![(70, 780, 11, "A title above that is as wide as both of the columns together are, no less")];
+    let mut all = vec![(
+        70,
+        780,
+        11,
+        "A title above that is as wide as both of the columns together are, no less",
+    )];
     for (i, (left, right)) in [
         ("The first column begins in this line", "The second column begins in this line"),
         ("and it goes on with a line of words", "and goes on with another line of words"),
@@ -178,9 +187,13 @@ fn reads_a_column_to_its_end_before_the_next() {
 #[test]
 fn a_table_with_lines_becomes_pipe_rows() {
     let mut content = lines(&[
-        (72, 706, 10, "Grade"), (172, 706, 10, "Prime"),
-        (72, 686, 10, "Junior"), (172, 686, 10, "1 000"),
-        (72, 666, 10, "a|b"), (172, 670, 6, "deux"), (172, 663, 6, "lignes"),
+        (72, 706, 10, "Grade"),
+        (172, 706, 10, "Prime"),
+        (72, 686, 10, "Junior"),
+        (172, 686, 10, "1 000"),
+        (72, 666, 10, "a|b"),
+        (172, 670, 6, "deux"),
+        (172, 663, 6, "lignes"),
         (70, 600, 10, "Text below."),
     ]);
     for y in [720, 700, 680, 660] {
@@ -199,10 +212,9 @@ fn a_table_with_lines_becomes_pipe_rows() {
 #[test]
 fn a_table_without_lines_becomes_pipe_rows() {
     let mut all = vec![(70, 740, 10, "Some text above the table, in a line of its own.")];
-    for (i, row) in
-        [["Ville", "Loyer", "Jours"], ["Lyon", "700", "25"], ["Paris", "1 100", "30"]]
-            .into_iter()
-            .enumerate()
+    for (i, row) in [["Ville", "Loyer", "Jours"], ["Lyon", "700", "25"], ["Paris", "1 100", "30"]]
+        .into_iter()
+        .enumerate()
     {
         for (j, cell) in row.into_iter().enumerate() {
             let (i, j) = (i32::try_from(i).unwrap(), i32::try_from(j).unwrap());
@@ -220,9 +232,12 @@ fn a_table_without_lines_becomes_pipe_rows() {
 #[test]
 fn a_list_is_no_table() {
     let content = lines(&[
-        (70, 700, 10, "\u{95}"), (90, 700, 10, "First item"),
-        (70, 685, 10, "\u{95}"), (90, 685, 10, "Second item"),
-        (70, 670, 10, "\u{95}"), (90, 670, 10, "Third item"),
+        (70, 700, 10, "\u{95}"),
+        (90, 700, 10, "First item"),
+        (70, 685, 10, "\u{95}"),
+        (90, 685, 10, "Second item"),
+        (70, 670, 10, "\u{95}"),
+        (90, 670, 10, "Third item"),
     ]);
     check(&content, "- First item\n\n- Second item\n\n- Third item");
 }
@@ -274,7 +289,8 @@ fn keeps_text_inside_a_frame_of_its_own_colour() {
 
 #[test]
 fn keeps_white_text_on_an_image() {
-    let content = format!("q 595 0 0 842 0 0 cm /Scan Do Q 1 g {}", lines(&[(70, 700, 10, "Cover")]));
+    let content =
+        format!("q 595 0 0 842 0 0 cm /Scan Do Q 1 g {}", lines(&[(70, 700, 10, "Cover")]));
     let mut draft = Draft::new(&[&content]);
     draft.image();
     assert_eq!(draft.parse().unwrap().pages[0].text, "Cover");
@@ -341,7 +357,8 @@ fn turned_pages_read_like_upright_ones() {
 #[test]
 fn text_drawn_sideways_comes_after_the_lines() {
     let stamp = "BT /F1 10 Tf 0 1 -1 0 30 300 Tm (Stamp) Tj ET";
-    let content = format!("{stamp} {}", lines(&[(70, 700, 10, "First line."), (70, 688, 10, "Second.")]));
+    let content =
+        format!("{stamp} {}", lines(&[(70, 700, 10, "First line."), (70, 688, 10, "Second.")]));
     check(&content, "First line.\nSecond.\n\nStamp");
 }
 
@@ -351,32 +368,44 @@ fn right_to_left_text_comes_out_in_reading_order() {
     let map = "1 begincodespacerange <00> <FF> endcodespacerange \
         1 beginbfrange <61> <64> <05D0> endbfrange";
     let map = draft.doc.add_object(Stream::new(Dictionary::new(), map.into()));
-    draft.resource("Font", "H", dictionary! {
-        "Type" => "Font", "Subtype" => "TrueType", "BaseFont" => "David", "ToUnicode" => map,
-    });
+    draft.resource(
+        "Font",
+        "H",
+        dictionary! {
+            "Type" => "Font", "Subtype" => "TrueType", "BaseFont" => "David", "ToUnicode" => map,
+        },
+    );
     assert_eq!(draft.parse().unwrap().pages[0].text, "אבגד");
 }
 
 #[test]
 fn the_outline_makes_headings() {
     let content = lines(&[
-        (70, 750, 11, "1. Congés"), (70, 730, 11, "Du texte."),
-        (70, 700, 11, "Détail"), (70, 680, 11, "Encore."),
+        (70, 750, 11, "1. Congés"),
+        (70, 730, 11, "Du texte."),
+        (70, 700, 11, "Détail"),
+        (70, 680, 11, "Encore."),
     ]);
     let mut draft = Draft::new(&[&content]);
     let page = draft.pages[0];
     let (root, first, inner) =
         (draft.doc.new_object_id(), draft.doc.new_object_id(), draft.doc.new_object_id());
     let to_page: Vec<Object> = vec![page.into(), "Fit".into()];
-    draft.doc.set_object(first, dictionary! {
-        "Title" => lopdf::text_string("Congés"), "Dest" => to_page.clone(), "First" => inner,
-        // A ring, which must not be followed for ever.
-        "Next" => first,
-    });
-    draft.doc.set_object(inner, dictionary! {
-        "Title" => lopdf::text_string("Détail"),
-        "A" => dictionary! { "S" => "GoTo", "D" => to_page },
-    });
+    draft.doc.set_object(
+        first,
+        dictionary! {
+            "Title" => lopdf::text_string("Congés"), "Dest" => to_page.clone(), "First" => inner,
+            // A ring, which must not be followed for ever.
+            "Next" => first,
+        },
+    );
+    draft.doc.set_object(
+        inner,
+        dictionary! {
+            "Title" => lopdf::text_string("Détail"),
+            "A" => dictionary! { "S" => "GoTo", "D" => to_page },
+        },
+    );
     draft.doc.set_object(root, dictionary! { "First" => first });
     draft.catalog().set("Outlines", root);
     assert_eq!(
@@ -393,10 +422,7 @@ fn large_and_bold_lines_make_headings_without_an_outline() {
         lines(&[(70, 750, 18, "Title"), (70, 720, 10, body)]),
         lines(&[(70, 680, 10, body), (70, 668, 10, "# not a heading")]),
     );
-    check(
-        &content,
-        &format!("# Title\n\n{body}\n\n## Bold line\n\n{body}\n\\# not a heading"),
-    );
+    check(&content, &format!("# Title\n\n{body}\n\n## Bold line\n\n{body}\n\\# not a heading"));
 }
 
 #[test]
@@ -405,10 +431,7 @@ fn fixed_width_lines_are_code_with_their_indent() {
         "{} BT /F3 10 Tf 70 700 Td (if x:) Tj 24 -12 Td (pass) Tj ET",
         lines(&[(70, 750, 10, "A long enough line of text in an ordinary font."),]),
     );
-    check(
-        &content,
-        "A long enough line of text in an ordinary font.\n\n```\nif x:\n    pass\n```",
-    );
+    check(&content, "A long enough line of text in an ordinary font.\n\n```\nif x:\n    pass\n```");
 }
 
 #[test]
@@ -418,7 +441,8 @@ fn what_is_typed_into_form_fields_is_read() {
         "Type" => "XObject", "Subtype" => "Form", "Resources" => draft.resources,
         "BBox" => vec![0.into(), 0.into(), 100.into(), 20.into()],
     };
-    let look = draft.doc.add_object(Stream::new(look, b"BT /F1 10 Tf 2 5 Td (Dupont) Tj ET".into()));
+    let look =
+        draft.doc.add_object(Stream::new(look, b"BT /F1 10 Tf 2 5 Td (Dupont) Tj ET".into()));
     let field = dictionary! {
         "Type" => "Annot", "Subtype" => "Widget", "AP" => dictionary! { "N" => look },
         "Rect" => vec![110.into(), 695.into(), 210.into(), 715.into()],
@@ -526,7 +550,9 @@ fn rings_and_depth_end() {
     assert_eq!(draft.parse().unwrap().pages[0].text, "Text");
 
     // Brackets and saved states without end.
-    for deep in ["[".repeat(100_000), "q ".repeat(100_000), "(".repeat(100_000), "<<".repeat(100_000)] {
+    for deep in
+        ["[".repeat(100_000), "q ".repeat(100_000), "(".repeat(100_000), "<<".repeat(100_000)]
+    {
         let parsed = Draft::new(&[&format!("{text} {deep}")]).parse().unwrap();
         assert_eq!(parsed.pages[0].text, "Text");
     }
@@ -546,7 +572,7 @@ fn absurd_numbers_are_survived() {
 
 /// A file with a bit of everything, to damage.
 fn varied() -> Vec<u8> {
-    let page = "q 1 0 0 1 0 0 cm BT /F1 12 Tf 70 700 Td [(Some) -300 (text)] TJ T* (more) ' ET Q \
+    let page = "q 1 0 0 1 0 0 cm BT /F1 12 Tf 14 TL 70 700 Td [(Some) -300 (text)] TJ T* (more) ' ET Q \
         70 600 m 270 600 l S 70 580 200 20 re f BI /W 1 /H 1 /BPC 8 /CS /G ID x EI /Scan Do";
     let mut draft = Draft::new(&[page, page]);
     draft.image();
