@@ -259,3 +259,177 @@ fn is_chrome(element: &Element, place: Place) -> bool {
             || (place == Place::Outside && starts(&["navbar", "sidebar", "site-nav", "main-nav"]))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(html: &str, expected: &str) -> Parsed {
+        let parsed = parse(html.as_bytes(), &Limits::default()).unwrap();
+        assert_eq!(parsed.pages.len(), 1);
+        assert_eq!(parsed.pages[0].text, expected);
+        parsed
+    }
+
+    #[test]
+    fn main_content_is_kept_and_menus_are_not() {
+        check(
+            "<header><a href=/>Site</a></header><nav><ul><li>Menu</ul></nav>\
+             <div class='cookie-banner'>Accepter ?</div>\
+             <main><h1>Congés</h1><p>Vingt-cinq <a href=/j>jours</a> par an.</p>\
+             <aside>Conseil.</aside><button>Copier</button></main>\
+             <footer>Mentions légales</footer><script>x()</script>",
+            "# Congés\n\nVingt-cinq jours par an.\n\nConseil.\n",
+        );
+    }
+
+    #[test]
+    fn without_a_mark_the_body_is_the_main_content() {
+        check(
+            "<header><h1>Titre</h1></header><nav>Menu</nav><div id=breadcrumb>A / B</div>\
+             <p>Texte</p><aside>Voir aussi</aside><footer>Pied</footer>",
+            "# Titre\n\nTexte\n",
+        );
+    }
+
+    #[test]
+    fn an_empty_main_element_is_not_the_main_content() {
+        check("<main></main><div><p>Tout est ici.</p></div>", "Tout est ici.\n");
+    }
+
+    #[test]
+    fn a_page_of_nothing_but_menus_is_read_whole() {
+        check("<nav><a href=a>Accueil</a> <a href=b>Plan</a></nav>", "Accueil Plan\n");
+    }
+
+    #[test]
+    fn lists_nest_and_count() {
+        check(
+            "<p>Avant</p><ul><li>a<ul><li>b<li>c</ul><li>d</ul><ol start=3><li>x<p>y</p><li>z</ol>\
+             <dl><dt>Terme<dd>Sens</dl>",
+            "Avant\n\n- a\n  - b\n  - c\n- d\n\n3. x\n\n   y\n4. z\n\n- Terme\n  - Sens\n",
+        );
+    }
+
+    #[test]
+    fn tables_repeat_what_spans_columns_and_rows() {
+        check(
+            "<table><caption>Primes</caption><tr><th>Site<th colspan=2>Montant</tr>\
+             <tr><td rowspan=2>Lyon<td>a|b<td>2</tr><tr><td>3<td>4<ul><li>x<li>y</ul></table>",
+            "Primes\n\n| Site | Montant | Montant |\n| --- | --- | --- |\n\
+             | Lyon | a\\|b | 2 |\n| Lyon | 3 | 4; x; y |\n",
+        );
+    }
+
+    #[test]
+    fn rows_that_only_label_others_are_dropped_but_never_the_last() {
+        check(
+            "<table><tr><th>A<th>B</tr><tr><td rowspan=2>1</tr><tr><td>2</tr></table>",
+            "| A | B |\n| --- | --- |\n| 1 | 2 |\n",
+        );
+        check(
+            "<table><tr><th>A<th>B</tr><tr><td rowspan=2>1<td rowspan=2>2</tr></table>",
+            "| A | B |\n| --- | --- |\n| 1 | 2 |\n",
+        );
+    }
+
+    #[test]
+    fn layout_tables_are_boxes_and_tables_in_cells_are_text() {
+        check(
+            "<table><tr><td><h2>Titre</h2><p>Un</p></td><td><p>Deux</p></td></tr></table>",
+            "## Titre\n\nUn\n\nDeux\n",
+        );
+        check(
+            "<table><tr><th>A</th><th><table><tr><td>b</td><td>c</td></tr></table></th></tr></table>",
+            "| A | b; c |\n| --- | --- |\n",
+        );
+    }
+
+    #[test]
+    fn code_quotations_and_line_breaks_keep_their_form() {
+        check(
+            "<pre><code class='language-sh'>a\n  b ``` c</code></pre><blockquote><p>Un<p>Deux\
+             </blockquote><p>x<br>y <code>z</code><q>w</q>",
+            "````sh\na\n  b ``` c\n````\n\n> Un\n>\n> Deux\n\nx\ny `z`\"w\"\n",
+        );
+    }
+
+    #[test]
+    fn exponents_are_not_digits_of_the_number() {
+        check(
+            "<p>10<sup>6</sup> m<sup>2</sup>, le 1<sup>er</sup> mai</p>",
+            "10^6 m^2, le 1er mai\n",
+        );
+    }
+
+    #[test]
+    fn text_is_not_taken_for_markup() {
+        check("<p># pas un titre</p><h2>A<br>B</h2>", "\\# pas un titre\n\n## A B\n");
+    }
+
+    #[test]
+    fn hidden_text_is_removed_and_counted() {
+        let parsed = check(
+            "<style>.x{font-size:0}</style><p>vu<span style='display:none'>ab</span>\
+             <span hidden>cd</span><span class=x>e</span><!-- fg --></p><template>hi</template>\
+             <div style='font-size:0'>j<p style='font-size:12px'>revu</p>k</div>",
+            "vu\n\nrevu\n",
+        );
+        assert_eq!(parsed.findings, [Finding::InvisibleText { kind: Hidden::Html, n_chars: 11 }]);
+    }
+
+    #[test]
+    fn title_language_and_date_are_read() {
+        let parsed = check(
+            "<html lang=fr-CA><head><title>Congés — Intranet</title>\
+             <meta property=article:modified_time content=2024-05-01T10:00:00Z></head>\
+             <body><h1>Congés</h1><svg><title>logo</title></svg>",
+            "# Congés\n",
+        );
+        assert_eq!(parsed.title.as_deref(), Some("Congés"));
+        assert_eq!(parsed.metadata.language, Some(Language::French));
+        assert_eq!(parsed.metadata.modified, Some(1_714_557_600));
+        let parsed = check("<title>Site</title><meta property=og:title content=Page><p>x", "x\n");
+        assert_eq!(parsed.title.as_deref(), Some("Page"));
+    }
+
+    #[test]
+    fn the_stated_encoding_is_used() {
+        let page = b"<meta charset='windows-1251'><p>\xCF\xF0\xE8</p>";
+        let parsed = parse(page, &Limits::default()).unwrap();
+        assert_eq!(parsed.pages[0].text, "При\n");
+    }
+
+    #[test]
+    fn nothing_is_empty() {
+        for page in ["", " ", "<html><body></body></html>", "<script>x</script>"] {
+            let res = parse(page.as_bytes(), &Limits::default());
+            assert!(matches!(res, Err(ParseError::Empty)), "{page}: {res:?}");
+        }
+    }
+
+    #[test]
+    fn deep_nesting_is_flattened_and_does_not_overflow() {
+        for tag in ["div", "ul><li", "blockquote", "b", "table><tr><td", "dl><dd"] {
+            let page = format!("<{tag}>").repeat(3_000) + "fond";
+            let parsed = parse(page.as_bytes(), &Limits::default()).unwrap();
+            let text = &parsed.pages[0].text;
+            assert!(text.contains("fond") && text.len() < 200, "{tag}: {text}");
+        }
+    }
+
+    #[test]
+    fn spans_cannot_multiply_a_page() {
+        let row = "<tr><td colspan=1000 rowspan=65534>une cellule".repeat(2_000);
+        let parsed = parse(format!("<table><th>{row}").as_bytes(), &Limits::default()).unwrap();
+        assert!(parsed.pages[0].text.len() < 4_000_000, "{}", parsed.pages[0].text.len());
+    }
+
+    #[test]
+    fn a_page_over_the_limit_is_refused() {
+        let limits = Limits { text_bytes_max: 1_000, ..Limits::default() };
+        let res = parse("<p>un mot</p>".repeat(1_000).as_bytes(), &limits);
+        assert!(matches!(res, Err(ParseError::OverLimit { .. })), "{res:?}");
+    }
+}

@@ -10,7 +10,7 @@ mod templates;
 
 use std::ops::Range;
 
-use pulldown_cmark::{CowStr, Event, HeadingLevel, Options, Parser, Tag, TagEnd};
+use pulldown_cmark::{CodeBlockKind, CowStr, Event, HeadingLevel, Options, Parser, Tag, TagEnd};
 
 use self::html_tags::HtmlTags;
 use super::html::{fragment, hidden_finding};
@@ -66,6 +66,7 @@ fn plain(text: &str, limits: &Limits) -> Result<Plain, ParseError> {
     for (event, range) in events {
         cutter.event(&event, range)?;
     }
+    cutter.end_html()?;
     Ok(cutter.finish())
 }
 
@@ -95,6 +96,8 @@ struct Cutter<'a> {
     /// Where the last event with text ended.
     seen_to: usize,
     in_code: bool,
+    /// In an indented block of HTML that is not code.
+    in_html_code: bool,
     in_heading: bool,
     in_table: bool,
     /// The HTML block that is being read, or that the next one may go on with.
@@ -112,6 +115,7 @@ impl<'a> Cutter<'a> {
             open: Vec::new(),
             seen_to: 0,
             in_code: false,
+            in_html_code: false,
             in_heading: false,
             in_table: false,
             html: None,
@@ -127,16 +131,16 @@ impl<'a> Cutter<'a> {
     }
 
     fn event(&mut self, event: &Event<'_>, range: Range<usize>) -> Result<(), ParseError> {
-        if !matches!(
-            event,
-            Event::Start(Tag::HtmlBlock) | Event::Html(_) | Event::End(TagEnd::HtmlBlock)
-        ) {
-            self.end_html()?;
+        if self.is_html(event, &range) {
+            if let Event::Html(html) | Event::Text(html) = event {
+                self.html_line(html, range);
+            }
+            return Ok(());
         }
+        self.end_html()?;
         match event {
             Event::Start(tag) => self.start(tag, range),
             Event::End(tag) => self.end(*tag, range),
-            Event::Html(html) => self.html_line(html, range),
             Event::InlineHtml(html) => self.inline_html(html, range),
             Event::Text(text) if !self.in_code => self.inline_text(text, range),
             Event::HardBreak if self.text[range.clone()].starts_with('\\') => {
@@ -148,9 +152,29 @@ impl<'a> Cutter<'a> {
             | Event::InlineMath(_)
             | Event::DisplayMath(_)
             | Event::FootnoteReference(_) => self.saw(range),
-            Event::SoftBreak | Event::HardBreak | Event::Rule | Event::TaskListMarker(_) => {}
+            Event::Html(_)
+            | Event::SoftBreak
+            | Event::HardBreak
+            | Event::Rule
+            | Event::TaskListMarker(_) => {}
         }
         Ok(())
+    }
+
+    /// Whether an event belongs to a block of HTML. To Markdown, indented HTML after a blank line
+    /// is code; to the author of a table it is the next row.
+    fn is_html(&mut self, event: &Event<'_>, range: &Range<usize>) -> bool {
+        match event {
+            Event::Start(Tag::CodeBlock(CodeBlockKind::Indented)) => {
+                self.in_html_code =
+                    self.html.is_some() && self.text[range.clone()].trim_start().starts_with('<');
+                self.in_html_code
+            }
+            Event::End(TagEnd::CodeBlock) => std::mem::take(&mut self.in_html_code),
+            Event::Text(_) => self.in_html_code,
+            Event::Start(Tag::HtmlBlock) | Event::Html(_) | Event::End(TagEnd::HtmlBlock) => true,
+            _ => false,
+        }
     }
 
     /// Widens the content of what is open over a child of it.
@@ -227,7 +251,7 @@ impl<'a> Cutter<'a> {
     /// Writes every heading with `#`, on one line, without closing marks or attributes.
     fn heading(&mut self, level: HeadingLevel, open: Open) {
         let source = &self.text[open.range.clone()];
-        let end = open.range.start + source.trim_end().len();
+        let end = open.range.start + source.trim_end_matches('\n').len();
         let Some(content) = open.content else {
             return self.cut(open.range.start..end, "");
         };
@@ -358,8 +382,7 @@ impl<'a> Cutter<'a> {
             res.text.push_str(&self.text[at..start]);
             res.text.push_str(&cut.with);
             if cut.hidden {
-                res.n_hidden_chars +=
-                    self.text[start..cut.range.end].chars().filter(|c| !c.is_whitespace()).count();
+                res.n_hidden_chars += n_chars_outside_tags(&self.text[start..cut.range.end]);
             }
             at = cut.range.end;
         }
@@ -369,7 +392,192 @@ impl<'a> Cutter<'a> {
     }
 }
 
+/// Characters of a piece of HTML that are neither white space nor in a tag.
+fn n_chars_outside_tags(html: &str) -> usize {
+    let mut in_tag = false;
+    let outside = html.chars().filter(|&c| {
+        in_tag = (in_tag || c == '<') && c != '>';
+        !in_tag && c != '>' && !c.is_whitespace()
+    });
+    outside.count()
+}
+
 /// Length of the run of equal bytes at the beginning.
 fn run_len(bytes: &[u8]) -> usize {
     bytes.iter().take_while(|&&b| b == bytes[0]).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::document::Hidden;
+
+    #[track_caller]
+    fn check(text: &str, expected: &str) -> Parsed {
+        let parsed = parse(text.as_bytes(), &Limits::default()).unwrap();
+        assert_eq!(parsed.pages.len(), 1);
+        assert_eq!(parsed.pages[0].text, expected);
+        parsed
+    }
+
+    #[track_caller]
+    fn check_hidden(text: &str, expected: &str, n_chars: usize) {
+        let parsed = check(text, expected);
+        assert_eq!(parsed.findings, [Finding::InvisibleText { kind: Hidden::Html, n_chars }]);
+    }
+
+    #[test]
+    fn links_leave_their_text_and_images_their_description() {
+        check(
+            "Voir [la page](https://example.org/a_b \"titre\") et ![un plan](p.png).",
+            "Voir la page et un plan.",
+        );
+        check("[![Badge](b.svg)](https://example.org) [](x) ![](y)", "Badge  ");
+        check(
+            "Voir <https://example.org> ou <rh@example.org>.",
+            "Voir https://example.org ou rh@example.org.",
+        );
+        check("[leave]({% page \"/leave\" %}) a", "leave a");
+    }
+
+    #[test]
+    fn reference_links_leave_their_text_and_definitions_go() {
+        check(
+            "[Guide][g], [g] et [autre].\n\n[g]: https://example.org\n",
+            "Guide, g et [autre].\n\n\n",
+        );
+    }
+
+    #[test]
+    fn emphasis_goes_and_strikethrough_stays() {
+        check(
+            "Un *mot* **fort**, ***les deux*** et ~~barré~~ snake_case_name.",
+            "Un mot fort, les deux et ~~barré~~ snake_case_name.",
+        );
+        check("**# pas un titre**", "**# pas un titre**");
+    }
+
+    #[test]
+    fn headings_are_written_with_hashes() {
+        check(
+            "Titre\n=====\n\nSous *titre*\nsuite\n---\n\n## Fermé ## \n\n### Id {#x .y}\n",
+            "# Titre\n\n## Sous titre suite\n\n## Fermé\n\n### Id\n",
+        );
+    }
+
+    #[test]
+    fn backslashes_go_except_where_they_hold_the_structure() {
+        check("a\\_b \\[c\\] 2 \\* 3", "a_b [c] 2 * 3");
+        check("\\# pas un titre\n\n1\\. pas une liste", "\\# pas un titre\n\n1\\. pas une liste");
+        check("C:\\temp\\\\x fin\\\nligne", "C:\\temp\\x fin\nligne");
+    }
+
+    #[test]
+    fn entities_become_characters() {
+        check("R&amp;D &lt;b&gt; caf&eacute; &#x41;", "R&D <b> café A");
+        check("| a |\n|---|\n| x &#124; y |\n", "| a |\n|---|\n| x \\| y |\n");
+    }
+
+    #[test]
+    fn code_is_left_alone() {
+        for text in [
+            "```html\n<b>[x](y)</b> **z** &amp; {{ v }}\n```\n",
+            "    <b>[x](y)</b> \\*\n",
+            "`<b> [x](y) &amp; **z**` fin\n",
+            "$a_1 * b_2 * c \\\\ d$ fin\n",
+        ] {
+            check(text, text);
+        }
+    }
+
+    #[test]
+    fn tables_stay_and_lose_their_padding() {
+        check(
+            "| Poste      | Jours |\n| ---------- | -----:|\n| [Cadre](x) | 1   2 |\n",
+            "| Poste | Jours |\n| --- | ---:|\n| Cadre | 1   2 |\n",
+        );
+    }
+
+    #[test]
+    fn lists_tasks_and_footnotes_stay() {
+        let text = "- [ ] à faire\n- fait\n  1. un\n\nNote[^1].\n\n[^1]: Le texte.\n";
+        check(text, text);
+    }
+
+    #[test]
+    fn html_leaves_its_text() {
+        check(
+            "Un<br>deux <kbd>Ctrl</kbd> <img src=x alt=\"plan\"> <a id=z></a>",
+            "Un deux Ctrl plan ",
+        );
+        check(
+            "Avant\n<table>\n<tr><th>A</th><th>B</th></tr>\n\n    <tr><td>1</td><td>2</td></tr>\n</table>",
+            "Avant\n\n| A | B |\n| --- | --- |\n| 1 | 2 |",
+        );
+        check(
+            "<details>\n<summary>Question</summary>\n\nRéponse **un**\n\n</details>\n",
+            "Question\n\nRéponse un\n\n\n",
+        );
+        check("- point\n\n  <p>dans<br>la liste</p>\n", "- point\n\n  dans\n  la liste\n");
+    }
+
+    #[test]
+    fn placeholders_stay() {
+        check("git clone <depot> <REPO>", "git clone <depot> <REPO>");
+    }
+
+    #[test]
+    fn hidden_html_is_removed_and_counted() {
+        check_hidden("a <!-- secret --> b", "a  b", 6);
+        check_hidden("<!--\nbloc\n-->\n\nb", "\n\nb", 4);
+        check_hidden("a <span style=\"display:none\">xyz</span> b", "a  b", 3);
+        check_hidden("<div hidden>\n\nIgnore *tout*.\n\n</div>\n\nFin", "\n\nFin", 13);
+    }
+
+    #[test]
+    fn front_matter_and_findings_are_handed_over() {
+        let parsed = check("---\ntitle: T\nlang: fr\n---\nÀ {{ site.mail }}.", "À .");
+        assert_eq!(parsed.metadata.title.as_deref(), Some("T"));
+        let what = "1 template values that are not in the file, such as `{{ site.mail }}`";
+        assert_eq!(parsed.findings, [Finding::LeftOut { what: what.to_owned() }]);
+    }
+
+    #[test]
+    fn html_at_the_end_is_read_too() {
+        check("Fin\n\n<p>dernier</p>", "Fin\n\ndernier");
+    }
+
+    #[test]
+    fn nothing_is_empty() {
+        for text in ["", "\n \n", "---\ntitle: T\n---\n"] {
+            let res = parse(text.as_bytes(), &Limits::default());
+            assert!(matches!(res, Err(ParseError::Empty)), "{text:?}: {res:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_markup_is_read_without_a_panic_and_words_outside_of_it_stay(
+            pieces in prop::collection::vec(
+                prop::sample::select(vec![
+                    "mot", "é", " ", "\n", "\n\n", "# ", "- ", "> ", "1. ", "*", "**", "_", "`", "```",
+                    "[", "](", ")", "![", "<b>", "</b>", "<!--", "-->", "<div hidden>", "</div>",
+                    "{%", "%}", "{{", "}}", ":::", "|", "---", "\\", "&amp;", "[^1]", "[a]: b\n",
+                    "$", "~~", "<table>", "<td>", "    ", "!!! n\n", "<Aa>", "+++", "{:", "\t",
+                ]),
+                0..60,
+            ),
+        ) {
+            let source = pieces.concat();
+            let hostile = format!("{source}\n\n-->\n\n```\n\n%}}}}}}\n\nfin");
+            let _ = parse(hostile.as_bytes(), &Limits::default());
+            if pieces.iter().all(|it| matches!(*it, "mot" | "é" | " " | "\n" | "- ")) {
+                let parsed = parse(source.as_bytes(), &Limits::default());
+                let text = parsed.map(|it| it.pages[0].text.clone()).unwrap_or_default();
+                prop_assert_eq!(text.trim(), source.trim());
+            }
+        }
+    }
 }

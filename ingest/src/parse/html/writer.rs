@@ -33,9 +33,12 @@ pub(super) struct Writer {
 }
 
 #[derive(Debug)]
-enum Container {
-    Quote,
-    Item { marker: String, written: bool },
+struct Container {
+    /// What begins its first line: `> `, `- `, `1. `.
+    marker: String,
+    is_quote: bool,
+    /// Its first line has been written.
+    written: bool,
 }
 
 #[derive(Debug)]
@@ -179,7 +182,7 @@ impl Writer {
     /// Opens a quotation.
     pub(super) fn open_quote(&mut self) {
         self.end_block();
-        self.open_container(Container::Quote);
+        self.open_container("> ".to_owned(), true);
     }
 
     /// Opens a list.
@@ -214,18 +217,18 @@ impl Writer {
             }
             _ => "- ".to_owned(),
         };
-        self.open_container(Container::Item { marker, written: false });
+        self.open_container(marker, false);
     }
 
     /// Opens the description of a term, below the term's item.
     pub(super) fn open_description(&mut self) {
         self.end_part();
-        self.open_container(Container::Item { marker: "  - ".to_owned(), written: false });
+        self.open_container("  - ".to_owned(), false);
     }
 
-    fn open_container(&mut self, container: Container) {
+    fn open_container(&mut self, marker: String, is_quote: bool) {
         if self.containers.len() < DEPTH_MAX {
-            self.containers.push(container);
+            self.containers.push(Container { marker, is_quote, written: false });
         } else {
             self.n_deeper += 1;
         }
@@ -342,16 +345,11 @@ impl Writer {
 
     /// Writes one block, indented and marked as its containers say.
     fn block(&mut self, block: &str) {
-        let starts_item =
-            matches!(self.containers.last(), Some(Container::Item { written: false, .. }));
+        let starts_item = self.containers.last().is_some_and(|it| !it.is_quote && !it.written);
         if !self.out.is_empty() {
             self.out.push('\n');
             if !starts_item || std::mem::take(&mut self.list_fresh) {
-                let blank_at = self.out.len();
-                self.push_prefix(false);
-                let blank_len = self.out[blank_at..].trim_end().len();
-                self.out.truncate(blank_at + blank_len);
-                self.out.push('\n');
+                self.push_gap();
             }
         }
         self.list_fresh &= !starts_item;
@@ -364,17 +362,24 @@ impl Writer {
         }
     }
 
-    fn push_prefix(&mut self, with_markers: bool) {
+    /// Writes the empty line between two blocks, inside the containers that hold both.
+    fn push_gap(&mut self) {
+        let gap_at = self.out.len();
+        for container in self.containers.iter().take_while(|container| container.written) {
+            self.out.push_str(if container.is_quote { "> " } else { "  " });
+        }
+        let len = self.out[gap_at..].trim_end().len();
+        self.out.truncate(gap_at + len);
+        self.out.push('\n');
+    }
+
+    fn push_prefix(&mut self, first_line: bool) {
         for container in &mut self.containers {
-            match container {
-                Container::Quote => self.out.push_str("> "),
-                Container::Item { marker, written } if with_markers && !*written => {
-                    self.out.push_str(marker);
-                    *written = true;
-                }
-                Container::Item { marker, .. } => {
-                    self.out.extend(std::iter::repeat_n(' ', marker.len()));
-                }
+            if container.is_quote || (first_line && !container.written) {
+                self.out.push_str(&container.marker);
+                container.written = true;
+            } else {
+                self.out.extend(std::iter::repeat_n(' ', container.marker.len()));
             }
         }
     }

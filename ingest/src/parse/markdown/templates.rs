@@ -10,6 +10,9 @@ use std::collections::BTreeSet;
 /// A tag, a comment or a code span that is longer is text.
 const AHEAD_MAX: usize = 2_000;
 
+/// A report shows this much of a tag.
+const EXAMPLE_BYTES_MAX: usize = 60;
+
 /// Tags that only steer the generator, or stand where a link's target would.
 const SILENT_TAGS: [&str; 36] = [
     "alias",
@@ -372,7 +375,12 @@ impl<'a> Scan<'a> {
     fn unresolved(&mut self, at: usize, len: usize) {
         self.res.n_unresolved += 1;
         if self.res.unresolved.is_none() {
-            self.res.unresolved = Some(self.text[at..at + len].to_owned());
+            let tag = self.text[at..at + len].split_whitespace().collect::<Vec<_>>().join(" ");
+            let short = tag.floor_char_boundary(EXAMPLE_BYTES_MAX);
+            self.res.unresolved = Some(match short < tag.len() {
+                true => format!("{}…", &tag[..short]),
+                false => tag,
+            });
         }
     }
 
@@ -511,7 +519,8 @@ fn component_len(tag: &str) -> Option<usize> {
 fn shown(arguments: &str) -> String {
     let mut res: Vec<&str> = Vec::new();
     for (name, value) in quoted(arguments) {
-        let is_path = value.contains('/') || (value.contains('.') && !value.contains(' '));
+        let is_path =
+            value.starts_with('/') || (value.contains(['/', '.']) && !value.contains(' '));
         if SHOWN_ATTRIBUTES.contains(&name) || (name.is_empty() && !is_path) {
             res.push(value);
         }
@@ -582,6 +591,10 @@ mod tests {
         check(
             "[leave]({% page \"/a b/\" %}) in {% slack_channel \"people-ops\" %}.",
             "[leave]() in people-ops.",
+        );
+        check(
+            "{% alert \"Guide du 13/07 (bis)\" %}\nA\n{% endalert %}",
+            "Guide du 13/07 (bis)\n\nA\n",
         );
         check("{% if x == \"y\" %}Oui{% else %}Non{% endif %}", "OuiNon");
         let res =
