@@ -9,7 +9,7 @@ use crate::parse::office::chart;
 use crate::parse::office::math::latex;
 use crate::parse::office::package::{Package, Relations};
 use crate::parse::office::text::{Block, check_size, markdown, one_line};
-use crate::parse::office::xml::{Tag, Token, Xml, is_on};
+use crate::parse::office::xml::{Tag, Token, Tree, Xml, is_on};
 use crate::parse::{Limits, ParseError};
 
 /// What a body gave.
@@ -41,6 +41,8 @@ pub(super) struct Walker<'a> {
     /// A page break was met inside the current block, which must end first.
     breaks_page: bool,
     n_text_bytes: usize,
+    /// Properties of paragraphs and runs, one after the other.
+    scratch: Tree,
 }
 
 /// A place that holds paragraphs.
@@ -71,6 +73,7 @@ impl<'a> Walker<'a> {
             in_text: false,
             breaks_page: false,
             n_text_bytes: 0,
+            scratch: Tree::default(),
         }
     }
 
@@ -132,18 +135,22 @@ impl<'a> Walker<'a> {
             },
             "p" => self.open_paragraph()?,
             "pPr" => {
-                let tree = xml.subtree(tag)?;
+                let mut tree = std::mem::take(&mut self.scratch);
+                xml.subtree_into(tag, &mut tree)?;
                 if let Some(paragraph) = self.paragraph() {
                     paragraph.set_properties(&tree);
                 }
+                self.scratch = tree;
             }
             "rPr" => {
-                let tree = xml.subtree(tag)?;
+                let mut tree = std::mem::take(&mut self.scratch);
+                xml.subtree_into(tag, &mut tree)?;
                 let by_style = tree.child_val(0, "rStyle").and_then(|id| self.styles.hides(id));
                 let hidden = tree.toggle(0, "vanish").or(by_style);
                 if let Some(paragraph) = self.paragraph() {
                     paragraph.run_hidden = hidden;
                 }
+                self.scratch = tree;
             }
             "t" => self.in_text = true,
             "tab" => self.push("\t")?,

@@ -45,7 +45,7 @@ pub fn parse(bytes: &[u8], limits: &Limits) -> Result<Parsed, ParseError> {
         parsed.findings.push(Finding::InvisibleText { kind, n_chars: read.n_hidden_chars });
     }
     if read.n_embedded > 0 {
-        let what = format!("{} embedded documents of other formats", read.n_embedded);
+        let what = format!("embedded documents of other formats: {}", read.n_embedded);
         parsed.findings.push(Finding::LeftOut { what });
     }
     let has_pages = read.pages.len() > 1;

@@ -48,7 +48,7 @@ pub(super) struct NoteStart {
 
 impl NoteStart {
     pub(super) fn read(kind: NoteKind, tag: &Tag<'_>) -> Self {
-        let attr = |name| tag.attr(name).unwrap_or_default();
+        let attr = |name| tag.attr(name).unwrap_or_default().into_owned();
         Self {
             kind,
             id: attr("id"),
@@ -86,7 +86,7 @@ impl Notes {
         Some(mark)
     }
 
-    /// Makes comments that nothing in the body refers to wait as well: those on notes, on deletions.
+    /// Makes the comments wait that nothing in the body refers to: those on notes, on deletions.
     pub(super) fn refer_to_rest(&mut self) {
         let rest = std::mem::take(&mut self.texts).into_iter();
         let mut rest: Vec<_> = rest.filter(|((kind, _), _)| *kind == NoteKind::Comment).collect();

@@ -302,7 +302,7 @@ fn the_title_paragraph_names_the_document() {
 
 #[test]
 fn embedded_documents_are_reported() {
-    let what = "1 embedded documents of other formats".to_owned();
+    let what = "embedded documents of other formats: 1".to_owned();
     assert_eq!(parsed("<w:altChunk r:id=\"r9\"/>").findings, [Finding::LeftOut { what }]);
 }
 

@@ -14,7 +14,7 @@ const MEMBERS_MAX: usize = 50_000;
 const MEMBER_SIGNATURE: &[u8] = b"PK\x01\x02";
 const MEMBER_BYTES_MIN: usize = 46;
 
-/// The first bytes of an OLE container: an encrypted OOXML file, or one of before 2007 (MS-CFB 2.2).
+/// The first bytes of an OLE container (MS-CFB 2.2): an encrypted file, or one of before 2007.
 const OLE_SIGNATURE: &[u8] = b"\xD0\xCF\x11\xE0\xA1\xB1\x1A\xE1";
 
 /// An open archive and what may still be decompressed from it.

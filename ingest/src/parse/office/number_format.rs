@@ -131,8 +131,15 @@ fn elapsed(days: f64) -> String {
     format!("{sign}{}", clock((days.abs() * 86_400.0).round()))
 }
 
+/// Bytes of a number that surely has no more than 15 digits and no exponent's worth of zeros.
+const SHORT_NUMBER: usize = 12;
+
 /// A number with the 15 significant digits that Excel shows.
 pub(crate) fn general(number: f64) -> String {
+    let shown = number.to_string();
+    if shown.len() <= SHORT_NUMBER {
+        return shown;
+    }
     // Undoes `0.30000000000000004`, which only a computer would write.
     let rounded: f64 = format!("{number:.14e}").parse().unwrap_or(number);
     if rounded != 0.0 && !(1e-9..1e21).contains(&rounded.abs()) {

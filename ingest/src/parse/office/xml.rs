@@ -45,13 +45,18 @@ impl Tag<'_> {
     }
 
     /// An attribute's value by local name.
-    pub(crate) fn attr(&self, name: &str) -> Option<String> {
+    pub(crate) fn attr(&self, name: &str) -> Option<Cow<'_, str>> {
         let mut attributes = self.0.attributes();
         let found = attributes
             .with_checks(false)
             .filter_map(Result::ok)
             .find(|it| it.key.local_name().into_inner() == name)?;
-        Some(attribute_value(&found).into_owned())
+        Some(attribute_value(&found))
+    }
+
+    /// Whether an attribute of two states is there and on.
+    pub(crate) fn is_on(&self, name: &str) -> bool {
+        self.attr(name).is_some_and(|value| is_on(&value))
     }
 }
 
@@ -122,25 +127,39 @@ impl<'a> Xml<'a> {
         Ok(())
     }
 
-    /// Reads the element whose start tag was read last, into a tree.
+    /// Reads the element whose start tag was read last, as a tree.
     pub(crate) fn subtree(&mut self, tag: &Tag<'_>) -> Result<Tree, ParseError> {
-        let outside = self.depth.saturating_sub(1);
         let mut tree = Tree::default();
-        let mut open = vec![tree.push_element(tag)?];
+        self.subtree_into(tag, &mut tree)?;
+        Ok(tree)
+    }
+
+    /// The same into a tree whose memory is used again: a long text has a small one for each run.
+    pub(crate) fn subtree_into(
+        &mut self,
+        tag: &Tag<'_>,
+        tree: &mut Tree,
+    ) -> Result<(), ParseError> {
+        let outside = self.depth.saturating_sub(1);
+        tree.clear();
+        let root = tree.push_element(tag)?;
+        tree.open.push(root);
         while self.depth > outside {
             match self.next()? {
-                Token::Open(tag) => open.push(tree.push_element(&tag)?),
+                Token::Open(tag) => {
+                    let node = tree.push_element(&tag)?;
+                    tree.open.push(node);
+                }
                 Token::Close(_) => {
-                    let end = tree.nodes.len();
-                    if let Some(node) = open.pop() {
-                        tree.nodes[node].end = end;
+                    if let Some(node) = tree.open.pop() {
+                        tree.nodes[node].end = tree.nodes.len();
                     }
                 }
                 Token::Text(text) => tree.push_text(&text)?,
                 Token::End => break,
             }
         }
-        Ok(tree)
+        Ok(())
     }
 }
 
@@ -165,6 +184,8 @@ pub(crate) struct Tree {
     attributes: Vec<(Piece, Piece)>,
     /// All names, values and texts: one allocation instead of one each.
     buffer: String,
+    /// Elements whose end was not read yet.
+    open: Vec<NodeId>,
 }
 
 /// A range of a tree's buffer.
@@ -183,6 +204,13 @@ struct Node {
 pub(crate) type NodeId = usize;
 
 impl Tree {
+    fn clear(&mut self) {
+        self.nodes.clear();
+        self.attributes.clear();
+        self.buffer.clear();
+        self.open.clear();
+    }
+
     /// Reads a whole part. A part without elements gives an empty tree.
     pub(crate) fn parse(text: &str) -> Result<Self, ParseError> {
         let mut xml = Xml::new(text);

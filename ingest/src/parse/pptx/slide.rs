@@ -35,7 +35,7 @@ pub(super) fn read_slide(
     templates: &mut Templates,
     authors: &Authors,
 ) -> Result<Slide, ParseError> {
-    let tree = crate::parse::office::xml::Tree::parse(&package.required(name)?)?;
+    let tree = Tree::parse(&package.required(name)?)?;
     let relations = package.relations(name)?;
     let template = templates.of(relations.by_kind("slideLayout"), package)?;
     let mut walk = Walk { tree: &tree, template: &template, package, relations: &relations };
@@ -49,6 +49,16 @@ pub(super) fn read_slide(
     Ok(slide)
 }
 
+/// What the shapes of a slide hold, before they are put in order.
+#[derive(Default)]
+struct Found {
+    title: Vec<String>,
+    /// Where each shape or group at the slide's top level stands.
+    units: Vec<Area>,
+    items: Vec<Item>,
+    n_hidden_chars: usize,
+}
+
 struct Walk<'a, 'p> {
     tree: &'a Tree,
     template: &'a Template,
@@ -57,6 +67,7 @@ struct Walk<'a, 'p> {
 }
 
 /// A group, or a choice between versions, that the walk is inside of.
+#[derive(Clone, Copy)]
 struct Scope {
     end: NodeId,
     mapping: Mapping,
@@ -68,77 +79,90 @@ struct Scope {
 impl Walk<'_, '_> {
     fn slide(&mut self) -> Result<Slide, ParseError> {
         let tree = self.tree;
-        let mut slide = Slide::default();
         let Some(shapes) = tree.root().and_then(|root| tree.at(root, &["cSld", "spTree"])) else {
-            return Ok(slide);
+            return Ok(Slide::default());
         };
-        let mut title = Vec::new();
-        let (mut units, mut items) = (Vec::new(), Vec::<Item>::new());
-        let mut scopes = vec![Scope {
-            end: tree.end(shapes),
-            mapping: Mapping::IDENTITY,
-            is_hidden: false,
-            was_read: false,
-        }];
+        let found = self.shapes(shapes)?;
+        let mut blocks = Vec::new();
+        let title = one_line(&found.title.join(" "));
+        if !title.is_empty() {
+            blocks.push(Block { kind: Kind::Heading(1), text: title });
+        }
+        blocks.extend(ordered(&found.units, found.items));
+        Ok(Slide { blocks, is_hidden: false, n_hidden_chars: found.n_hidden_chars })
+    }
+
+    /// Walks over all shapes, into groups and into the first of several versions.
+    fn shapes(&mut self, shapes: NodeId) -> Result<Found, ParseError> {
+        let tree = self.tree;
+        let end = tree.end(shapes);
+        let slide = Scope { end, mapping: Mapping::IDENTITY, is_hidden: false, was_read: false };
+        let (mut scopes, mut found) = (vec![slide], Found::default());
         let mut node = shapes + 1;
-        while node < tree.end(shapes) {
+        while node < end {
             while scopes.len() > 1 && scopes.last().is_some_and(|it| it.end <= node) {
                 scopes.pop();
             }
-            let n_scopes = scopes.len();
+            let is_top = scopes.len() == 1;
             let scope = scopes.last_mut().expect("the slide's own scope stays");
-            let next = node + 1;
-            let name = tree.name(node);
             let is_hidden = scope.is_hidden || hides(tree, node);
-            let mapping = scope.mapping;
-            match name {
+            match tree.name(node) {
                 "grpSp" | "AlternateContent" => {
-                    let inner = if name == "grpSp" { group(tree, node, mapping) } else { mapping };
-                    let end = tree.end(node);
-                    if n_scopes == 1 {
-                        units.push(area_of_group(tree, node).unwrap_or(Area::UNKNOWN));
+                    if is_top {
+                        found.units.push(area_of_group(tree, node).unwrap_or(Area::UNKNOWN));
                     }
-                    scopes.push(Scope { end, mapping: inner, is_hidden, was_read: false });
-                    node = next;
+                    let mapping = group(tree, node, scope.mapping);
+                    let end = tree.end(node);
+                    scopes.push(Scope { end, mapping, is_hidden, was_read: false });
+                    node += 1;
                     continue;
                 }
-                "Choice" | "Fallback" if scope.was_read => {}
-                "Choice" | "Fallback" => {
+                "Choice" | "Fallback" if !scope.was_read => {
                     scope.was_read = true;
-                    node = next;
+                    node += 1;
                     continue;
                 }
                 "sp" | "graphicFrame" => {
-                    let placeholder = Placeholder::of(tree, node);
-                    let blocks = self.blocks(node, placeholder.as_ref())?;
-                    let own = area_of(tree, node).map(|it| mapping.apply(it));
-                    let inherited = || self.template.area(placeholder.as_ref()?);
-                    let area = own.or_else(inherited).unwrap_or(Area::UNKNOWN);
-                    let role = placeholder.as_ref().map(|it| it.role.as_str());
-                    match units.last_mut() {
-                        // A choice between versions stands where its first shape does.
-                        Some(unit) if n_scopes > 1 && *unit == Area::UNKNOWN => *unit = area,
-                        Some(_) if n_scopes > 1 => {}
-                        _ => units.push(area),
-                    }
-                    if is_hidden {
-                        slide.n_hidden_chars += super::n_chars(&blocks);
-                    } else if role == Some("title") {
-                        title.extend(blocks.into_iter().map(|it| it.text));
-                    } else if !placeholder.is_some_and(|it| it.is_running()) {
-                        items.push(Item { unit: units.len() - 1, area, blocks });
-                    }
+                    let scope = Scope { is_hidden, ..*scope };
+                    self.shape(node, scope, is_top, &mut found)?;
                 }
                 _ => {}
             }
             node = tree.end(node);
         }
-        let title = one_line(&title.join(" "));
-        if !title.is_empty() {
-            slide.blocks.push(Block { kind: Kind::Heading(1), text: title });
+        Ok(found)
+    }
+
+    fn shape(
+        &mut self,
+        node: NodeId,
+        scope: Scope,
+        is_top: bool,
+        found: &mut Found,
+    ) -> Result<(), ParseError> {
+        let placeholder = Placeholder::of(self.tree, node);
+        let blocks = self.blocks(node, placeholder.as_ref())?;
+        let own = area_of(self.tree, node).map(|it| scope.mapping.apply(it));
+        let inherited = || self.template.area(placeholder.as_ref()?);
+        let area = own.or_else(inherited).unwrap_or(Area::UNKNOWN);
+        match found.units.last_mut() {
+            // A choice between versions stands where its first shape does.
+            Some(unit) if !is_top && *unit == Area::UNKNOWN => *unit = area,
+            Some(_) if !is_top => {}
+            _ => found.units.push(area),
         }
-        slide.blocks.extend(ordered(&units, items));
-        Ok(slide)
+        if scope.is_hidden {
+            found.n_hidden_chars += super::n_chars(&blocks);
+            return Ok(());
+        }
+        match placeholder {
+            Some(it) if it.is_running() => {}
+            Some(it) if it.role == "title" => {
+                found.title.extend(blocks.into_iter().map(|it| it.text));
+            }
+            _ => found.items.push(Item { unit: found.units.len() - 1, area, blocks }),
+        }
+        Ok(())
     }
 
     /// The blocks of a shape, table, chart or diagram.

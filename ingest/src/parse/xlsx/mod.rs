@@ -19,8 +19,8 @@ use styles::{read_formats, read_strings};
 /// Reads a `.xlsx` or `.xlsm` file.
 ///
 /// Values are those that were last computed, dates in ISO 8601. Empty rows and columns part the
-/// tables of a sheet; merged cells repeat their text; text boxes, charts and comments follow. Hidden
-/// sheets, rows, columns and cells are removed and reported.
+/// tables of a sheet; merged cells repeat their text; text boxes, charts and comments follow.
+/// Hidden sheets, rows, columns and cells are removed and reported.
 ///
 /// Errors: those of a damaged, encrypted or oversized file. Never panics on bad input.
 pub fn parse(bytes: &[u8], limits: &Limits) -> Result<Parsed, ParseError> {
@@ -97,7 +97,7 @@ impl Totals {
         if self.n_uncomputed > 0 {
             let n = self.n_uncomputed;
             let what = format!(
-                "{n} formulas without a stored value: open and save the file in a spreadsheet program"
+                "formulas without a stored value: {n}; open and save the file in a spreadsheet to add them"
             );
             findings.push(Finding::LeftOut { what });
         }

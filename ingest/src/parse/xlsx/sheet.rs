@@ -69,7 +69,7 @@ impl Sheet {
                         let row = tag.attr("r").and_then(|it| it.parse::<u32>().ok());
                         let row = row.and_then(|it| it.checked_sub(1)).unwrap_or(next_row);
                         let row_hidden =
-                            tag.attr("hidden").is_some_and(|it| it == "1" || it == "true");
+                            tag.is_on("hidden");
                         next_row = row.saturating_add(1);
                         cursor = Cursor { row, column: 0, row_hidden };
                         if row_hidden {
@@ -100,7 +100,7 @@ impl Sheet {
     }
 
     fn read_columns(&mut self, tag: &Tag<'_>) {
-        if !tag.attr("hidden").is_some_and(|it| it == "1" || it == "true") {
+        if !tag.is_on("hidden") {
             return;
         }
         let number = |name| tag.attr(name).and_then(|it| it.parse::<u32>().ok());
