@@ -8,16 +8,18 @@ use std::path::Path;
 use crate::discover::media_type;
 use crate::document::{Finding, MediaType, Metadata};
 
-mod csv;
-mod docx;
-mod email;
+pub mod csv;
+pub mod docx;
+pub mod email;
 pub mod guard;
-mod html;
-mod markdown;
-mod pdf;
-mod pptx;
-mod text;
-mod xlsx;
+pub mod html;
+pub mod markdown;
+pub(crate) mod office;
+pub mod pdf;
+pub mod pptx;
+pub(crate) mod table;
+pub mod text;
+pub mod xlsx;
 
 /// Messages attached to messages attached to messages: past this many, the rest is left out.
 const ATTACHMENT_DEPTH_MAX: u32 = 4;
