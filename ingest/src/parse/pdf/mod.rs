@@ -1,0 +1,256 @@
+//! PDF: the text layer as Markdown, page by page.
+//!
+//! lopdf opens and decrypts the file and reads its objects. What is on a page, and in what order
+//! it is read, is worked out here, because only positions, colours and lines tell invisible text
+//! from visible, a table from columns, and one column from the next
+//! (`docs/decisions/0002-pdf-text.md`).
+//!
+//! The path of a page: [`page`] runs its content, [`visible`] takes out what no reader sees,
+//! [`layout`], [`columns`] and [`table`] bring it into reading order, [`markdown`] writes it.
+
+mod bidi;
+mod cmap;
+mod columns;
+mod font;
+mod geometry;
+mod layout;
+mod markdown;
+mod outline;
+mod page;
+mod paint;
+mod standard_widths;
+mod table;
+mod visible;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashSet;
+
+use lopdf::{
+    DecompressError, Dictionary, Document, Error, LoadOptions, Object, ObjectId, Stream,
+};
+
+use super::{Limits, Page, ParseError, Parsed};
+use crate::document::{Finding, Hidden, Metadata};
+use page::Shared;
+
+/// Bytes that one object stream of the file's structure may decompress to. All of it becomes
+/// objects in memory, several at once, so that the limit on the file would be too much for one.
+const STRUCTURE_BYTES_MAX: usize = 64 << 20;
+
+/// Share of a page from which an image without text beside it counts as a scanned page.
+const SCANNED_SHARE_MIN: f64 = 0.1;
+
+/// Reads a PDF.
+///
+/// `passwords` are tried in order after the empty one. `cancelled` is asked at each page and
+/// every thousand operations of a page; when it says yes, the answer is
+/// [`ParseError::TimedOut`].
+///
+/// One [`Page`] comes out for each page of the file, also when it holds no text, so that page
+/// numbers are true. Lines end in `\n` where they end on the page; a blank line parts
+/// paragraphs; tables are pipe rows; headings come from the outline, else from size and weight.
+///
+/// # Errors
+///
+/// [`ParseError::Encrypted`] or [`ParseError::WrongPassword`] when no password opens it,
+/// [`ParseError::Scan`] when no page has text and some show images, [`ParseError::Empty`] when
+/// there is nothing on them, [`ParseError::OverLimit`] and [`ParseError::Corrupt`].
+pub fn parse(
+    bytes: &[u8],
+    limits: &Limits,
+    passwords: &[String],
+    cancelled: &dyn Fn() -> bool,
+) -> Result<Parsed, ParseError> {
+    if bytes.is_empty() {
+        return Err(ParseError::Empty);
+    }
+    if bytes.len() as u64 > limits.bytes_max {
+        return Err(over(format!("file of {} bytes", bytes.len()), limits.bytes_max, "bytes"));
+    }
+    let doc = open(bytes, limits, passwords)?;
+    let pages: Vec<ObjectId> = doc.page_iter().take(limits.pages_max as usize + 1).collect();
+    if pages.len() > limits.pages_max as usize {
+        return Err(over("number of pages".to_owned(), limits.pages_max.into(), "pages"));
+    }
+    if pages.is_empty() {
+        return Err(ParseError::Corrupt { detail: "it has no pages that can be found".to_owned() });
+    }
+    let mut seen = Seen::default();
+    let mut shared = Shared::new(&doc, Budget::new(limits));
+    let mut blocks = Vec::with_capacity(pages.len());
+    for (page_id, number) in pages.iter().zip(1u32..) {
+        if cancelled() {
+            return Err(ParseError::TimedOut { seconds: limits.seconds_max });
+        }
+        let mut drawn = page::draw(&mut shared, *page_id, cancelled)?;
+        seen.n_hidden += visible::remove_invisible(&mut drawn);
+        seen.note(number, &drawn);
+        seen.n_chars += drawn.runs.iter().map(|run| run.glyphs.len()).sum::<usize>();
+        if seen.n_chars > limits.text_bytes_max {
+            return Err(over("text".to_owned(), limits.text_bytes_max as u64, "bytes"));
+        }
+        blocks.push(layout::blocks(&drawn));
+    }
+    if seen.n_chars == 0 && seen.n_hidden == 0 {
+        let has_something = !seen.scanned.is_empty() || !seen.unreadable.is_empty();
+        return Err(if has_something { ParseError::Scan } else { ParseError::Empty });
+    }
+    let texts = markdown::write(blocks, &outline::read(&doc, &pages));
+    if texts.iter().map(String::len).sum::<usize>() > limits.text_bytes_max {
+        return Err(over("text".to_owned(), limits.text_bytes_max as u64, "bytes"));
+    }
+    let pages = texts.into_iter().zip(1u32..);
+    Ok(Parsed {
+        title: outline::title(&doc),
+        pages: pages.map(|(text, number)| Page { number: Some(number), text }).collect(),
+        metadata: Metadata { modified: outline::modified(&doc), ..Metadata::default() },
+        findings: seen.findings(),
+    })
+}
+
+fn over(what: String, limit: u64, unit: &str) -> ParseError {
+    ParseError::OverLimit { what, limit: format!("{limit} {unit}") }
+}
+
+/// Opens a file with the first password that fits.
+fn open(bytes: &[u8], limits: &Limits, passwords: &[String]) -> Result<Document, ParseError> {
+    let structure_max = usize::try_from(limits.decompressed_bytes_max).unwrap_or(usize::MAX);
+    let load = |password: Option<String>| {
+        let options = LoadOptions {
+            password,
+            max_decompressed_size: Some(structure_max.min(STRUCTURE_BYTES_MAX)),
+            ..LoadOptions::default()
+        };
+        Document::load_mem_with_options(bytes, options)
+    };
+    match load(None) {
+        Ok(doc) if !doc.is_encrypted() => return Ok(doc),
+        Ok(_) | Err(Error::InvalidPassword) => {}
+        Err(err) => return Err(damaged(&err)),
+    }
+    for password in passwords {
+        match load(Some(password.clone())) {
+            Ok(doc) if !doc.is_encrypted() => return Ok(doc),
+            // Not every failure to decrypt says that the password was the reason.
+            Ok(_) | Err(Error::InvalidPassword | Error::Decryption(_)) => {}
+            Err(err) => return Err(damaged(&err)),
+        }
+    }
+    Err(if passwords.is_empty() { ParseError::Encrypted } else { ParseError::WrongPassword })
+}
+
+fn damaged(err: &Error) -> ParseError {
+    match err {
+        Error::Decompress(DecompressError::MemoryLimitExceeded { limit }) => {
+            over("size after decompression".to_owned(), *limit as u64, "bytes")
+        }
+        err => ParseError::Corrupt { detail: err.to_string() },
+    }
+}
+
+/// What the pages' reader should know, gathered page by page.
+#[derive(Debug, Default)]
+struct Seen {
+    n_chars: usize,
+    n_hidden: usize,
+    scanned: Vec<u32>,
+    unreadable: Vec<(u32, String)>,
+}
+
+impl Seen {
+    fn note(&mut self, number: u32, drawn: &page::Drawn) {
+        let is_empty = drawn.runs.iter().flat_map(|it| &it.glyphs).all(|it| it.c == ' ');
+        if is_empty && drawn.image_share >= SCANNED_SHARE_MIN {
+            self.scanned.push(number);
+        }
+        if let Some(reason) = drawn.left_out {
+            self.unreadable.push((number, format!("part of page {number}: {reason}")));
+        }
+        if drawn.n_unknown > 0 {
+            let n = drawn.n_unknown;
+            let what = format!("{n} characters of page {number}: their font does not name them");
+            self.unreadable.push((number, what));
+        }
+    }
+
+    fn findings(self) -> Vec<Finding> {
+        let mut res = Vec::new();
+        if self.n_hidden > 0 {
+            res.push(Finding::InvisibleText { kind: Hidden::Pdf, n_chars: self.n_hidden });
+        }
+        if !self.scanned.is_empty() {
+            res.push(Finding::NoTextLayer { pages: self.scanned });
+        }
+        res.extend(self.unreadable.into_iter().map(|(_, what)| Finding::LeftOut { what }));
+        res
+    }
+}
+
+/// What is left of the limit on decompressed bytes. A stream that many pages share counts once.
+#[derive(Debug)]
+struct Budget {
+    left: u64,
+    bytes_max: u64,
+    seconds_max: u64,
+    counted: HashSet<ObjectId>,
+}
+
+impl Budget {
+    fn new(limits: &Limits) -> Self {
+        Self {
+            left: limits.decompressed_bytes_max,
+            bytes_max: limits.decompressed_bytes_max,
+            seconds_max: limits.seconds_max,
+            counted: HashSet::new(),
+        }
+    }
+
+    /// A stream's bytes, decompressed. A damaged one gives what could be read of it.
+    fn plain(&mut self, stream: &Stream) -> Result<Vec<u8>, ParseError> {
+        let limit = usize::try_from(self.left).unwrap_or(usize::MAX);
+        match stream.get_plain_content_with_limit(limit) {
+            Ok(bytes) => {
+                self.left -= (bytes.len() as u64).min(self.left);
+                Ok(bytes)
+            }
+            Err(Error::Decompress(DecompressError::MemoryLimitExceeded { .. })) => {
+                Err(over("size after decompression".to_owned(), self.bytes_max, "bytes"))
+            }
+            Err(_) => Ok(Vec::new()),
+        }
+    }
+
+    /// A stream by its reference.
+    fn stream(&mut self, entry: &Object, stream: &Stream) -> Result<Vec<u8>, ParseError> {
+        let before = self.left;
+        let bytes = self.plain(stream)?;
+        if entry.as_reference().is_ok_and(|id| !self.counted.insert(id)) {
+            self.left = before;
+        }
+        Ok(bytes)
+    }
+
+    /// A page's content: one stream, or several that are one.
+    fn page_content(&mut self, doc: &Document, page: &Dictionary) -> Result<Vec<u8>, ParseError> {
+        let mut res = Vec::new();
+        let Ok(contents) = page.get(b"Contents") else { return Ok(res) };
+        let one = [contents.clone()];
+        let parts = match geometry::resolve(doc, contents) {
+            Some(Object::Array(parts)) => parts.as_slice(),
+            _ => one.as_slice(),
+        };
+        for part in parts {
+            if let Some(Object::Stream(stream)) = geometry::resolve(doc, part) {
+                res.extend(self.stream(part, stream)?);
+                if res.len() as u64 > self.bytes_max {
+                    return Err(over("content of a page".to_owned(), self.bytes_max, "bytes"));
+                }
+                // Tokens never continue from one stream to the next.
+                res.push(b'\n');
+            }
+        }
+        Ok(res)
+    }
+}
