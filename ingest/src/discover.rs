@@ -106,10 +106,7 @@ pub enum DiscoverError {
 /// `.gitignore`, `.ignore` and `.souffleurignore` files inside a root are honoured, those above it
 /// are not: what is named is read. Hidden files are left out unless asked for. Symbolic links are
 /// followed, loops are cut, and a file reached twice is listed once.
-pub fn discover(
-    roots: &[PathBuf],
-    options: &DiscoverOptions,
-) -> Result<Discovered, DiscoverError> {
+pub fn discover(roots: &[PathBuf], options: &DiscoverOptions) -> Result<Discovered, DiscoverError> {
     if roots.is_empty() {
         return Err(DiscoverError::NoRoots);
     }
@@ -385,7 +382,8 @@ mod tests {
 
     #[test]
     fn reports_a_file_that_the_settings_name_but_does_not_exist() {
-        let dir = folder(&[("souffleur.toml", "[files.'acord.md']\ngroups = ['rh']"), ("a.md", "x")]);
+        let dir =
+            folder(&[("souffleur.toml", "[files.'acord.md']\ngroups = ['rh']"), ("a.md", "x")]);
         check(&dir, &[], &["a.md"], &["acord.md"]);
     }
 

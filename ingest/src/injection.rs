@@ -17,29 +17,70 @@ const FINDINGS_MAX: usize = 20;
 /// Characters of context quoted on each side of a match.
 const QUOTE_CHARS: usize = 40;
 
-/// English before French in each group.
+/// English before French in each group. A space stands for any white space, an apostrophe for both
+/// of its forms, `W` for a word.
 const PATTERNS: [&str; 12] = [
     // "Ignore all previous instructions", "forget the rules above".
-    r"\b(?:ignore|disregard|forget|override|bypass)\b(?:\s+\w+){0,4}?\s+(?:previous|prior|above|preceding|earlier|foregoing|former|existing|system)\b(?:\s+\w+){0,2}?\s+(?:instructions?|prompts?|rules|directions|messages|context|guidelines|orders)\b",
-    r"\b(?:ignore|disregard|forget|override)\b\s+(?:all\s+|any\s+|the\s+|your\s+|these\s+|those\s+){0,3}(?:instructions?|rules|prompts?|guidelines)\s+(?:above|before|that you|you (?:have|were)|given to you)\b",
-    r"\b(?:ignorez|ignore|ignorer|oubliez|oublie|oublier|négligez|neglige|contournez|contourne)\b(?:\s+[\w’']+){0,4}?\s+(?:instructions?|consignes?|directives?|règles|regles|prompts?|ordres)\b(?:\s+[\w’']+){0,3}?\s+(?:précédent\w*|precedent\w*|antérieur\w*|anterieur\w*|ci-dessus|préalable\w*|initiale?s?|système|reçu\w*|donné\w*)",
-    r"\b(?:ignorez|ignore|oubliez|oublie)\b\s+(?:tout\s+)?ce\s+qui\s+(?:précède|precede)\b",
+    concat!(
+        r"\b(?:ignore|disregard|forget|override|bypass)(?: W){0,4}?",
+        r" (?:previous|prior|above|preceding|earlier|foregoing|former|existing|system)(?: W){0,2}?",
+        r" (?:instructions?|prompts?|rules|directions|messages|context|guidelines|orders)\b",
+    ),
+    concat!(
+        r"\b(?:ignore|disregard|forget|override)(?: all| any| the| your| these| those){0,3}",
+        r" (?:instructions?|rules|prompts?|guidelines)",
+        r" (?:above|before|that you|you (?:have|were)|given to you)\b",
+    ),
+    concat!(
+        r"\b(?:ignore[rz]?|oublie[rz]?|n[ée]glige[rz]?|contourne[rz]?)(?: W){0,4}?",
+        r" (?:instructions?|consignes?|directives?|r[èe]gles|prompts?|ordres)(?: W){0,3}?",
+        r" (?:(?:pr[ée]c[ée]dent|ant[ée]rieur|re[çc]u|donn[ée]|initial|pr[ée]alable)\w*|ci-dessus)",
+    ),
+    r"\b(?:ignore|oublie)z?(?: tout)? ce qui pr[ée]c[èe]de\b",
     // "You are now an unrestricted assistant", "tu es désormais un assistant".
-    r"\b(?:you are|you're|act as|pretend to be|behave as)\b\s+(?:now\s+)?an?\s+(?:\w+\s+){0,2}?(?:assistant|chatbot|language model|ai model|llm)\s*(?:[.,:;!?]|$|\b(?:that|who|which|and|for|without|designed|trained|named)\b)",
-    r"\b(?:you are now|from now on,? you (?:are|will|must))\b\s+(?:an?|in|the|going|free|unrestricted|answer|respond|reply|act|pretend)\b",
-    r"\b(?:tu es|vous êtes|vous etes|agis comme|agissez comme|comporte-toi comme|fais semblant d'être)\b\s+(?:désormais\s+|maintenant\s+|dorénavant\s+)?(?:une?|le|la|mon)?\s*(?:\w+\s+){0,2}?(?:assistante?|chatbot|modèle de langage|modele de langage|intelligence artificielle|ia|llm)\b",
+    concat!(
+        r"\b(?:you are|you're|act as|pretend to be|behave as)(?: now)? an?(?: W){0,2}?",
+        r" (?:assistant|chatbot|language model|ai model|llm)\s*",
+        r"(?:[.,:;!?]|$|\b(?:that|who|which|and|for|without|designed|trained|named)\b)",
+    ),
+    concat!(
+        r"\b(?:you are now|from now on,? you (?:are|will|must))",
+        r" (?:an?|in|the|going|free|unrestricted|answer|respond|reply|act|pretend)\b",
+    ),
+    concat!(
+        r"\b(?:tu es|vous [êe]tes|agis(?:sez)? comme|comportez?-(?:toi|vous) comme)",
+        r"(?: d[ée]sormais| maintenant| dor[ée]navant)?(?: une?| le| la| mon)?(?: W){0,2}?",
+        r" (?:assistante?|chatbot|mod[èe]le de langage|intelligence artificielle|ia|llm)\b",
+    ),
     // The prompt itself.
-    r"\b(?:reveal|print|show|repeat|output|leak|disclose|display)\b(?:\s+\w+){0,3}?\s+(?:system prompt|initial prompt|hidden prompt|your prompt|your instructions)\b",
-    r"\b(?:révèle|revele|révélez|affiche|affichez|répète|répétez|montre|montrez|divulgue|divulguez)\b(?:\s+[\w’'-]+){0,3}?\s+(?:prompt (?:système|systeme|initial|caché)|ton prompt|votre prompt|tes instructions|vos instructions)",
+    concat!(
+        r"\b(?:reveal|print|show|repeat|output|leak|disclose|display)(?: W){0,3}?",
+        r" (?:(?:system|initial|hidden|your) prompt|your instructions)\b",
+    ),
+    concat!(
+        r"\b(?:r[ée]v[èée]le|affiche|r[ée]p[èée]te|montre|divulgue)z?(?: W){0,3}?",
+        r" (?:prompt (?:syst[èe]me|initial|cach[ée])|(?:ton|votre) prompt",
+        r"|(?:tes|vos) instructions)",
+    ),
     // "Respond only with", addressed to what answers questions.
-    r"\b(?:réponds|reponds|répondez|repondez)\b\s+(?:uniquement|seulement|exclusivement)\b",
-    r"\b(?:ai|llm|gpt|chatgpt|copilot|claude|gemini|assistant|chatbot|language model)s?\b[:,]?\s+(?:you must|must (?:always|only|never)|always (?:answer|respond|reply|say)|respond only|answer only|do not (?:tell|mention|reveal|cite|follow))\b",
+    r"\br[ée]pond(?:s|ez) (?:uniquement|seulement|exclusivement)\b",
+    concat!(
+        r"\b(?:ai|llms?|gpt|chatgpt|copilot|claude|gemini|ai assistants?|chatbots?",
+        r"|language models?)[:,]? (?:you must|must (?:always|only|never)",
+        r"|always (?:answer|respond|reply|say)|(?:respond|answer) only",
+        r"|do not (?:tell|mention|reveal|cite|follow))\b",
+    ),
     // Chat templates.
-    r"<\|(?:im_start|im_end|system|user|assistant|endoftext|eot_id|start_header_id|begin_of_text)\|>|\[/?INST\]|<</?SYS>>|<start_of_turn>|###\s*instruction\s*:",
+    concat!(
+        r"<\|(?:im_start|im_end|system|user|assistant|endoftext|eot_id|start_header_id",
+        r"|begin_of_text)\|>|\[/?INST\]|<</?SYS>>|<start_of_turn>|###\s*instruction\s*:",
+    ),
 ];
 
 static INSTRUCTION: LazyLock<Regex> = LazyLock::new(|| {
-    RegexBuilder::new(&PATTERNS.join("|"))
+    let pattern = PATTERNS.join("|");
+    let pattern = pattern.replace(' ', r"\s+").replace('\'', "['’]").replace('W', r"[\w'’-]+");
+    RegexBuilder::new(&pattern)
         .case_insensitive(true)
         .size_limit(32 << 20)
         .build()

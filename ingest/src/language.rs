@@ -11,6 +11,7 @@ use std::collections::HashMap;
 use std::sync::LazyLock;
 
 use unicode_normalization::UnicodeNormalization;
+use whatlang::{Detector, Lang};
 
 use crate::document::Language;
 
@@ -19,6 +20,9 @@ const WORDS_MAX: usize = 1_500;
 
 /// A text of this many words has function words, or is not running text: code, a list of names.
 const WORDS_OF_PROSE: usize = 60;
+
+/// Below it, what trigrams say of a few words is as good as chance.
+const TRIGRAM_CONFIDENCE_MIN: f64 = 0.1;
 
 /// Weight of words of each language: French, English, others.
 type Weights = [f32; 3];
@@ -29,50 +33,82 @@ const OTHER: usize = 2;
 
 /// Function words of French, accents folded; a word here counts 1 unless others share it.
 const FRENCH_WORDS: &str = "\
-le la les un une des du de au aux et ou mais donc car ni que qui quoi dont quel quelle quels \
-quelles lequel laquelle lesquels est sont etre etait etaient sera seront ete suis es sommes etes \
-serait ai as avons avez ont avoir avait aura auront aurait je tu il elle nous vous ils elles on \
-me te se lui leur leurs mon ma mes ton ta tes son sa ses notre nos votre vos ce cet cette ces \
-cela ca ceci celui celle ceux dans sur sous avec sans pour par chez vers entre depuis pendant \
-avant apres contre selon lors jusqu afin ainsi alors aussi tres plus moins bien pas ne jamais \
-rien tout tous toute toutes autre autres meme comment combien pourquoi quand ou si comme peut \
-peux peuvent pouvez doit dois doivent faut faire fait faites faisons puis-je puis dois-je y en \
-quelqu qu lorsque parce puisque quelque quelques chaque aucun aucune plusieurs deja encore \
-toujours ici voici voila etes-vous est-ce existe combien faudrait puis savoir veux veut voudrais \
-mois jours jour annee an ans semaine fois";
+    a le la les un une des du de au aux et ou mais donc car ni que qui quoi dont quel quelle \
+    quels quelles lequel laquelle lesquels est sont etre etait etaient sera seront ete suis es \
+    sommes etes serait ai as avons avez ont avoir avait aura auront aurait je tu il elle nous \
+    vous ils elles on me te se lui leur leurs mon ma mes ton ta tes son sa ses notre nos votre \
+    vos ce cet cette ces cela ca ceci celui celle ceux dans sur sous avec sans pour par chez \
+    vers entre depuis pendant avant apres contre selon lors jusqu afin ainsi alors aussi tres \
+    plus moins bien pas ne jamais rien tout tous toute toutes autre autres meme comment combien \
+    pourquoi quand ou si comme peut peux peuvent pouvez doit dois doivent faut faire fait faites \
+    faisons puis-je puis dois-je y en quelqu qu lorsque parce puisque quelque quelques chaque \
+    aucun aucune plusieurs deja encore toujours ici voici voila etes-vous est-ce existe combien \
+    faudrait puis savoir veux veut voudrais mois fois";
 
 const ENGLISH_WORDS: &str = "\
-the a an and or but nor so of to in on at by for with without from into onto about above below \
-after before between during through against until while is are was were be been being am has \
-have had having do does did doing done can could will would shall should may might must i you \
-he she it we they me him her us them my your his its our their mine yours this that these those \
-what which who whom whose when where why how there here not no yes if then than too very any \
-some each every all both few more most other such only own same just also because as don't \
-doesn't didn't isn't aren't can't won't what's who's how's i'm i'd let's many much get gets \
-need needs per off out up over under again once want wants make makes use used";
+    the a an and or but nor so of to in on at by for with without from into onto about above \
+    below after before between during through against until while is are was were be been being \
+    am has have had having do does did doing done can could will would shall should may might \
+    must i you he she it we they me him her us them my your his its our their mine yours this \
+    that these those what which who whom whose when where why how there here not no yes if then \
+    than too very any some each every all both few more most other such only own same just also \
+    because as don't doesn't didn't isn't aren't can't won't what's who's how's i'm i'd let's \
+    many much get gets need needs per off out up over under again once want wants make makes use \
+    used";
 
 const OTHER_WORDS: &str = "\
-der die das den dem ein eine einen einem eines und oder aber nicht ist sind war waren wird werden \
-wie wer wo warum wann welche welcher welches ich du er sie wir ihr mich dich sich mein dein sein \
-fur mit von zu zum zur auf aus bei nach uber unter vor durch gegen ohne um kann muss soll hat \
-haben gibt viele im am auch noch nur sehr wenn dass als \
-el los las unos unas del al y o pero porque que como cuando donde quien cual cuales cuanto cuantos \
-cuantas es son era esta estan este estos esa ese eso por para con sin sobre hasta desde entre muy \
-mas hay tiene tienen puede pueden puedo debo hacer mi tu su sus lo yo ella ellos nosotros usted \
-il lo gli uno una di da del della dello dei delle degli nel nella nei al alla ai alle dal dalla \
-sul sulla per tra fra che chi cosa come quando dove perche quale quali quanto quanti quante sono \
-sei siamo ha hanno ho mio mia suo sua questo questa questi queste anche non piu posso deve devo \
-puo fare nella si e \
-o os um uma uns umas do da dos das no na nos nas ao aos pelo pela com sem para por mas quando onde \
-quem qual quais quanto quantos porque como sao esta estao foi tem eu ele ela eles voce nao sim \
-muito meu minha seu sua isso este esta \
-het een en van op te dat niet zijn waar wat wie waarom hoe welke ik jij hij zij wij mijn jouw uw \
-voor met naar uit bij door tegen zonder kan moet heeft hebben wordt worden er ook maar";
+    der die das den dem ein eine einen einem eines und oder aber nicht ist sind war waren wird \
+    werden wie wer wo warum wann welche welcher welches ich du er sie wir ihr mich dich sich \
+    mein dein sein fur mit von zu zum zur auf aus bei nach uber unter vor durch gegen ohne um \
+    kann muss soll hat haben gibt viele im am auch noch nur sehr wenn dass als el los las unos \
+    unas del al y o pero porque que como cuando donde quien cual cuales cuanto cuantos cuantas \
+    es son era esta estan este estos esa ese eso por para con sin sobre hasta desde entre muy \
+    mas hay tiene tienen puede pueden puedo debo hacer mi tu su sus lo yo ella ellos nosotros \
+    usted il lo gli uno una de di da del della dello dei delle degli nel nella nei al alla ai \
+    alle dal dalla sul sulla per tra fra che chi cosa come quando dove perche quale quali quanto \
+    quanti quante sono sei siamo ha hanno ho mio mia suo sua questo questa questi queste anche \
+    non piu posso deve devo puo fare nella si e o os um uma uns umas do da dos das no na nos nas \
+    ao aos pelo pela com sem para por mas quando onde quem qual quais quanto quantos porque como \
+    sao esta estao foi tem eu ele ela eles voce nao sim muito meu minha seu sua isso este esta \
+    het een en van op te dat niet zijn waar wat wie waarom hoe welke ik jij hij zij wij mijn \
+    jouw uw voor met naar uit bij door tegen zonder kan moet heeft hebben wordt worden er ook \
+    maar";
+
+/// Words of companies' documents, for questions that are mere keywords. Words that both languages
+/// write alike (`document`, `budget`) are left out.
+const FRENCH_CONTENT: &str = "\
+    jour jours mois an ans annee annees semaine heure heures delai delais conge conges paye \
+    payes prime primes salaire salaires salarie salaries contrat contrats embauche preavis essai \
+    periode travail teletravail repas frais remboursement deplacement deplacements procedure \
+    politique charte reglement regle regles securite mot passe donnees dossier demande demandes \
+    validation achat achats fournisseur fournisseurs client clients facture factures paiement \
+    devis commande entreprise societe equipe reunion bureau bureaux materiel ordinateur badge \
+    acces compte maladie arret accident formation entretien objectif objectifs horaire horaires \
+    liste montant duree nombre droit droits";
+
+const ENGLISH_CONTENT: &str = "\
+    day days month months year years week weeks hour hours deadline leave paid pay payment \
+    salary employee employees contract contracts hire hired notice trial work remote meal \
+    expense expenses refund reimbursement travel trip process policy policies rule rules \
+    security password data file request requests approval purchase supplier suppliers vendor \
+    customer customers invoice invoices quote order company team meeting desk laptop computer \
+    access account sick illness training review goal goals target schedule list amount length \
+    number rights holiday holidays bonus allowance sales";
 
 /// Each word's weight in each language that has it, shared among them.
-static WORDS: LazyLock<HashMap<&'static str, Weights>> = LazyLock::new(|| {
+static FUNCTION_WORDS: LazyLock<HashMap<&'static str, Weights>> = LazyLock::new(|| {
+    let mut res = shared(&[FRENCH_WORDS, ENGLISH_WORDS, OTHER_WORDS]);
+    // `à` without its accent is rarer than the English article.
+    res.insert("a", [0.3, 0.5, 0.0]);
+    res
+});
+
+static CONTENT_WORDS: LazyLock<HashMap<&'static str, Weights>> =
+    LazyLock::new(|| shared(&[FRENCH_CONTENT, ENGLISH_CONTENT]));
+
+fn shared(lists: &[&'static str]) -> HashMap<&'static str, Weights> {
     let mut res: HashMap<&'static str, Weights> = HashMap::new();
-    for (language, words) in [FRENCH_WORDS, ENGLISH_WORDS, OTHER_WORDS].into_iter().enumerate() {
+    for (language, words) in lists.iter().enumerate() {
         for word in words.split_whitespace() {
             res.entry(word).or_default()[language] = 1.0;
         }
@@ -83,7 +119,7 @@ static WORDS: LazyLock<HashMap<&'static str, Weights>> = LazyLock::new(|| {
         weights.iter_mut().for_each(|weight| *weight /= n_languages * n_languages);
     }
     res
-});
+}
 
 /// What the words of a text speak for.
 #[derive(Debug, Clone, Copy, Default)]
@@ -99,11 +135,16 @@ struct Evidence {
 #[must_use]
 pub fn detect(text: &str) -> Option<Language> {
     let mut evidence = Evidence::default();
+    let has_lower_case = text.contains(char::is_lowercase);
     for word in text.split(|c: char| !(c.is_alphanumeric() || is_inside_word(c))) {
         if word.is_empty() || word.starts_with(|c: char| c.is_numeric()) {
             continue;
         }
-        weigh(word, &mut evidence);
+        // Among others, a word in capitals is an acronym: `CE`, `IT`, `SI`.
+        let is_acronym = has_lower_case && word.len() > 1 && !word.contains(char::is_lowercase);
+        if !is_acronym {
+            weigh(word, &mut evidence);
+        }
         evidence.n_words += 1;
         if evidence.n_words == WORDS_MAX {
             break;
@@ -122,7 +163,7 @@ fn weigh(word: &str, evidence: &mut Evidence) {
     let mut add = |weights: &Weights| {
         evidence.function_words.iter_mut().zip(weights).for_each(|(sum, weight)| *sum += weight);
     };
-    if let Some(weights) = WORDS.get(word) {
+    if let Some(weights) = FUNCTION_WORDS.get(word) {
         add(weights);
         return;
     }
@@ -135,7 +176,8 @@ fn weigh(word: &str, evidence: &mut Evidence) {
                 add(&[0.7, 0.0, 0.2]);
                 rest = after;
             }
-            "qu" | "j" | "n" | "s" | "c" | "m" | "t" | "jusqu" | "lorsqu" | "puisqu" | "aujourd" => {
+            "qu" | "j" | "n" | "s" | "c" | "m" | "t" | "jusqu" | "lorsqu" | "puisqu"
+            | "aujourd" => {
                 add(&[1.0, 0.0, 0.0]);
                 rest = after;
             }
@@ -147,9 +189,12 @@ fn weigh(word: &str, evidence: &mut Evidence) {
         }
     }
     // Compounds and inversions: `est-ce`, `peut-on`, `a-t-il`.
-    let mut weighed = false;
+    let mut weighed = rest.contains("-t-");
+    if weighed {
+        add(&[1.0, 0.0, 0.0]);
+    }
     for part in rest.split('-') {
-        if let Some(weights) = WORDS.get(part) {
+        if let Some(weights) = FUNCTION_WORDS.get(part) {
             add(weights);
             weighed = true;
         }
@@ -172,7 +217,8 @@ fn fold<'a>(word: &'a str, evidence: &mut Evidence) -> Cow<'a, str> {
         match c {
             'ê' | 'î' | 'û' | 'ë' | 'ï' => evidence.looks[FRENCH] += 0.7,
             'é' | 'è' | 'à' | 'ç' | 'ô' | 'â' | 'ù' => evidence.looks[FRENCH] += 0.4,
-            'ä' | 'ö' | 'ü' | 'ß' | 'ñ' | 'ã' | 'õ' | 'ì' | 'ò' | 'í' | 'ó' | 'ú' | 'á' => {
+            'ä' | 'ö' | 'ü' | 'ß' | 'ñ' | 'ã' | 'õ' | 'ì' | 'ò' | 'í' | 'ó' | 'ú' | 'á' =>
+            {
                 evidence.looks[OTHER] += 0.7;
             }
             // Another script altogether.
@@ -197,6 +243,10 @@ fn weigh_looks(word: &str, looks: &mut Weights) {
         "ung", "keit", "cion", "ciones", "zione", "zioni", "dad", "cao", "coes", "lich", "ieren",
         "isch",
     ];
+    if let Some(weights) = CONTENT_WORDS.get(word) {
+        looks.iter_mut().zip(weights).for_each(|(sum, weight)| *sum += 0.5 * weight);
+        return;
+    }
     if word.len() < 4 {
         return;
     }
@@ -232,10 +282,14 @@ fn decide(text: &str, evidence: &Evidence) -> Option<Language> {
     if sums[OTHER] > sums[winner] || evidence.n_words < 3 {
         return None;
     }
-    let info = whatlang::detect(text)?;
+    let languages = [Lang::Fra, Lang::Eng, Lang::Deu, Lang::Spa, Lang::Ita, Lang::Por, Lang::Nld];
+    let info = Detector::with_allowlist(languages.to_vec()).detect(text)?;
+    if info.confidence() < TRIGRAM_CONFIDENCE_MIN {
+        return None;
+    }
     match info.lang() {
-        whatlang::Lang::Fra if sums[ENGLISH] <= sums[FRENCH] => Some(Language::French),
-        whatlang::Lang::Eng if sums[FRENCH] <= sums[ENGLISH] => Some(Language::English),
+        Lang::Fra if sums[ENGLISH] <= sums[FRENCH] => Some(Language::French),
+        Lang::Eng if sums[FRENCH] <= sums[ENGLISH] => Some(Language::English),
         _ => None,
     }
 }

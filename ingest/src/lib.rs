@@ -12,14 +12,14 @@
 //! Beside the flow: which [`language`] a text is in, which texts are near [`duplicates`], and
 //! which sentences look like instructions to a model ([`injection`]).
 
-pub mod discover;
-pub mod metadata;
-pub mod document;
-mod lines;
-pub mod read;
-pub mod parse;
-pub mod clean;
 pub mod chunk;
-pub mod language;
+pub mod clean;
+pub mod discover;
+pub mod document;
 pub mod duplicates;
 pub mod injection;
+pub mod language;
+mod lines;
+pub mod metadata;
+pub mod parse;
+pub mod read;

@@ -109,7 +109,10 @@ mod tests {
 
     #[test]
     fn a_fence_ends_with_as_many_of_the_same_marks() {
-        check_fence("a\n```rust\n# b\n~~~\n``\n````\nc", &[false, true, true, true, true, true, false]);
+        check_fence(
+            "a\n```rust\n# b\n~~~\n``\n````\nc",
+            &[false, true, true, true, true, true, false],
+        );
         check_fence("``` a ``` b\nc", &[false, false]);
         check_fence("~~~\nnever closed", &[true, true]);
     }

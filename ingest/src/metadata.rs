@@ -114,7 +114,9 @@ impl FolderSettings {
             toml::from_str(&text).map_err(|error| invalid(error.to_string().trim().to_owned()))?;
         file.check().map_err(invalid)?;
         if file.title.is_some() {
-            return Err(invalid("`title` is for one file: put it under `[files.\"…\"]`".to_owned()));
+            return Err(invalid(
+                "`title` is for one file: put it under `[files.\"…\"]`".to_owned(),
+            ));
         }
         // A name may be stored decomposed (macOS) and written composed, or the reverse.
         file.files = file.files.into_iter().map(|(name, it)| (name.nfc().collect(), it)).collect();
@@ -148,9 +150,10 @@ impl FolderSettings {
 
     /// Paths of the files that have an entry of their own.
     pub(crate) fn named_files(&self) -> Vec<PathBuf> {
-        let entries = self.by_folder.iter().flat_map(|(folder, file)| {
-            file.files.keys().map(move |name| folder.join(name))
-        });
+        let entries = self
+            .by_folder
+            .iter()
+            .flat_map(|(folder, file)| file.files.keys().map(move |name| folder.join(name)));
         entries.collect()
     }
 }
@@ -302,8 +305,10 @@ mod tests {
 
     #[test]
     fn passwords_are_tried_from_the_nearest() {
-        let files =
-            [("", "passwords = ['far']"), ("x", "passwords = ['near']\n[files.'f.pdf']\npasswords = ['own']")];
+        let files = [
+            ("", "passwords = ['far']"),
+            ("x", "passwords = ['near']\n[files.'f.pdf']\npasswords = ['own']"),
+        ];
         assert_eq!(settings(&files, "x/f.pdf").unwrap().passwords, ["own", "near", "far"]);
     }
 

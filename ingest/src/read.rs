@@ -79,3 +79,88 @@ pub fn read(
 fn megabytes(bytes: u64) -> String {
     format!("{:.1} MB", (bytes as f64 / 100_000.0).ceil() / 10.0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::discover::{DiscoverOptions, discover};
+
+    /// Reads the first file of a folder that holds the given ones.
+    fn read_first(files: &[(&str, &[u8])], limits: &Limits) -> Result<Document, ParseError> {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, bytes) in files {
+            fs_err::write(dir.path().join(name), bytes).unwrap();
+        }
+        let found = discover(&[dir.path().to_owned()], &DiscoverOptions::default()).unwrap();
+        let file = &found.files[0];
+        let loaded = load(file, limits)?;
+        assert_eq!(loaded.content_hash, *blake3::hash(&loaded.bytes).as_bytes());
+        read(file, loaded, &found.settings.of(&file.path), limits)
+    }
+
+    #[track_caller]
+    fn check_error(files: &[(&str, &[u8])], limits: &Limits, expected: &str) {
+        let error = read_first(files, limits).unwrap_err().to_string();
+        assert!(error.contains(expected), "`{error}` does not say `{expected}`");
+    }
+
+    #[test]
+    fn a_file_becomes_a_document_with_what_is_stated_of_it() {
+        let files: [(&str, &[u8]); 2] = [
+            (
+                "a.md",
+                b"---\ntitle: Guide\ngroups: [rh]\n---\n# Un\r\n\r\nLe t\xc3\xa9l\xc3\xa9travail.",
+            ),
+            ("souffleur.toml", b"groups = ['rh', 'direction']\ncollection = 'internal'"),
+        ];
+        let document = read_first(&files, &Limits::default()).unwrap();
+        assert_eq!(document.title, "Guide");
+        assert_eq!(document.text, "# Un\n\nLe télétravail.");
+        assert_eq!(document.metadata.groups, ["rh"]);
+        assert_eq!(document.metadata.collection.as_deref(), Some("internal"));
+    }
+
+    #[test]
+    fn a_document_that_claims_other_groups_is_refused() {
+        let files: [(&str, &[u8]); 2] =
+            [("a.md", b"---\ngroups: [tous]\n---\nTexte."), ("souffleur.toml", b"groups = ['rh']")];
+        check_error(&files, &Limits::default(), "its own groups (tous) are none of those");
+    }
+
+    #[test]
+    fn files_without_text_or_over_a_limit_are_refused() {
+        let limits = Limits { bytes_max: 10, ..Limits::default() };
+        check_error(&[("a.txt", b"")], &limits, "the file is empty");
+        check_error(&[("a.md", b" \n \n")], &limits, "the file is empty");
+        check_error(&[("a.txt", b"01234567890")], &limits, "file of 0.1 MB over the limit");
+        let limits = Limits { text_bytes_max: 4, ..Limits::default() };
+        check_error(&[("a.md", b"01234567890")], &limits, "over the limit");
+    }
+
+    #[test]
+    fn files_that_are_not_what_their_name_says_are_refused() {
+        for name in ["a.pdf", "a.docx", "a.pptx", "a.xlsx"] {
+            let error = read_first(&[(name, b"not at all")], &Limits::default()).unwrap_err();
+            assert!(matches!(error, ParseError::Corrupt { .. }), "{name}: {error}");
+        }
+    }
+
+    #[test]
+    fn messages_inside_messages_end_somewhere() {
+        let mut mail = b"From: a@b.c\r\nSubject: fin\r\n\r\nLe dernier message.\r\n".to_vec();
+        for depth in 0..20 {
+            let head = format!(
+                "From: a@b.c\r\nSubject: {depth}\r\nMIME-Version: 1.0\r\n\
+                 Content-Type: multipart/mixed; boundary=\"b{depth}\"\r\n\r\n\
+                 --b{depth}\r\nContent-Type: text/plain\r\n\r\nNiveau {depth}.\r\n\
+                 --b{depth}\r\nContent-Type: application/octet-stream; name=\"m.eml\"\r\n\
+                 Content-Disposition: attachment; filename=\"m.eml\"\r\n\r\n"
+            );
+            let tail = format!("\r\n--b{depth}--\r\n");
+            mail = [head.as_bytes(), &mail, tail.as_bytes()].concat();
+        }
+        let document = read_first(&[("a.eml", &mail)], &Limits::default()).unwrap();
+        assert!(document.text.contains("Niveau 19."), "the outermost message is read");
+        assert!(!document.text.contains("Le dernier message."), "the innermost is not");
+    }
+}

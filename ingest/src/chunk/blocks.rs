@@ -116,7 +116,9 @@ impl Builder<'_> {
             && self.blocks.last().is_some_and(|block| {
                 matches!(block.kind, BlockKind::Heading(_))
                     && !self.text[block.span.range()].trim_start().starts_with('#')
-                    && !self.text[block.span.end..].trim_start_matches([' ', '\t']).starts_with("\n\n")
+                    && !self.text[block.span.end..]
+                        .trim_start_matches([' ', '\t'])
+                        .starts_with("\n\n")
             })
     }
 
@@ -167,7 +169,13 @@ mod tests {
         check(
             "# A\nun\ndeux\n\n- trois\nquatre\n\n| a |\n|---|\n| b |\n| c |\nfin",
             &["# A"],
-            &["H # A", "P un\ndeux", "O - trois\nquatre", "T | a |\n|---| / | b | / | c |", "P fin"],
+            &[
+                "H # A",
+                "P un\ndeux",
+                "O - trois\nquatre",
+                "T | a |\n|---| / | b | / | c |",
+                "P fin",
+            ],
         );
     }
 

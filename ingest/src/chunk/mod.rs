@@ -179,9 +179,10 @@ impl Packer<'_> {
         let (_, context) = self.context(&pieces[0], start);
         let header = pieces[0].table.map_or(0, |table| self.tables[table].n_tokens + self.joint);
         let shared = (self.count_tokens)(&self.document.text[start..pieces[0].span.start]);
-        let room = self.limits.tokens_max.saturating_sub(
-            (self.count_tokens)(&context) + self.joint + header + shared,
-        );
+        let room = self
+            .limits
+            .tokens_max
+            .saturating_sub((self.count_tokens)(&context) + self.joint + header + shared);
         let mut n_tokens = pieces[0].n_tokens;
         let mut best: Option<(u8, usize)> = None;
         for (at, piece) in pieces.iter().enumerate().skip(1) {
@@ -229,13 +230,8 @@ impl Packer<'_> {
     fn push_parts(&self, piece: &Piece, res: &mut Vec<Chunk>) {
         let mut room = self.limits.tokens_max / 2;
         loop {
-            let spans = parts(
-                &self.document.text,
-                piece.span,
-                room,
-                Split::Markdown,
-                self.count_tokens,
-            );
+            let spans =
+                parts(&self.document.text, piece.span, room, Split::Markdown, self.count_tokens);
             let chunks: Vec<_> = spans.into_iter().map(|span| self.chunk(piece, span)).collect();
             if chunks.iter().all(|chunk| self.fits(chunk)) {
                 res.extend(chunks);
@@ -262,12 +258,8 @@ impl Packer<'_> {
     fn context(&self, piece: &Piece, start: usize) -> (Vec<String>, String) {
         let path = self.outline.path(piece.heading);
         let n_above = path.partition_point(|heading| heading.offset < start);
-        let context = context(
-            self.document,
-            &path[..n_above],
-            self.limits.tokens_max / 3,
-            self.count_tokens,
-        );
+        let context =
+            context(self.document, &path[..n_above], self.limits.tokens_max / 3, self.count_tokens);
         (path.into_iter().map(|heading| heading.title.clone()).collect(), context)
     }
 
@@ -287,8 +279,8 @@ impl Packer<'_> {
 
     /// The last two chunks as one, when the last is tiny, stands in the same section and fits.
     fn merged(&self, before: &Chunk, last: &Chunk, pieces: &[Piece]) -> Option<Chunk> {
-        let is_tiny = pieces.iter().map(|piece| piece.n_tokens).sum::<usize>()
-            <= self.limits.tokens_max / 8;
+        let is_tiny =
+            pieces.iter().map(|piece| piece.n_tokens).sum::<usize>() <= self.limits.tokens_max / 8;
         if !is_tiny || pieces[0].boundary < AT_BLOCK || before.heading_path != last.heading_path {
             return None;
         }
@@ -334,7 +326,9 @@ mod tests {
         let text = &document.text;
         let mut covered = 0;
         for chunk in &chunks {
-            assert!(text.is_char_boundary(chunk.span.start) && text.is_char_boundary(chunk.span.end));
+            assert!(
+                text.is_char_boundary(chunk.span.start) && text.is_char_boundary(chunk.span.end)
+            );
             assert!(!text[chunk.span.range()].trim().is_empty(), "a chunk holds something");
             let n_tokens = count_tokens(&embedding_text(document, chunk));
             assert!(n_tokens <= limits.tokens_max, "{n_tokens} tokens: {chunk:?}");
@@ -448,7 +442,7 @@ mod tests {
 
     #[test]
     fn running_text_overlaps_by_whole_sentences() {
-        let sentences: Vec<_> = (0..12).map(|i| words(&format!("s{i}x"), 5)).collect();
+        let sentences: Vec<_> = (0..12).map(|i| words(&format!("S{i}x"), 5)).collect();
         let text = sentences.join(" ");
         let document = document(&text);
         let limits = ChunkLimits { tokens_max: 24, overlap: 8 };
@@ -461,7 +455,8 @@ mod tests {
 
     #[test]
     fn lists_do_not_overlap() {
-        let text: String = (0..20).map(|i| format!("- {}\n", words(&format!("i{i}x"), 4))).collect();
+        let text: String =
+            (0..20).map(|i| format!("- {}\n", words(&format!("i{i}x"), 4))).collect();
         let limits = ChunkLimits { tokens_max: 24, overlap: 8 };
         let chunks = check_properties(&document(&text), &limits, &count_words);
         assert!(chunks.windows(2).all(|pair| pair[0].span.end <= pair[1].span.start));

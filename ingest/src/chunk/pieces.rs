@@ -151,7 +151,9 @@ impl<'a> Cutter<'a> {
 
     /// Puts headings in front of the piece at `first`.
     fn glue(&mut self, first: usize, glued: Option<(Span, u8)>) {
-        let (Some((span, level)), Some(piece)) = (glued, self.pieces.get_mut(first)) else { return };
+        let (Some((span, level)), Some(piece)) = (glued, self.pieces.get_mut(first)) else {
+            return;
+        };
         piece.span.start = span.start;
         piece.boundary = level;
         piece.n_tokens = (self.count_tokens)(&self.text[piece.span.range()]);
@@ -238,6 +240,7 @@ fn window_end(text: &str, span: Span) -> usize {
     }
     let end = text.floor_char_boundary(span.start + WINDOW_BYTES);
     let window = &text[span.start..end];
-    let after = window.rfind('\n').or_else(|| window.rfind(' ')).map_or(end, |at| span.start + at + 1);
+    let after =
+        window.rfind('\n').or_else(|| window.rfind(' ')).map_or(end, |at| span.start + at + 1);
     if after > span.start { after } else { end }
 }

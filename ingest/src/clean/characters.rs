@@ -115,9 +115,20 @@ fn fate(c: char) -> Fate {
         '\u{e0000}'..='\u{e007f}' => Fate::Hide(Hidden::Tag),
         // Joiners, fillers, invisible operators, deprecated format characters, and the variation
         // selectors that emoji do not need.
-        '\u{34f}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'
-        | '\u{200b}' | '\u{200c}' | '\u{2060}'..='\u{2065}' | '\u{206a}'..='\u{206f}'
-        | '\u{3164}' | '\u{fe00}'..='\u{fe0d}' | '\u{feff}' | '\u{ffa0}'
+        '\u{34f}'
+        | '\u{115f}'
+        | '\u{1160}'
+        | '\u{17b4}'
+        | '\u{17b5}'
+        | '\u{180b}'..='\u{180f}'
+        | '\u{200b}'
+        | '\u{200c}'
+        | '\u{2060}'..='\u{2065}'
+        | '\u{206a}'..='\u{206f}'
+        | '\u{3164}'
+        | '\u{fe00}'..='\u{fe0d}'
+        | '\u{feff}'
+        | '\u{ffa0}'
         | '\u{e0100}'..='\u{e01ef}' => Fate::Hide(Hidden::ZeroWidth),
         _ => Fate::Keep,
     }
@@ -139,7 +150,10 @@ fn is_emoji_part(c: char) -> bool {
 
 fn is_symbol(c: char) -> bool {
     is_emoji_part(c) && c != '\u{fe0f}'
-        || matches!(c, '0'..='9' | '#' | '*' | '©' | '®' | '‼' | '⁉' | '™' | 'ℹ' | '〰' | '〽' | '㊗' | '㊙')
+        || matches!(
+            c,
+            '0'..='9' | '#' | '*' | '©' | '®' | '‼' | '⁉' | '™' | 'ℹ' | '〰' | '〽' | '㊗' | '㊙'
+        )
 }
 
 #[cfg(test)]
@@ -191,7 +205,11 @@ mod tests {
 
     #[test]
     fn emoji_keep_their_joiners_and_selectors() {
-        check("👩\u{200d}💻 ❤\u{fe0f} 1\u{fe0f}\u{20e3}", "👩\u{200d}💻 ❤\u{fe0f} 1\u{fe0f}\u{20e3}", [0; 3]);
+        check(
+            "👩\u{200d}💻 ❤\u{fe0f} 1\u{fe0f}\u{20e3}",
+            "👩\u{200d}💻 ❤\u{fe0f} 1\u{fe0f}\u{20e3}",
+            [0; 3],
+        );
         check("❤\u{fe0f}\u{fe0f}", "❤\u{fe0f}", [1, 0, 0]);
     }
 

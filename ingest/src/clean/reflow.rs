@@ -10,6 +10,9 @@ const FULL_LINE: f64 = 0.7;
 /// Pages whose lines are shorter than this have no usual width worth the name: slides, forms.
 const WIDTH_MIN: usize = 40;
 
+/// What PDF files end the first part of a broken word with.
+const HYPHENS: [char; 2] = ['-', '\u{2010}'];
+
 /// French words that hang on a verb or a pronoun by a hyphen that is their own.
 const CLITICS: [&str; 24] = [
     "ce", "ci", "elle", "elles", "en", "être", "il", "ils", "je", "là", "la", "le", "les", "leur",
@@ -29,7 +32,7 @@ impl Vocabulary {
         }
         for word in pages.iter().flat_map(|page| page.split(|c| !is_word_part(c))) {
             // What ends with a hyphen is a broken word itself.
-            if !word.is_empty() && !word.ends_with('-') && !word.starts_with('-') {
+            if !word.is_empty() && !word.ends_with(HYPHENS) && !word.starts_with(HYPHENS) {
                 *counts.entry(word.to_lowercase()).or_default() += 1;
             }
         }
@@ -59,7 +62,7 @@ impl Vocabulary {
 }
 
 fn is_word_part(c: char) -> bool {
-    c.is_alphabetic() || c == '-'
+    c.is_alphabetic() || HYPHENS.contains(&c)
 }
 
 /// Joins the lines of each paragraph of a page. Headings, lists, tables, quotations and code keep
@@ -99,15 +102,15 @@ pub(super) fn goes_on(text: &str, next_page: &str) -> bool {
 
 /// Appends a line to the paragraph that `text` ends with.
 pub(super) fn join(text: &mut String, line: &str, vocabulary: &Vocabulary) {
-    let Some(hyphen) = text.chars().next_back().filter(|&c| c == '-' || c == '\u{2010}') else {
+    let Some(hyphen) = text.chars().next_back().filter(|c| HYPHENS.contains(c)) else {
         text.push(' ');
         text.push_str(line);
         return;
     };
     let before = &text[..text.len() - hyphen.len_utf8()];
-    let left_at = before.rfind(|c| !is_word_part(c)).map_or(0, |at| {
-        at + before[at..].chars().next().map_or(0, char::len_utf8)
-    });
+    let left_at = before
+        .rfind(|c| !is_word_part(c))
+        .map_or(0, |at| at + before[at..].chars().next().map_or(0, char::len_utf8));
     let left = &before[left_at..];
     let right_end = line.find(|c| !is_word_part(c)).unwrap_or(line.len());
     let is_broken_word = left.ends_with(char::is_alphabetic)
@@ -123,7 +126,7 @@ pub(super) fn join(text: &mut String, line: &str, vocabulary: &Vocabulary) {
 }
 
 fn is_continued(previous: &str, line: &str, width: usize) -> bool {
-    if let Some(before) = previous.strip_suffix(['-', '\u{2010}'])
+    if let Some(before) = previous.strip_suffix(HYPHENS)
         && before.ends_with(char::is_alphanumeric)
         && line.starts_with(char::is_alphanumeric)
     {
@@ -138,7 +141,9 @@ fn is_continued(previous: &str, line: &str, width: usize) -> bool {
 }
 
 fn ends_sentence(line: &str) -> bool {
-    line.trim_end().trim_end_matches(['»', '"', '”', ')', ' ']).ends_with(['.', '!', '?', ':', ';', '…'])
+    line.trim_end()
+        .trim_end_matches(['»', '"', '”', ')', ' '])
+        .ends_with(['.', '!', '?', ':', ';', '…'])
 }
 
 /// The length that nine lines of running text in ten do not exceed, in characters.
@@ -162,8 +167,8 @@ mod tests {
     #[test]
     fn lines_of_a_paragraph_are_joined() {
         check(
-            "Le télétravail est possible deux jours par semaine\naprès accord écrit du responsable.",
-            "Le télétravail est possible deux jours par semaine après accord écrit du responsable.",
+            "Le télétravail est possible deux jours par semaine\naprès accord du responsable.",
+            "Le télétravail est possible deux jours par semaine après accord du responsable.",
         );
     }
 
@@ -183,7 +188,10 @@ mod tests {
 
     #[test]
     fn an_item_takes_its_continuation() {
-        check("- un point qui\ncontinue ici\n- un autre", "- un point qui continue ici\n- un autre");
+        check(
+            "- un point qui\ncontinue ici\n- un autre",
+            "- un point qui continue ici\n- un autre",
+        );
     }
 
     #[test]
@@ -203,13 +211,19 @@ mod tests {
         check("peut-\nêtre demain, on peut", "peut-être demain, on peut");
         check("c'est-à-\ndire demain", "c'est-à-dire demain");
         check("en Île-de-\nFrance", "en Île-de-France");
-        check("la politique-\nmaison, la politique, la maison", "la politique-maison, la politique, la maison");
+        check(
+            "la politique-\nmaison, la politique, la maison",
+            "la politique-maison, la politique, la maison",
+        );
         check("a long-\nterm plan, a long-term view", "a long-term plan, a long-term view");
     }
 
     #[test]
     fn the_documents_own_words_decide() {
-        check("infor-\nmation. L'information, infor, mation", "information. L'information, infor, mation");
+        check(
+            "infor-\nmation. L'information, infor, mation",
+            "information. L'information, infor, mation",
+        );
         check("le main-\ntien, maintien", "le maintien, maintien");
     }
 

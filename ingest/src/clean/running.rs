@@ -231,7 +231,9 @@ mod tests {
 
     #[test]
     fn lines_in_the_middle_of_pages_stay() {
-        let page = |body: &str| format!("{body} 1\n{body} 2\n{body} 3\nNota bene\n{body} 4\n{body} 5\n{body} 6");
+        let page = |body: &str| {
+            format!("{body} 1\n{body} 2\n{body} 3\nNota bene\n{body} 4\n{body} 5\n{body} 6")
+        };
         let pages = [page("a"), page("b"), page("c")];
         let pages: Vec<_> = pages.iter().map(String::as_str).collect();
         check(&pages, &pages);

@@ -45,15 +45,17 @@ pub(crate) fn guarded<T: Send + 'static>(
     // The first of the two, the parser's end and the end of our patience, finds it false.
     let settled = Arc::new(AtomicBool::new(false));
     let (late_inside, settled_inside) = (Arc::clone(&late), Arc::clone(&settled));
-    thread::Builder::new().name(THREAD_NAME.to_owned()).stack_size(STACK_BYTES).spawn(move || {
-        let res = catch_unwind(AssertUnwindSafe(|| work(&late_inside)))
-            .unwrap_or_else(|panic| Err(ParseError::Panicked { detail: message(&*panic) }));
-        // Nobody may be waiting any more; then the answer has been given without it.
-        sender.send(res).ok();
-        if settled_inside.swap(true, Ordering::Relaxed) {
-            N_ABANDONED.fetch_sub(1, Ordering::Relaxed);
-        }
-    })?;
+    thread::Builder::new().name(THREAD_NAME.to_owned()).stack_size(STACK_BYTES).spawn(
+        move || {
+            let res = catch_unwind(AssertUnwindSafe(|| work(&late_inside)))
+                .unwrap_or_else(|panic| Err(ParseError::Panicked { detail: message(&*panic) }));
+            // Nobody may be waiting any more; then the answer has been given without it.
+            sender.send(res).ok();
+            if settled_inside.swap(true, Ordering::Relaxed) {
+                N_ABANDONED.fetch_sub(1, Ordering::Relaxed);
+            }
+        },
+    )?;
     match receiver.recv_timeout(limit) {
         Ok(res) => res,
         Err(RecvTimeoutError::Timeout) => {
