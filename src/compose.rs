@@ -54,9 +54,7 @@ pub struct Context {
 #[derive(Debug, thiserror::Error)]
 pub enum ComposeError {
     /// Even one passage alone does not fit.
-    #[error(
-        "the question with its best passage takes {n_tokens} tokens, and the limit is {limit}"
-    )]
+    #[error("the question with its best passage takes {n_tokens} tokens, and the limit is {limit}")]
     TooLong {
         /// Tokens needed.
         n_tokens: usize,

@@ -20,7 +20,15 @@ const LEANING: [&str; 38] = [
 
 /// Beginnings of questions that go on from earlier ones.
 const OPENINGS: [&str; 10] = [
-    "and ", "but ", "what about", "how about", "why?", "et ", "mais ", "qu'en est-il", "pourquoi ?",
+    "and ",
+    "but ",
+    "what about",
+    "how about",
+    "why?",
+    "et ",
+    "mais ",
+    "qu'en est-il",
+    "pourquoi ?",
     "sinon",
 ];
 
@@ -46,11 +54,7 @@ pub fn join(previous: &str, question: &Question) -> String {
 /// A rewriting by the model, if it can be trusted: one question that keeps the follow-up's own
 /// words and brings in nothing that nobody said. Small models answer, or invent, instead.
 #[must_use]
-pub fn trusted(
-    rewritten: &str,
-    turns: &[(String, String)],
-    question: &Question,
-) -> Option<String> {
+pub fn trusted(rewritten: &str, turns: &[(String, String)], question: &Question) -> Option<String> {
     let rewritten = rewritten.trim().trim_matches('"').trim();
     let stems = |text: &str| words::stems(text, question.language);
     let new = stems(rewritten);

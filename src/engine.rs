@@ -16,8 +16,8 @@ use model::{
 
 use crate::{
     cite::{Case, CheckedSentence, Source, Verdict},
-    condense,
     compose::{ComposeError, Context, Draftable, PromptLimits, compose, passage_text},
+    condense,
     config::{GenerationConfig, PromptsConfig, RetrievalConfig, Style},
     extract,
     prompts::{Example, PromptError, Prompts},

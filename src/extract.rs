@@ -102,8 +102,11 @@ fn score(
     }
     let own = stems(&text, language);
     #[expect(clippy::cast_precision_loss, reason = "words and ranks are few")]
-    let (shared, asked, rank) =
-        (asked.intersection(&own).count() as f32, asked.len().max(1) as f32, candidate.passage as f32);
+    let (shared, asked, rank) = (
+        asked.intersection(&own).count() as f32,
+        asked.len().max(1) as f32,
+        candidate.passage as f32,
+    );
     let words = shared / asked;
     let meaning = cosine.unwrap_or(words).max(0.0);
     0.5 * (words + meaning) / (1.0 + rank * RANK_DISCOUNT)

@@ -15,9 +15,9 @@ pub fn of(error: &anyhow::Error) -> Option<&'static str> {
         let of_open = cause.downcast_ref::<OpenError>().and_then(OpenError::hint);
         let of_store = cause.downcast_ref::<StoreError>().map(store);
         let of_discover = cause.downcast_ref::<DiscoverError>().and_then(discover);
-        let of_config = cause.downcast_ref::<ConfigError>().map(|_| {
-            "every setting is explained in config/default.toml of the source, and in the docs"
-        });
+        let of_config = cause.downcast_ref::<ConfigError>().map(
+            |_| "every setting is explained in config/default.toml of the source, and in the docs",
+        );
         let of_disk = cause.downcast_ref::<io::Error>().and_then(disk);
         of_open.or(of_store).or(of_discover).or(of_config).or(of_disk)
     })

@@ -8,23 +8,23 @@
 //!
 //! The modules below are in reading order.
 
-pub mod engine;
 pub mod build_index;
-pub mod rebuild;
-pub mod survey;
-pub mod retrieve;
-pub mod condense;
-pub mod relevance;
-pub mod compose;
 pub mod cite;
-pub mod extract;
-pub mod prompts;
-pub mod words;
-pub mod eval;
-pub mod config;
-pub mod session;
 pub mod cli;
 pub mod commands;
-pub mod wire;
-pub mod printer;
+pub mod compose;
+pub mod condense;
+pub mod config;
+pub mod engine;
+pub mod eval;
+pub mod extract;
 pub mod hints;
+pub mod printer;
+pub mod prompts;
+pub mod rebuild;
+pub mod relevance;
+pub mod retrieve;
+pub mod session;
+pub mod survey;
+pub mod wire;
+pub mod words;

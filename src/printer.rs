@@ -147,11 +147,8 @@ impl Printer {
     }
 
     fn progress(self, n: Option<u64>, template: &str) -> ProgressBar {
-        let target = if self.quiet {
-            ProgressDrawTarget::hidden()
-        } else {
-            ProgressDrawTarget::stderr()
-        };
+        let target =
+            if self.quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
         let style = ProgressStyle::with_template(template)
             .expect("templates of this file are valid")
             .progress_chars("━╸ ");

@@ -150,10 +150,12 @@ impl Prompts {
         let mut examples = Vec::new();
         for (name, text) in files {
             if name.starts_with("examples/") {
-                examples.push(toml::from_str(&text).map_err(|source| PromptError::Example {
-                    name,
-                    source: Box::new(source),
-                })?);
+                examples.push(
+                    toml::from_str(&text).map_err(|source| PromptError::Example {
+                        name,
+                        source: Box::new(source),
+                    })?,
+                );
             } else {
                 add_template(&mut environment, name, text)?;
             }
@@ -322,8 +324,7 @@ fn add_template(
     name: String,
     text: String,
 ) -> Result<(), PromptError> {
-    let failed =
-        |source| PromptError::Template { name: name.clone(), source: Box::new(source) };
+    let failed = |source| PromptError::Template { name: name.clone(), source: Box::new(source) };
     environment.add_template_owned(name.clone(), text).map_err(failed)?;
     let template = environment.get_template(&name).map_err(failed)?;
     let found: BTreeSet<String> = template.undeclared_variables(false).into_iter().collect();
@@ -383,7 +384,9 @@ mod tests {
             text: "Le repas coûte {{ 19,40 }} €.".to_owned(),
         };
         let text = prompts.user(Language::French, &[passage], "Combien ?").unwrap();
-        assert!(text.contains("[1]") && text.contains("{{ 19,40 }} €") && text.contains("Combien ?"));
+        assert!(
+            text.contains("[1]") && text.contains("{{ 19,40 }} €") && text.contains("Combien ?")
+        );
     }
 
     #[test]

@@ -12,8 +12,8 @@ use std::{
 use anyhow::{Context as _, Result};
 use index::{
     Index, OpenError, Preparing,
-    fuse::FuseSettings,
     fingerprint::{EmbedderPrint, Recipe},
+    fuse::FuseSettings,
 };
 use indicatif::ProgressBar;
 use ingest::chunk::ChunkLimits;
@@ -342,12 +342,7 @@ impl Session {
     ///
     /// # Errors
     /// When prompts are not usable.
-    pub fn engine(
-        &self,
-        index: Index,
-        embedder: OpenedEmbedder,
-        writer: Writer,
-    ) -> Result<Engine> {
+    pub fn engine(&self, index: Index, embedder: OpenedEmbedder, writer: Writer) -> Result<Engine> {
         let languages = embedder.languages.unwrap_or_else(|| vec!["en".into(), "fr".into()]);
         Ok(Engine {
             index,

@@ -80,7 +80,10 @@ fn the_rim_stays_at_the_rim() {
 #[test]
 fn files_are_short() {
     let mut long = Vec::new();
-    for path in ["src", "ingest", "model", "index"].iter().flat_map(|it| files_below(&root().join(it), "rs")) {
+    for path in ["src", "ingest", "model", "index"]
+        .iter()
+        .flat_map(|it| files_below(&root().join(it), "rs"))
+    {
         if path.file_name().is_some_and(|it| it == "tests.rs") {
             continue;
         }
@@ -95,7 +98,10 @@ fn files_are_short() {
 
 #[test]
 fn every_file_says_what_it_is_for() {
-    for path in ["src", "ingest", "model", "index"].iter().flat_map(|it| files_below(&root().join(it), "rs")) {
+    for path in ["src", "ingest", "model", "index"]
+        .iter()
+        .flat_map(|it| files_below(&root().join(it), "rs"))
+    {
         let text = fs_err::read_to_string(&path).unwrap();
         let is_test = path.file_name().is_some_and(|it| it == "tests.rs");
         assert!(is_test || text.starts_with("//!"), "{} has no module doc", shown(&path));
@@ -141,8 +147,18 @@ fn paths_named_in_documents_exist() {
 /// Paths in back quotes that begin with one of our folders, and targets of relative links.
 fn paths_in(text: &str) -> Vec<String> {
     const FOLDERS: [&str; 12] = [
-        "src/", "ingest/", "model/", "index/", "prompts/", "config/", "tests/", "benches/",
-        "examples/", "docs/", ".ci/", ".cargo/",
+        "src/",
+        "ingest/",
+        "model/",
+        "index/",
+        "prompts/",
+        "config/",
+        "tests/",
+        "benches/",
+        "examples/",
+        "docs/",
+        ".ci/",
+        ".cargo/",
     ];
     let quoted = text.split('`').skip(1).step_by(2).filter(|it| {
         let plain = it.chars().all(|c| c.is_alphanumeric() || "-_./".contains(c));

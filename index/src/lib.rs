@@ -30,6 +30,7 @@ pub mod unit_vector;
 mod writer;
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -96,8 +97,27 @@ pub enum IndexError {
     #[error("the index's files could not be read or written")]
     Io {
         /// The cause, which names the file.
-        source: std::io::Error,
+        source: io::Error,
     },
+}
+
+impl IndexError {
+    /// What the user can do about it, if we know.
+    #[must_use]
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Catalog(error) => error.hint(),
+            Self::NoRoom { .. } => Some(MAKE_ROOM),
+            Self::Io { source } | Self::Dense(DenseError::Io { source, .. }) => io_hint(source),
+            Self::Lexical(_) | Self::Dense(_) => None,
+        }
+    }
+}
+
+const MAKE_ROOM: &str = "make room on the disk, then run the same command again";
+
+fn io_hint(error: &io::Error) -> Option<&'static str> {
+    (error.kind() == io::ErrorKind::StorageFull).then_some(MAKE_ROOM)
 }
 
 impl Index {
@@ -137,6 +157,10 @@ impl Index {
     /// # Errors
     ///
     /// See [`RebuildError`]. What was there before stays in use then.
+    ///
+    /// # Panics
+    ///
+    /// When `recut` returns another number of lists than it was given documents.
     pub fn rebuild(
         dir: &Path,
         recipe: &Recipe,

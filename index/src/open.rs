@@ -98,20 +98,15 @@ impl OpenError {
     #[must_use]
     pub fn hint(&self) -> Option<&'static str> {
         match self {
+            Self::Catalog(error) => error.hint(),
+            Self::Prepare(error) => error.hint(),
+            Self::Io { source } => crate::io_hint(source),
             Self::Missing { .. } => Some("run `souffleur ingest FOLDER` first"),
             Self::Locked { .. } => Some("wait for the other process, or use another `--data-dir`"),
             Self::EmbedderMismatch { .. } | Self::LimitsMismatch { .. } => Some(
                 "run `souffleur ingest --rebuild` to embed the documents again, or go back to the \
                 former settings",
             ),
-            Self::Catalog(CatalogError::Newer { .. }) => {
-                Some("use the newer version of souffleur that wrote it")
-            }
-            Self::Catalog(CatalogError::DiskFull)
-            | Self::Prepare(
-                IndexError::NoRoom { .. } | IndexError::Catalog(CatalogError::DiskFull),
-            ) => Some("make room on the disk, then run the same command again"),
-            Self::Catalog(_) | Self::Prepare(_) | Self::Io { .. } => None,
         }
     }
 }

@@ -148,3 +148,17 @@ fn ensure_room(dir: &Path, bytes: u64) -> Result<(), IndexError> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_without_room_is_told_before_anything_is_written() {
+        let dir = tempfile::tempdir().unwrap();
+        ensure_room(dir.path(), 0).unwrap();
+        let error = ensure_room(dir.path(), 1 << 60).unwrap_err();
+        assert!(matches!(error, IndexError::NoRoom { needed, .. } if needed > 1 << 60));
+        assert!(error.hint().unwrap().contains("room"), "{error}");
+    }
+}

@@ -271,7 +271,7 @@ impl World {
         let found: BTreeSet<ChunkId> = hits.iter().map(|it| it.chunk).collect();
         let expected: BTreeSet<ChunkId> = live
             .iter()
-            .filter(|&(&id, (text, _))| text.contains(query) && self.passes(filter, id))
+            .filter(|(id, (text, _))| text.contains(query) && self.passes(filter, **id))
             .map(|(&id, _)| id)
             .collect();
         if pending {
@@ -289,14 +289,14 @@ fn assert_valid(hits: &[Hit]) {
 }
 
 fn copy_files(from: &Path, to: &Path) {
-    for entry in std::fs::read_dir(from).unwrap() {
+    for entry in fs_err::read_dir(from).unwrap() {
         let entry = entry.unwrap();
         let target = to.join(entry.file_name());
         if entry.file_type().unwrap().is_dir() {
-            std::fs::create_dir(&target).unwrap();
+            fs_err::create_dir(&target).unwrap();
             copy_files(&entry.path(), &target);
         } else {
-            std::fs::copy(entry.path(), target).unwrap();
+            fs_err::copy(entry.path(), target).unwrap();
         }
     }
 }

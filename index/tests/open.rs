@@ -55,7 +55,7 @@ fn a_folder_without_index_is_missing_and_stays_empty() {
         assert!(matches!(&error, OpenError::Missing { path } if *path == folder), "{error:?}");
         assert!(error.hint().unwrap().contains("ingest"));
     }
-    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+    assert_eq!(fs_err::read_dir(dir.path()).unwrap().count(), 0);
     assert_eq!(live_recipe(dir.path()).unwrap(), None);
 }
 
@@ -112,7 +112,7 @@ fn a_rebuild_embeds_every_document_again_and_leaves_nothing_of_the_old() {
     assert!(all_chunks(&index).iter().all(|it| !before.contains(it)), "ids are never used again");
     assert_eq!(index.catalog().chunks(&before).unwrap(), []);
     drop(index);
-    let generations = std::fs::read_dir(dir.path().join("generations")).unwrap();
+    let generations = fs_err::read_dir(dir.path().join("generations")).unwrap();
     assert_eq!(generations.count(), 1);
     assert!(matches!(
         try_open(dir.path(), &recipe()).unwrap_err(),
@@ -164,36 +164,36 @@ fn check_heals(damage: impl FnOnce(&Path)) {
 
 #[test]
 fn a_damaged_generation_is_built_anew_from_the_catalog() {
-    check_heals(|path| std::fs::remove_dir_all(path).unwrap());
-    check_heals(|path| std::fs::remove_file(path.join("manifest.json")).unwrap());
-    check_heals(|path| std::fs::write(path.join("manifest.json"), "{").unwrap());
-    check_heals(|path| std::fs::remove_dir_all(path.join("dense")).unwrap());
-    check_heals(|path| std::fs::remove_dir_all(path.join("lexical")).unwrap());
-    check_heals(|path| std::fs::write(path.join("dense/edge_config.json"), "{").unwrap());
-    check_heals(|path| std::fs::write(path.join("dense/watermark"), "many").unwrap());
-    check_heals(|path| std::fs::write(path.join("lexical/meta.json"), "{").unwrap());
+    check_heals(|path| fs_err::remove_dir_all(path).unwrap());
+    check_heals(|path| fs_err::remove_file(path.join("manifest.json")).unwrap());
+    check_heals(|path| fs_err::write(path.join("manifest.json"), "{").unwrap());
+    check_heals(|path| fs_err::remove_dir_all(path.join("dense")).unwrap());
+    check_heals(|path| fs_err::remove_dir_all(path.join("lexical")).unwrap());
+    check_heals(|path| fs_err::write(path.join("dense/edge_config.json"), "{").unwrap());
+    check_heals(|path| fs_err::write(path.join("dense/watermark"), "many").unwrap());
+    check_heals(|path| fs_err::write(path.join("lexical/meta.json"), "{").unwrap());
 }
 
 #[test]
 fn a_generation_of_another_version_is_built_anew() {
     check_heals(|path| {
         let manifest = path.join("manifest.json");
-        let json = std::fs::read_to_string(&manifest).unwrap();
+        let json = fs_err::read_to_string(&manifest).unwrap();
         let older = json.replace("\"format_version\": 1", "\"format_version\": 0");
         assert_ne!(json, older);
-        std::fs::write(manifest, older).unwrap();
+        fs_err::write(manifest, older).unwrap();
     });
 }
 
 #[test]
 fn an_older_copy_of_the_catalog_takes_its_indexes_back_with_it() {
     let dir = indexed();
-    let copy = std::fs::read(dir.path().join("catalog.db")).unwrap();
+    let copy = fs_err::read(dir.path().join("catalog.db")).unwrap();
     let index = try_open(dir.path(), &recipe()).unwrap();
     put(&index, "b.md", "plus tard", &Labels::default());
     index.apply().unwrap();
     drop(index);
-    std::fs::write(dir.path().join("catalog.db"), copy).unwrap();
+    fs_err::write(dir.path().join("catalog.db"), copy).unwrap();
     check_answers(&try_open(dir.path(), &recipe()).unwrap());
 }
 
@@ -201,12 +201,12 @@ fn an_older_copy_of_the_catalog_takes_its_indexes_back_with_it() {
 fn a_file_that_is_no_catalog_is_an_error_and_is_left_alone() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("catalog.db");
-    std::fs::write(&path, "a note to myself, long enough to be read as a header ".repeat(99))
+    fs_err::write(&path, "a note to myself, long enough to be read as a header ".repeat(99))
         .unwrap();
-    let before = std::fs::read(&path).unwrap();
+    let before = fs_err::read(&path).unwrap();
     let error = Index::open_or_create(dir.path(), &recipe(), &mut |_| {}).unwrap_err();
     assert!(matches!(error, OpenError::Catalog(CatalogError::Damaged { .. })), "{error:?}");
-    assert_eq!(std::fs::read(&path).unwrap(), before);
+    assert_eq!(fs_err::read(&path).unwrap(), before);
 }
 
 #[test]

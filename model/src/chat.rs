@@ -3,8 +3,8 @@
 //! Templates are rendered as transformers renders them. What the turns contain is data: text in
 //! them that spells a control token is encoded as text.
 
-use minijinja::value::{Kwargs, Value};
 use minijinja::syntax::SyntaxConfig;
+use minijinja::value::{Kwargs, Value};
 use minijinja::{Environment, Error, ErrorKind, context};
 use serde::Serialize;
 use thiserror::Error;

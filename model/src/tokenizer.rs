@@ -81,8 +81,7 @@ impl TextTokenizer {
                 .ok_or_else(|| corrupt(format!("the tokenizer's merge `{merge}` is no pair")))?;
             pairs.push((left.to_owned(), right.to_owned()));
         }
-        let vocab: Vocab =
-            tokens.iter().zip(0..).map(|(token, id)| (token.clone(), id)).collect();
+        let vocab: Vocab = tokens.iter().zip(0..).map(|(token, id)| (token.clone(), id)).collect();
         let bpe = BPE::builder()
             .vocab_and_merges(vocab, pairs)
             // Llama 3 takes a whole word that is in the vocabulary without merging it up.

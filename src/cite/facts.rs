@@ -121,7 +121,8 @@ impl Claims {
             .collect();
         let names = names_of(&rest);
         let figures_first = take_dates(&mut rest);
-        let codes = take(&mut rest, &CODE, |it| Some(it[0].trim_end_matches(['.', '-']).to_owned()));
+        let codes =
+            take(&mut rest, &CODE, |it| Some(it[0].trim_end_matches(['.', '-']).to_owned()));
         let mut figures = figures_first;
         figures.extend(take_figures(&mut rest));
         figures.extend(number_words::take(&rest, false).into_iter().map(|it| number_fact(&it)));
@@ -183,20 +184,22 @@ fn regex(pattern: &str) -> Regex {
 static LIST_MARKER: LazyLock<Regex> = LazyLock::new(|| regex(r"^\s*(?:\d{1,2}[.)]|[-*•])\s+"));
 static QUOTE: LazyLock<Regex> =
     LazyLock::new(|| regex(r#"«\s*([^»]+?)\s*»|“([^”]+)”|"([^"\n]+)""#));
-static CODE: LazyLock<Regex> =
-    LazyLock::new(|| regex(r"\b(?:\p{L}+[-._/]?\d[\p{L}\d]*|\p{L}+(?:[-._/]\p{L}+)*[-._/]\d+)(?:[-._/][\p{L}\d]+)*"));
+static CODE: LazyLock<Regex> = LazyLock::new(|| {
+    regex(r"\b(?:\p{L}+[-._/]?\d[\p{L}\d]*|\p{L}+(?:[-._/]\p{L}+)*[-._/]\d+)(?:[-._/][\p{L}\d]+)*")
+});
 static ISO_DATE: LazyLock<Regex> = LazyLock::new(|| regex(r"\b(\d{4})-(\d{2})-(\d{2})\b"));
 static NUMERIC_DATE: LazyLock<Regex> =
     LazyLock::new(|| regex(r"\b(\d{1,2})[/.](\d{1,2})[/.](\d{4})\b"));
 static DAY_FIRST: LazyLock<Regex> = LazyLock::new(|| {
     regex(r"(?i)\b(\d{1,2})(?:er|st|nd|rd|th)?{s}+(?:of{s}+)?{month}(?:,?{s}+(\d{4}))?\b")
 });
-static MONTH_FIRST: LazyLock<Regex> = LazyLock::new(|| {
-    regex(r"(?i)\b{month}{s}+(\d{1,2})(?:st|nd|rd|th)?(?:,?{s}+(\d{4}))?\b")
-});
+static MONTH_FIRST: LazyLock<Regex> =
+    LazyLock::new(|| regex(r"(?i)\b{month}{s}+(\d{1,2})(?:st|nd|rd|th)?(?:,?{s}+(\d{4}))?\b"));
 static MONTH_YEAR: LazyLock<Regex> = LazyLock::new(|| regex(r"(?i)\b{month}{s}+(\d{4})\b"));
 static TIME: LazyLock<Regex> = LazyLock::new(|| {
-    regex(r"(?i)\b(\d{1,2})(?:{s}?h{s}?(\d{2})\b|:(\d{2})(?:{s}?([ap])\.?m\b\.?)?|{s}?([ap])\.?m\b\.?)")
+    regex(
+        r"(?i)\b(\d{1,2})(?:{s}?h{s}?(\d{2})\b|:(\d{2})(?:{s}?([ap])\.?m\b\.?)?|{s}?([ap])\.?m\b\.?)",
+    )
 });
 static HOURS: LazyLock<Regex> = LazyLock::new(|| regex(r"\b(\d{1,2}){s}?[hH]\b"));
 static NUMBER: LazyLock<Regex> = LazyLock::new(|| {
@@ -317,11 +320,14 @@ fn unit_of(sign: &str) -> Unit {
 /// The values, in thousandths, that a written number may stand for: `1,250` is one thousand two
 /// hundred and fifty in English and one and a quarter in French.
 fn amounts(written: &str) -> Vec<i64> {
-    let digits: String = written.chars().filter(|c| c.is_ascii_digit() || ".,".contains(*c)).collect();
+    let digits: String =
+        written.chars().filter(|c| c.is_ascii_digit() || ".,".contains(*c)).collect();
     let mut res = Vec::new();
     let last = digits.rfind(['.', ',']);
     let whole = |text: &str| text.replace(['.', ','], "").parse::<i64>().ok();
-    let Some(last) = last else { return whole(&digits).and_then(|it| it.checked_mul(1000)).into_iter().collect() };
+    let Some(last) = last else {
+        return whole(&digits).and_then(|it| it.checked_mul(1000)).into_iter().collect();
+    };
     let (head, tail) = (&digits[..last], &digits[last + 1..]);
     if tail.len() == 3 {
         res.extend(whole(&digits).and_then(|it| it.checked_mul(1000)));
@@ -354,7 +360,9 @@ fn names_of(sentence: &str) -> Vec<String> {
         let capital = word.chars().next().is_some_and(char::is_uppercase);
         let acronym = word.chars().count() > 1 && !word.chars().any(char::is_lowercase);
         let plain = word.chars().all(|c| c.is_alphabetic() || c == '-');
-        if plain && (acronym || (capital && !first && word.chars().count() > 1)) && !is_calendar(word)
+        if plain
+            && (acronym || (capital && !first && word.chars().count() > 1))
+            && !is_calendar(word)
         {
             res.push(word.to_owned());
         }
@@ -367,7 +375,14 @@ fn names_of(sentence: &str) -> Vec<String> {
 /// English writes the names of days, months and languages with a capital; French does not.
 fn is_calendar(word: &str) -> bool {
     const DAYS: [&str; 9] = [
-        "monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday", "french",
+        "monday",
+        "tuesday",
+        "wednesday",
+        "thursday",
+        "friday",
+        "saturday",
+        "sunday",
+        "french",
         "english",
     ];
     let word = word.to_lowercase();
@@ -415,7 +430,9 @@ mod tests {
 
     #[test]
     fn dates_agree_across_formats() {
-        for source in ["2026-03-03", "3 mars 2026", "March 3, 2026", "03/03/2026", "the 3rd of March 2026"] {
+        for source in
+            ["2026-03-03", "3 mars 2026", "March 3, 2026", "03/03/2026", "the 3rd of March 2026"]
+        {
             check("Effective 3 March 2026.", source, &[]);
             check("Depuis le 3 mars.", source, &[]);
             check("Depuis mars 2026.", source, &[]);
@@ -458,7 +475,8 @@ mod tests {
 
     #[test]
     fn names_inside_sentences_are_claims() {
-        let claims = Claims::of("The head of Acme's Lyon office is Marie Curie, says the DSI on Monday.");
+        let claims =
+            Claims::of("The head of Acme's Lyon office is Marie Curie, says the DSI on Monday.");
         assert_eq!(claims.names, ["Acme", "Lyon", "Marie", "Curie", "DSI"]);
         let source = SourceFacts::of("MARIE CURIE dirige l’agence de Lyon (Acme).");
         assert_eq!(claims.missing_names(&source), ["DSI"]);

@@ -164,10 +164,22 @@ impl<'a> Case<'a> {
     /// # Panics
     /// When `cosines` is not of that shape.
     #[must_use]
-    pub fn check(&self, language: Option<Language>, cosines: Option<&Cosines>) -> Vec<CheckedSentence> {
+    pub fn check(
+        &self,
+        language: Option<Language>,
+        cosines: Option<&Cosines>,
+    ) -> Vec<CheckedSentence> {
         let sources: Vec<Checked> = self.sources.iter().map(Checked::of).collect();
-        let units: Vec<BTreeSet<String>> =
-            self.units.iter().map(|it| stems(&self.sources[it.source].text[it.span.clone()], self.sources[it.source].language)).collect();
+        let units: Vec<BTreeSet<String>> = self
+            .units
+            .iter()
+            .map(|it| {
+                stems(
+                    &self.sources[it.source].text[it.span.clone()],
+                    self.sources[it.source].language,
+                )
+            })
+            .collect();
         let mut res = Vec::new();
         for (row, (text, marks)) in self.sentences.iter().enumerate() {
             let sentence = Sentence {
@@ -293,7 +305,15 @@ fn sentence(
         Some(it) => (it.verdict, it.support, it.missing, it.evidence),
         None => (Verdict::Unsupported, 0.0, Vec::new(), None),
     };
-    CheckedSentence { text: text.to_owned(), verdict, citations, origin, missing, support, evidence }
+    CheckedSentence {
+        text: text.to_owned(),
+        verdict,
+        citations,
+        origin,
+        missing,
+        support,
+        evidence,
+    }
 }
 
 /// The best judgement; the first of equals.
@@ -308,7 +328,9 @@ fn best(judgements: impl Iterator<Item = Judgement>) -> Option<Judgement> {
 fn without_marks(sentence: &str) -> (String, Vec<usize>) {
     let marks = MARK
         .captures_iter(sentence)
-        .flat_map(|it| it[1].split(',').map(|it| it.trim().parse().unwrap_or(0)).collect::<Vec<_>>())
+        .flat_map(|it| {
+            it[1].split(',').map(|it| it.trim().parse().unwrap_or(0)).collect::<Vec<_>>()
+        })
         .collect();
     (MARK.replace_all(sentence, "").trim().to_owned(), marks)
 }
@@ -332,8 +354,24 @@ fn scaled_cosine(cosine: f32) -> f32 {
 /// Whether a sentence denies something.
 fn is_negative(sentence: &str) -> bool {
     const WORDS: [&str; 18] = [
-        "not", "no", "never", "none", "cannot", "nor", "without", "neither", "forbidden",
-        "prohibited", "pas", "jamais", "aucun", "aucune", "ni", "sans", "interdit", "interdite",
+        "not",
+        "no",
+        "never",
+        "none",
+        "cannot",
+        "nor",
+        "without",
+        "neither",
+        "forbidden",
+        "prohibited",
+        "pas",
+        "jamais",
+        "aucun",
+        "aucune",
+        "ni",
+        "sans",
+        "interdit",
+        "interdite",
     ];
     let folded = fold(sentence);
     folded.contains("n't")

@@ -31,8 +31,10 @@ fn check(draft: &str, language: Language, expected: &[(Verdict, &[usize], Origin
         .iter()
         .map(|it| (it.verdict, it.citations.iter().map(|it| it + 1).collect(), it.origin))
         .collect();
-    let expected: Vec<(Verdict, Vec<usize>, Origin)> =
-        expected.iter().map(|(verdict, cited, origin)| (*verdict, cited.to_vec(), *origin)).collect();
+    let expected: Vec<(Verdict, Vec<usize>, Origin)> = expected
+        .iter()
+        .map(|(verdict, cited, origin)| (*verdict, cited.to_vec(), *origin))
+        .collect();
     assert_eq!(found, expected, "{checked:#?}");
 }
 

@@ -24,9 +24,9 @@ pub(super) fn run(session: &mut Session, args: &ChatArgs) -> Result<ExitCode> {
     let filter = filter_of(&args.filter);
     let mut editor = DefaultEditor::new()?;
     let mut turns: Vec<(String, String)> = Vec::new();
-    session.printer.note(
-        "ask in English or French; /new forgets what was said, /quit or Ctrl-D ends",
-    );
+    session
+        .printer
+        .note("ask in English or French; /new forgets what was said, /quit or Ctrl-D ends");
     loop {
         let line = match editor.readline("› ") {
             Ok(line) => line,

@@ -81,7 +81,11 @@ fn cut_text(cut: Cut) -> &'static str {
     }
 }
 
-fn as_json(index: &index::Index, question: &Question, answer: &Answer) -> Result<serde_json::Value> {
+fn as_json(
+    index: &index::Index,
+    question: &Question,
+    answer: &Answer,
+) -> Result<serde_json::Value> {
     let chars = show::char_spans(index, &answer.passages)?;
     let cut: Vec<serde_json::Value> = answer
         .cut

@@ -17,10 +17,10 @@ use std::{
     process::ExitCode,
 };
 
+use ::ingest::document::Language;
 use anyhow::{Context as _, Result};
 use clap::CommandFactory;
 use index::filter::Filter;
-use ::ingest::document::Language;
 
 use crate::{
     cli::{AnswerArgs, Cli, Command, FilterArgs, Global, LanguageArg},
@@ -68,7 +68,9 @@ fn settings(cli: &Cli) -> Result<Config> {
         ..Overrides::default()
     };
     match &cli.command {
-        Command::Ask(args) | Command::Inspect(args) => override_answers(&mut overrides, &args.answer),
+        Command::Ask(args) | Command::Inspect(args) => {
+            override_answers(&mut overrides, &args.answer)
+        }
         Command::Chat(args) => override_answers(&mut overrides, &args.answer),
         Command::Eval(crate::cli::EvalCommand::Answers { answer, .. }) => {
             override_answers(&mut overrides, answer);

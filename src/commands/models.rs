@@ -120,7 +120,9 @@ fn verify(session: &Session, ids: &[String]) -> Result<ExitCode> {
         rows.push(json!({"id": id, "ok": ok, "detail": detail}));
     }
     if ids.is_empty() {
-        session.printer.line("no model is installed: `souffleur models pull` fetches the default ones")?;
+        session
+            .printer
+            .line("no model is installed: `souffleur models pull` fetches the default ones")?;
     }
     session.printer.json(&json!({ "models": rows }))?;
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })

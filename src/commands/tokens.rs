@@ -2,8 +2,8 @@
 
 use std::{path::Path, process::ExitCode};
 
-use anyhow::{Context as _, Result, bail};
 use anstyle::{AnsiColor, Color, Style};
+use anyhow::{Context as _, Result, bail};
 use model::{
     catalogue::ModelRole,
     tokens::{self, Piece},

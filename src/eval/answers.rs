@@ -261,7 +261,8 @@ mod tests {
         assert_eq!(set.questions[0].answers, ["A"]);
         assert_eq!(set.paragraphs, [("T".to_owned(), "C".to_owned())]);
         let lines = dir.path().join("questions.jsonl");
-        fs_err::write(&lines, "{\"question\":\"Q?\",\"answers\":[]}\n\n{\"question\":1}\n").unwrap();
+        fs_err::write(&lines, "{\"question\":\"Q?\",\"answers\":[]}\n\n{\"question\":1}\n")
+            .unwrap();
         let error = read_questions(&lines).unwrap_err().to_string();
         assert!(error.contains("line 3"), "{error}");
     }

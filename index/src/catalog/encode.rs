@@ -19,7 +19,7 @@ pub(super) fn from_json<T: DeserializeOwned>(what: &str, json: &str) -> Result<T
     serde_json::from_str(json).map_err(|_| damaged(what, json))
 }
 
-const MEDIA_TYPES: [MediaType; 9] = [
+pub(super) const MEDIA_TYPES: [MediaType; 9] = [
     MediaType::Markdown,
     MediaType::Html,
     MediaType::Pdf,

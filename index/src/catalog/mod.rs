@@ -8,6 +8,8 @@ mod encode;
 mod outbox;
 mod read;
 mod schema;
+#[cfg(test)]
+mod tests;
 mod types;
 mod write;
 
@@ -90,6 +92,24 @@ pub enum CatalogError {
     /// SQLite failed otherwise.
     #[error("the catalog could not be read or written")]
     Sqlite(#[source] rusqlite::Error),
+}
+
+impl CatalogError {
+    /// What the user can do about it, if we know.
+    #[must_use]
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Newer { .. } => Some("use the newer version of souffleur that wrote it"),
+            Self::DiskFull => Some(crate::MAKE_ROOM),
+            Self::Damaged { .. } => {
+                Some("put a copy of `catalog.db` back, or remove the data folder and ingest again")
+            }
+            Self::BadSpan { .. }
+            | Self::BadVector { .. }
+            | Self::Occupied { .. }
+            | Self::Sqlite(_) => None,
+        }
+    }
 }
 
 impl From<rusqlite::Error> for CatalogError {

@@ -131,6 +131,30 @@ mod tests {
         assert_eq!(version(&connection).unwrap(), VERSION + 1);
     }
 
+    fn tables(connection: &Connection) -> Vec<String> {
+        let mut statement =
+            connection.prepare("SELECT sql FROM sqlite_master ORDER BY type, name").unwrap();
+        let rows = statement.query_map([], |row| row.get::<_, Option<String>>(0)).unwrap();
+        rows.filter_map(Result::unwrap).collect()
+    }
+
+    #[test]
+    fn every_older_catalog_becomes_like_a_new_one() {
+        let mut new = Connection::open_in_memory().unwrap();
+        migrate(&mut new).unwrap();
+        for older in 0..VERSION {
+            let mut connection = Connection::open_in_memory().unwrap();
+            let transaction = connection.transaction().unwrap();
+            for migration in &MIGRATIONS[..older as usize] {
+                migration(&transaction).unwrap();
+            }
+            transaction.pragma_update(None, "user_version", older).unwrap();
+            transaction.commit().unwrap();
+            migrate(&mut connection).unwrap();
+            assert_eq!(tables(&connection), tables(&new), "from version {older}");
+        }
+    }
+
     #[test]
     fn migrating_twice_changes_nothing() {
         let mut connection = Connection::open_in_memory().unwrap();

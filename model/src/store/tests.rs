@@ -175,10 +175,9 @@ fn a_truncated_or_changed_file_is_found() {
 
 #[test]
 fn the_catalogue_of_the_project_is_valid() {
-    let text = fs::read_to_string(
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("../config/models.toml"),
-    )
-    .unwrap();
+    let text =
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../config/models.toml"))
+            .unwrap();
     let catalogue = Catalogue::parse(&text).unwrap();
     for id in ["all-minilm-l6-v2", "smollm2-135m-instruct"] {
         let entry = catalogue.find(id).unwrap();

@@ -63,7 +63,8 @@ pub(super) fn run(
         }
         let question = Question::new(&it.question)?;
         let wide = found(&mut engine, &question, it)?;
-        let answer = engine.ask(&question, &Filter::default(), &mut |_| ControlFlow::Continue(()))?;
+        let answer =
+            engine.ask(&question, &Filter::default(), &mut |_| ControlFlow::Continue(()))?;
         let row = Row { found: wide, ..row_of(it, &answer) };
         details.push(detail(it, &answer, &row));
         rows.push(row);
@@ -186,7 +187,8 @@ fn report(session: &Session, rows: &[Row], details: Vec<Value>) -> Result<()> {
 
 fn mean_json(mean: Option<Mean>) -> Value {
     let round = |it: f64| (it * 1e4).round() / 1e4;
-    mean.map_or(Value::Null, |it| {
-        json!({"mean": round(it.value), "interval_95": [round(it.low), round(it.high)]})
-    })
+    mean.map_or(
+        Value::Null,
+        |it| json!({"mean": round(it.value), "interval_95": [round(it.low), round(it.high)]}),
+    )
 }

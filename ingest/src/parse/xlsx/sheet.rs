@@ -68,8 +68,7 @@ impl Sheet {
                     "row" => {
                         let row = tag.attr("r").and_then(|it| it.parse::<u32>().ok());
                         let row = row.and_then(|it| it.checked_sub(1)).unwrap_or(next_row);
-                        let row_hidden =
-                            tag.is_on("hidden");
+                        let row_hidden = tag.is_on("hidden");
                         next_row = row.saturating_add(1);
                         cursor = Cursor { row, column: 0, row_hidden };
                         if row_hidden {
