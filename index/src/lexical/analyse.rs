@@ -4,8 +4,8 @@
 //! letters), lower case, French elisions and English possessives cut. From the words come two
 //! kinds of terms:
 //!
-//! - *stems*, for one language, by Snowball. Accents are folded after stemming, because the French
-//!   stemmer needs them: `congés` and `conges` both end as `cong`.
+//! - *stems*, for one language, by Snowball. In French, accents are folded after stemming, because
+//!   its rules read them: `congés` and `conges` both end as `cong`.
 //! - *exact terms*: words folded but not stemmed, and compounds kept whole beside their parts:
 //!   reference codes (`rh-2024-017`), versions, e-mail addresses, file names.
 
@@ -85,22 +85,32 @@ impl Words {
 
     /// Stems in one language, without its stop words.
     pub(super) fn stems(&self, language: Language) -> Vec<String> {
-        let stemmer = Stemmer::new(match language {
-            Language::French => Algorithm::French,
-            Language::English => Algorithm::English,
-        });
-        self.telling(Some(language)).map(|word| fold(&stemmer.stem(word))).collect()
+        self.placed_stems(language).map(|(_, stem)| stem).collect()
+    }
+
+    /// Stems with the numbers of their words: stems of one word in two languages share it.
+    pub(super) fn placed_stems(&self, language: Language) -> impl Iterator<Item = (usize, String)> {
+        let stem = move |word: &str| match language {
+            Language::French => fold(&Stemmer::new(Algorithm::French).stem(word)),
+            // Accents in English are a matter of taste (`résumé`), and its stemmer knows none.
+            Language::English => Stemmer::new(Algorithm::English).stem(&fold(word)).into_owned(),
+        };
+        self.telling(Some(language)).map(move |(place, word)| (place, stem(word)))
     }
 
     /// Words without accents but not stemmed, then compounds. Stop words of the language are left
     /// out; without a language, those of both.
     pub(super) fn exact(&self, language: Option<Language>) -> Vec<String> {
-        self.telling(language).map(fold).chain(self.compounds.iter().cloned()).collect()
+        let words = self.telling(language).map(|(_, word)| fold(word));
+        words.chain(self.compounds.iter().cloned()).collect()
     }
 
-    fn telling(&self, language: Option<Language>) -> impl Iterator<Item = &str> {
-        let telling = move |word: &&Word| word.acronym || !is_stop_word(&word.text, language);
-        self.words.iter().filter(telling).map(|word| word.text.as_str())
+    /// Words that are no stop words, with their numbers.
+    fn telling(&self, language: Option<Language>) -> impl Iterator<Item = (usize, &str)> {
+        let words = self.words.iter().enumerate();
+        let telling =
+            words.filter(move |(_, word)| word.acronym || !is_stop_word(&word.text, language));
+        telling.map(|(place, word)| (place, word.text.as_str()))
     }
 }
 

@@ -252,7 +252,10 @@ impl Lexical {
         let search = || {
             let plan = Plan::new(question, language, &self.fields, &searcher)?;
             match plan.query(filter, &self.fields) {
-                Some(query) if k > 0 => self.top(&searcher, query.as_ref(), k),
+                Some(query) if k > 0 => {
+                    let statistics = plan.statistics(&self.fields, &searcher);
+                    top(&searcher, query.as_ref(), &statistics, k)
+                }
                 _ => Ok(Vec::new()),
             }
         };
@@ -294,32 +297,6 @@ impl Lexical {
         weights().map_err(|error| self.search_error(error))
     }
 
-    fn top(
-        &self,
-        searcher: &Searcher,
-        query: &dyn tantivy::query::Query,
-        k: usize,
-    ) -> tantivy::Result<Vec<Hit>> {
-        let n_chunks = usize::try_from(searcher.num_docs()).unwrap_or(usize::MAX);
-        let statistics = Statistics { searcher, fields: &self.fields };
-        let mut limit = k.saturating_add(N_TIES);
-        loop {
-            // The collector reserves memory for its limit and refuses none.
-            limit = limit.min(n_chunks).max(1);
-            let top = TopDocs::with_limit(limit).order_by_score();
-            let found = searcher.search_with_statistics_provider(query, &top, &statistics)?;
-            let mut hits = hits(searcher, &found)?;
-            sort_hits(&mut hits);
-            // Otherwise, hits that tie with the last one wanted may lie beyond the limit.
-            let complete = hits.len() < limit || limit >= n_chunks;
-            if complete || hits[k - 1].score > hits[limit - 1].score {
-                hits.truncate(k);
-                return Ok(hits);
-            }
-            limit = limit.saturating_mul(4);
-        }
-    }
-
     fn id_term(&self, id: ChunkId) -> Term {
         Term::from_field_i64(self.fields.id, id.0)
     }
@@ -349,6 +326,31 @@ impl Lexical {
 
     fn search_error(&self, source: TantivyError) -> LexicalError {
         LexicalError::Search { path: self.path.clone(), source: Box::new(source) }
+    }
+}
+
+fn top(
+    searcher: &Searcher,
+    query: &dyn tantivy::query::Query,
+    statistics: &Statistics<'_>,
+    k: usize,
+) -> tantivy::Result<Vec<Hit>> {
+    let n_chunks = usize::try_from(searcher.num_docs()).unwrap_or(usize::MAX);
+    let mut limit = k.saturating_add(N_TIES);
+    loop {
+        // The collector reserves memory for its limit and refuses none.
+        limit = limit.min(n_chunks).max(1);
+        let top = TopDocs::with_limit(limit).order_by_score();
+        let found = searcher.search_with_statistics_provider(query, &top, statistics)?;
+        let mut hits = hits(searcher, &found)?;
+        sort_hits(&mut hits);
+        // Otherwise, hits that tie with the last one wanted may lie beyond the limit.
+        let complete = hits.len() < limit || limit >= n_chunks;
+        if complete || hits[k - 1].score > hits[limit - 1].score {
+            hits.truncate(k);
+            return Ok(hits);
+        }
+        limit = limit.saturating_mul(4);
     }
 }
 

@@ -1,6 +1,6 @@
 //! Questions and filters as queries.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
 
 use ingest::document::Language;
@@ -61,6 +61,8 @@ impl Wanted {
 pub(super) struct Plan {
     stems: Vec<Vec<Wanted>>,
     exact: Vec<Wanted>,
+    /// How many chunks count as holding a stem, where that is not what its field says.
+    doc_freqs: HashMap<Term, u64>,
 }
 
 impl Plan {
@@ -71,14 +73,27 @@ impl Plan {
         searcher: &Searcher,
     ) -> tantivy::Result<Self> {
         let words = Words::read(question);
+        let languages = analysed_languages(&language);
         let mut stems = Vec::new();
-        for &language in analysed_languages(&language) {
+        for &language in languages {
             let field = fields.stems(language);
             let kind = TermKind::Stem(language);
             stems.push(wanted(words.stems(language), field, kind, searcher)?);
         }
         let exact = wanted(words.exact(language), fields.exact, TermKind::Exact, searcher)?;
-        Ok(Self { stems, exact })
+        let doc_freqs = match languages {
+            [_] => HashMap::new(),
+            languages => shared_doc_freqs(&words, languages, fields, searcher)?,
+        };
+        Ok(Self { stems, exact, doc_freqs })
+    }
+
+    pub(super) fn statistics<'a>(
+        &'a self,
+        fields: &'a Fields,
+        searcher: &'a Searcher,
+    ) -> Statistics<'a> {
+        Statistics { searcher, fields, doc_freqs: &self.doc_freqs }
     }
 
     /// `None` when the question holds nothing to look for.
@@ -116,7 +131,8 @@ impl Plan {
         searcher: &Searcher,
     ) -> tantivy::Result<Vec<TermScore>> {
         let Some(at) = find(id, searcher)? else { return Ok(Vec::new()) };
-        let score = |wanted: &[Wanted]| scores(wanted, at, fields, searcher);
+        let statistics = self.statistics(fields, searcher);
+        let score = |wanted: &[Wanted]| scores(wanted, at, &statistics);
         let mut best = Vec::new();
         for stems in &self.stems {
             let scores = score(stems)?;
@@ -166,11 +182,10 @@ fn find(id: &Term, searcher: &Searcher) -> tantivy::Result<Option<DocAddress>> {
 fn scores(
     wanted: &[Wanted],
     at: DocAddress,
-    fields: &Fields,
-    searcher: &Searcher,
+    statistics: &Statistics<'_>,
 ) -> tantivy::Result<Vec<TermScore>> {
-    let statistics = Statistics { searcher, fields };
-    let scoring = EnableScoring::enabled_from_statistics_provider(&statistics, searcher);
+    let searcher = statistics.searcher;
+    let scoring = EnableScoring::enabled_from_statistics_provider(statistics, searcher);
     let segment = searcher.segment_reader(at.segment_ord);
     let mut res = Vec::new();
     for wanted in wanted {
@@ -214,6 +229,39 @@ fn wanted(
     Ok(res)
 }
 
+/// A word is as rare as in the language where it is most frequent. Without this, the French words
+/// of a chunk of no known language, being rare among English stems, would outweigh those of a
+/// chunk that is known to be French.
+fn shared_doc_freqs(
+    words: &Words,
+    languages: &[Language],
+    fields: &Fields,
+    searcher: &Searcher,
+) -> tantivy::Result<HashMap<Term, u64>> {
+    let mut terms = Vec::new();
+    for &language in languages {
+        let field = fields.stems(language);
+        let placed = words.placed_stems(language);
+        terms.extend(placed.map(|(place, stem)| (place, Term::from_field_text(field, &stem))));
+    }
+    let mut by_term = HashMap::new();
+    for (_, term) in &terms {
+        if !by_term.contains_key(term) {
+            by_term.insert(term.clone(), searcher.doc_freq(term)?);
+        }
+    }
+    let mut by_place = HashMap::<usize, u64>::new();
+    for (place, term) in &terms {
+        let most = by_place.entry(*place).or_default();
+        *most = by_term[term].max(*most);
+    }
+    for (place, term) in terms {
+        let most = by_term.entry(term).or_default();
+        *most = by_place[&place].max(*most);
+    }
+    Ok(by_term)
+}
+
 /// The filter as conditions that must all hold; none for the default filter.
 fn conditions(filter: &Filter, fields: &Fields) -> Vec<Box<dyn Query>> {
     let keyword = |field, text: &str| Term::from_field_text(field, text);
@@ -252,8 +300,9 @@ fn conditions(filter: &Filter, fields: &Fields) -> Vec<Box<dyn Query>> {
 /// tantivy's statistics, but the average length of a field counts only the chunks that it holds:
 /// in a corpus of two languages, a chunk has stems in one of them.
 pub(super) struct Statistics<'a> {
-    pub(super) searcher: &'a Searcher,
-    pub(super) fields: &'a Fields,
+    searcher: &'a Searcher,
+    fields: &'a Fields,
+    doc_freqs: &'a HashMap<Term, u64>,
 }
 
 impl Bm25StatisticsProvider for Statistics<'_> {
@@ -275,6 +324,6 @@ impl Bm25StatisticsProvider for Statistics<'_> {
     }
 
     fn doc_freq(&self, term: &Term) -> tantivy::Result<u64> {
-        self.searcher.doc_freq(term)
+        self.doc_freqs.get(term).map_or_else(|| self.searcher.doc_freq(term), |&it| Ok(it))
     }
 }
