@@ -19,7 +19,7 @@ use crate::{
     compose::{ComposeError, Context, Draftable, PromptLimits, compose, passage_text},
     condense,
     config::{GenerationConfig, PromptsConfig, RetrievalConfig, Style},
-    extract,
+    extract::{self, Candidate},
     prompts::{Example, PromptError, Prompts},
     retrieve::{Leg, Passage, Question, RetrieveError, RetrieveOptions, retrieve},
 };
@@ -68,6 +68,8 @@ pub enum Writer {
         name: String,
         /// Languages that it writes well; `None` where nobody has said so.
         languages: Option<Vec<String>>,
+        /// Whether it is too small to read whole passages and examples.
+        small: bool,
         /// Whether the user asked for this very model: it then writes in any language.
         insisted: bool,
     },
@@ -349,16 +351,7 @@ impl Engine {
         }
         answer.quote_reason = reason;
         answer.generator = Some("extract".to_owned());
-        let candidates = extract::candidates(&answer.passages);
-        let cosines = if self.embedder_speaks(answer.language) {
-            let mut texts = vec![question.text()];
-            texts.extend(candidates.iter().map(|it| it.text.as_str()));
-            let embedded = self.embedder.embed(&texts, TextRole::Query)?;
-            let asked = embedded.row(0).to_vec();
-            Some(embedded.rows().skip(1).map(|row| dot(&asked, row)).collect::<Vec<f32>>())
-        } else {
-            None
-        };
+        let (candidates, cosines) = self.candidates(question, answer)?;
         clock.prompt_is_ready();
         let quoted =
             extract::quote(question.text(), question.language, &candidates, cosines.as_deref());
@@ -369,6 +362,37 @@ impl Engine {
         Ok(quoted)
     }
 
+    /// The sentences of an answer's passages, and their cosines with the question where the
+    /// embedder speaks its language.
+    fn candidates(
+        &self,
+        question: &Question,
+        answer: &Answer,
+    ) -> Result<(Vec<Candidate>, Option<Vec<f32>>), EmbedError> {
+        let candidates = extract::candidates(&answer.passages);
+        if !self.embedder_speaks(answer.language) {
+            return Ok((candidates, None));
+        }
+        let mut texts = vec![question.text()];
+        texts.extend(candidates.iter().map(|it| it.text.as_str()));
+        let embedded = self.embedder.embed(&texts, TextRole::Query)?;
+        let asked = embedded.row(0).to_vec();
+        let cosines = embedded.rows().skip(1).map(|row| dot(&asked, row)).collect();
+        Ok((candidates, Some(cosines)))
+    }
+
+    /// The prompt of a small model: the sentences that bear most on the question. Whole passages
+    /// and examples confuse it more than they help (docs/decisions/0005-small-generators.md).
+    fn small_prompt(&self, question: &Question, answer: &Answer) -> Result<Vec<Turn>, AskError> {
+        let (candidates, cosines) = self.candidates(question, answer)?;
+        let chosen =
+            extract::evidence(question.text(), question.language, &candidates, cosines.as_deref());
+        let sentences: Vec<(usize, String)> =
+            chosen.into_iter().map(|(passage, text)| (passage + 1, text)).collect();
+        let user = self.prompts.small_user(answer.language, &sentences, question.text())?;
+        Ok(vec![Turn::system(self.prompts.small_system(answer.language)?), Turn::user(user)])
+    }
+
     /// Has the model write.
     fn write(
         &mut self,
@@ -377,14 +401,27 @@ impl Engine {
         clock: &mut Clock,
         on_event: &mut dyn FnMut(AskEvent<'_>) -> ControlFlow<()>,
     ) -> Result<Option<String>, AskError> {
+        if matches!(self.writer, Writer::Model { small: true, .. })
+            && self.settings.prompts.style == Style::Plain
+        {
+            let turns = self.small_prompt(question, answer)?;
+            let n_passages = answer.passages.len();
+            answer.context = Some(Context { turns, n_tokens: 0, n_passages, n_examples: 0 });
+        } else {
+            self.compose(question, answer)?;
+        }
+        self.generate(answer, clock, on_event)
+    }
+
+    /// The prompt of a model that reads whole passages, with the examples nearest to the question.
+    fn compose(&mut self, question: &Question, answer: &mut Answer) -> Result<(), AskError> {
         let examples = similar_examples(
             &self.embedder,
             self.prompts.examples(answer.language).collect(),
             question,
             self.settings.prompts.examples_max,
         )?;
-        let Writer::Model { generator, name, .. } = &mut self.writer else { return Ok(None) };
-        answer.generator = Some(name.clone());
+        let Writer::Model { generator, .. } = &self.writer else { return Ok(()) };
         let parts = Draftable {
             question: question.text(),
             language: answer.language,
@@ -397,8 +434,22 @@ impl Engine {
         let context = compose(&parts, &self.prompts, &limits, &count)?;
         let left_out = answer.passages.split_off(context.n_passages);
         answer.cut.extend(left_out.into_iter().map(|it| (it, Cut::NoRoom)));
-        let prompt = generator.encode_chat(&context.turns)?;
         answer.context = Some(context);
+        Ok(())
+    }
+
+    /// Has the model write what the prompt asks for.
+    fn generate(
+        &mut self,
+        answer: &mut Answer,
+        clock: &mut Clock,
+        on_event: &mut dyn FnMut(AskEvent<'_>) -> ControlFlow<()>,
+    ) -> Result<Option<String>, AskError> {
+        let Writer::Model { generator, name, .. } = &mut self.writer else { return Ok(None) };
+        let Some(context) = &mut answer.context else { return Ok(None) };
+        answer.generator = Some(name.clone());
+        let prompt = generator.encode_chat(&context.turns)?;
+        context.n_tokens = prompt.len();
         clock.prompt_is_ready();
         let options = sample_options(&self.settings.generation);
         let draft = generator.generate(&prompt, &options, &mut |event| match event {

@@ -11,6 +11,8 @@ use crate::{cite, compose::passage_text, retrieve::Passage, words::stems};
 const SENTENCES_MAX: usize = 3;
 /// A further sentence is quoted when it scores at least this share of the best one.
 const SCORE_SHARE_MIN: f32 = 0.75;
+/// As above, for the sentences that a small model is given.
+const EVIDENCE_SHARE_MIN: f32 = 0.6;
 /// What a passage of rank r is worth beside the best one: 1 / (1 + r × this).
 const RANK_DISCOUNT: f32 = 0.15;
 
@@ -68,6 +70,33 @@ pub fn quote(
     candidates: &[Candidate],
     cosines: Option<&[f32]>,
 ) -> Option<String> {
+    let chosen = best(question, language, candidates, cosines, SCORE_SHARE_MIN);
+    let lines: Vec<String> =
+        chosen.iter().map(|it| format!("{} [{}]", readable(it), it.passage + 1)).collect();
+    (!lines.is_empty()).then(|| lines.join("\n"))
+}
+
+/// The sentences that bear most on the question, in reading order, as passage (from 0) and words:
+/// what a small model is given instead of whole passages.
+#[must_use]
+pub fn evidence(
+    question: &str,
+    language: Option<Language>,
+    candidates: &[Candidate],
+    cosines: Option<&[f32]>,
+) -> Vec<(usize, String)> {
+    let chosen = best(question, language, candidates, cosines, EVIDENCE_SHARE_MIN);
+    chosen.iter().map(|it| (it.passage, readable(it))).collect()
+}
+
+/// The best candidates, in reading order, each at least `share_min` as good as the best one.
+fn best<'a>(
+    question: &str,
+    language: Option<Language>,
+    candidates: &'a [Candidate],
+    cosines: Option<&[f32]>,
+    share_min: f32,
+) -> Vec<&'a Candidate> {
     let asked = stems(question, language);
     let mut scored: Vec<(f32, usize)> = candidates
         .iter()
@@ -76,15 +105,13 @@ pub fn quote(
         .filter(|(score, _)| *score > 0.0)
         .collect();
     scored.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
-    let best = scored.first()?.0;
-    scored.retain(|(score, _)| *score >= best * SCORE_SHARE_MIN);
+    let Some((top, _)) = scored.first().copied() else { return Vec::new() };
+    scored.retain(|(score, _)| *score >= top * share_min);
     scored.truncate(SENTENCES_MAX);
     let mut chosen: Vec<&Candidate> = scored.iter().map(|(_, i)| &candidates[*i]).collect();
     chosen.sort_by_key(|it| (it.passage, it.place));
     chosen.dedup_by(|a, b| cite::fold(&a.text) == cite::fold(&b.text));
-    let lines: Vec<String> =
-        chosen.iter().map(|it| format!("{} [{}]", readable(it), it.passage + 1)).collect();
-    Some(lines.join("\n"))
+    chosen
 }
 
 /// How well a sentence answers: the share of the question's words that it has, joined with what

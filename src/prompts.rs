@@ -181,6 +181,29 @@ impl Prompts {
         self.render(name, language, context! {})
     }
 
+    /// The system prompt for a small model, which is given sentences instead of passages.
+    ///
+    /// # Errors
+    /// When the template does not render.
+    pub fn small_system(&self, language: Language) -> Result<String, PromptError> {
+        self.render("answer_small", language, context! {})
+    }
+
+    /// The question with sentences: passage number (from 1) and words.
+    ///
+    /// # Errors
+    /// When the template does not render.
+    pub fn small_user(
+        &self,
+        language: Language,
+        sentences: &[(usize, String)],
+        question: &str,
+    ) -> Result<String, PromptError> {
+        let passages: Vec<Value> =
+            sentences.iter().map(|(index, text)| context! { index, text }).collect();
+        self.render("answer_small_user", language, context! { passages, question })
+    }
+
     /// The question with its passages.
     ///
     /// # Errors

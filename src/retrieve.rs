@@ -107,6 +107,8 @@ pub struct Passage {
     pub dense: Option<Place>,
     /// How sure it is that the passage bears on the question, from 0 to 1.
     pub relevance: f32,
+    /// What that rests on.
+    pub signals: Signals,
     /// Passages that say the same and were left out.
     pub n_duplicates: usize,
 }
@@ -169,6 +171,7 @@ pub fn retrieve(
             lexical: hit.lexical,
             dense: hit.dense,
             relevance: relevance::relevance(&signals),
+            signals,
             n_duplicates: 0,
         })
     });

@@ -38,6 +38,12 @@ const MODELS: &str = include_str!("../config/models.toml");
 /// to fit a small model's attention.
 const CHUNK_TOKENS_MAX: usize = 256;
 
+/// Generators of fewer parameters (in millions) are given sentences instead of passages.
+const SMALL_MEGAPARAMETERS: u32 = 500;
+
+/// As above for a GGUF file of the user's, by its size: four bits a parameter and more.
+const SMALL_FILE_BYTES: u64 = 250_000_000;
+
 /// The name of the generator that quotes.
 pub const EXTRACT: &str = "extract";
 
@@ -292,7 +298,8 @@ impl Session {
         }
         let path = Path::new(name);
         if path.extension().is_some_and(|it| it.eq_ignore_ascii_case("gguf")) {
-            return self.load_writer(path, name, None, asked.is_some());
+            let small = path.metadata().is_ok_and(|it| it.len() < SMALL_FILE_BYTES);
+            return load_writer(path, name, None, small, asked.is_some());
         }
         let entry = self.entry(name, Some(ModelRole::Generator))?;
         let files = match self.files(entry) {
@@ -309,24 +316,8 @@ impl Session {
         let gguf = files
             .file_ending(".gguf")
             .with_context(|| format!("model `{name}` has no .gguf file"))?;
-        self.load_writer(&gguf, name, Some(entry.languages.clone()), asked.is_some())
-    }
-
-    fn load_writer(
-        &self,
-        gguf: &Path,
-        name: &str,
-        languages: Option<Vec<String>>,
-        insisted: bool,
-    ) -> Result<Writer> {
-        let generator = Generator::load(gguf)
-            .with_context(|| format!("could not load the generator `{name}`"))?;
-        Ok(Writer::Model {
-            generator: Box::new(generator),
-            name: name.to_owned(),
-            languages,
-            insisted,
-        })
+        let small = entry.megaparameters.is_some_and(|it| it < SMALL_MEGAPARAMETERS);
+        load_writer(&gguf, name, Some(entry.languages.clone()), small, asked.is_some())
     }
 
     /// The prompts of the settings.
@@ -364,6 +355,24 @@ impl Session {
     pub fn flow(&self) -> ControlFlow<()> {
         if self.is_interrupted() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
+}
+
+fn load_writer(
+    gguf: &Path,
+    name: &str,
+    languages: Option<Vec<String>>,
+    small: bool,
+    insisted: bool,
+) -> Result<Writer> {
+    let generator =
+        Generator::load(gguf).with_context(|| format!("could not load the generator `{name}`"))?;
+    Ok(Writer::Model {
+        generator: Box::new(generator),
+        name: name.to_owned(),
+        languages,
+        small,
+        insisted,
+    })
 }
 
 /// An embedder in a folder of the user's: mean pooling, no prefixes. Other ones need an entry in the
