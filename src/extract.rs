@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use ingest::document::Language;
 
-use crate::{cite, compose::passage_text, retrieve::Passage, words::stems};
+use crate::{cite::split, compose::passage_text, retrieve::Passage, words::stems};
 
 /// Sentences quoted at most.
 const SENTENCES_MAX: usize = 3;
@@ -13,6 +13,8 @@ const SENTENCES_MAX: usize = 3;
 const SCORE_SHARE_MIN: f32 = 0.75;
 /// As above, for the sentences that a small model is given.
 const EVIDENCE_SHARE_MIN: f32 = 0.6;
+/// Jaccard similarity from which two sentences count as two versions of one.
+const ALIKE_MIN: f32 = 0.6;
 /// What a passage of rank r is worth beside the best one: 1 / (1 + r × this).
 const RANK_DISCOUNT: f32 = 0.15;
 
@@ -37,7 +39,7 @@ pub fn candidates(passages: &[Passage]) -> Vec<Candidate> {
         let text = passage_text(&passage.chunk);
         let mut header: Option<&str> = None;
         let mut in_table = false;
-        for (place, range) in cite::split(&text).into_iter().enumerate() {
+        for (place, range) in split(&text).into_iter().enumerate() {
             let sentence = &text[range];
             let is_row = sentence.starts_with('|') && sentence.ends_with('|');
             if is_row && !in_table {
@@ -107,11 +109,25 @@ fn best<'a>(
     scored.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
     let Some((top, _)) = scored.first().copied() else { return Vec::new() };
     scored.retain(|(score, _)| *score >= top * share_min);
-    scored.truncate(SENTENCES_MAX);
-    let mut chosen: Vec<&Candidate> = scored.iter().map(|(_, i)| &candidates[*i]).collect();
+    let mut chosen: Vec<(&Candidate, BTreeSet<String>)> = Vec::new();
+    for (_, i) in scored {
+        // Nearly the same words with another figure are an older version of the same rule: the
+        // better ranked one speaks.
+        let own = stems(&candidates[i].text, language);
+        if chosen.len() < SENTENCES_MAX && !chosen.iter().any(|(_, it)| alike(it, &own)) {
+            chosen.push((&candidates[i], own));
+        }
+    }
+    let mut chosen: Vec<&Candidate> = chosen.into_iter().map(|(it, _)| it).collect();
     chosen.sort_by_key(|it| (it.passage, it.place));
-    chosen.dedup_by(|a, b| cite::fold(&a.text) == cite::fold(&b.text));
     chosen
+}
+
+/// Whether two sentences have nearly the same stems, by their Jaccard similarity.
+#[expect(clippy::cast_precision_loss, reason = "the stems of a sentence are few")]
+fn alike(a: &BTreeSet<String>, b: &BTreeSet<String>) -> bool {
+    let shared = a.intersection(b).count() as f32;
+    shared >= ALIKE_MIN * a.union(b).count() as f32
 }
 
 /// How well a sentence answers: the share of the question's words that it has, joined with what

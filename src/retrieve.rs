@@ -11,7 +11,7 @@ use index::{
 use ingest::{document::Language, duplicates::SimHash, language::detect};
 use model::embed::{EmbedError, Embedder, TextRole};
 
-use crate::relevance::{self, Signals};
+use crate::relevance::Signals;
 
 /// Characters of a question at most.
 pub const QUESTION_CHARS_MAX: usize = 4_000;
@@ -161,16 +161,16 @@ pub fn retrieve(
     let passages = chunks.into_iter().filter_map(|chunk| {
         let hit = fused.iter().find(|it| it.chunk == chunk.id)?;
         let signals = Signals {
-            coverage: relevance::coverage(&chunk, &weights),
             cosine: hit.dense.map(|it| it.score),
             embedder_speaks: options.embedder_speaks,
+            ..Signals::of(&chunk, question.text(), question.language, &weights)
         };
         Some(Passage {
             chunk,
             score: hit.score,
             lexical: hit.lexical,
             dense: hit.dense,
-            relevance: relevance::relevance(&signals),
+            relevance: signals.relevance(),
             signals,
             n_duplicates: 0,
         })
@@ -184,11 +184,21 @@ pub fn retrieve(
 fn collapse(passages: Vec<Passage>) -> Vec<Passage> {
     let mut res: Vec<Passage> = Vec::new();
     for passage in passages {
-        let own = SimHash(passage.chunk.simhash);
-        match res.iter_mut().find(|it| SimHash(it.chunk.simhash).is_near(own)) {
+        match res.iter_mut().find(|it| repeats(&it.chunk, &passage.chunk)) {
             Some(first) => first.n_duplicates += 1,
             None => res.push(passage),
         }
     }
     res
+}
+
+/// Whether two chunks say the same. Nearly the same words with other figures are two versions of
+/// a rule, and one must not hide the other.
+fn repeats(a: &StoredChunk, b: &StoredChunk) -> bool {
+    SimHash(a.simhash).is_near(SimHash(b.simhash)) && digits(&a.text) == digits(&b.text)
+}
+
+/// The numbers of a text, in order.
+fn digits(text: &str) -> Vec<&str> {
+    text.split(|c: char| !c.is_ascii_digit()).filter(|it| !it.is_empty()).collect()
 }

@@ -76,6 +76,7 @@ fn put(index: &Index, i: usize, numbers: &mut Numbers) {
         }
         let span = Span { start, end: text.len() };
         let chunk = Chunk {
+            context: String::new(),
             span,
             heading_path: Vec::new(),
             page: None,

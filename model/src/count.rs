@@ -129,7 +129,8 @@ mod tests {
 
     fn word_piece() -> Tokenizer {
         let tokens = ["[UNK]", "re", "##mo", "##te", "work", "##s", "l", "'", "ecole", ".", "e"];
-        let vocab = tokens.iter().zip(0..).map(|(it, id)| ((*it).to_owned(), id)).collect();
+        let vocab: tokenizers::models::bpe::Vocab =
+            tokens.iter().zip(0..).map(|(it, id)| ((*it).to_owned(), id)).collect();
         let model =
             WordPiece::builder().vocab(vocab).unk_token("[UNK]".to_owned()).build().unwrap();
         let mut res = Tokenizer::new(model);

@@ -31,6 +31,7 @@ enum Reading {
     Number { thousandths: i64, unit: Unit },
     Date { year: Option<u16>, month: u8, day: Option<u8> },
     Time { minutes: u16 },
+    Weekday { day: usize },
 }
 
 /// A fact as written, with every way to read it: `03/04/2026` is in March or in April.
@@ -69,7 +70,14 @@ fn agree(claim: &Reading, source: &Reading) -> bool {
             year.is_some_and(|year| i64::from(year) * 1000 == *thousandths)
         }
         (Reading::Time { minutes: a }, Reading::Time { minutes: b }) => a == b,
-        (Reading::Number { .. } | Reading::Date { .. } | Reading::Time { .. }, _) => false,
+        (Reading::Weekday { day: a }, Reading::Weekday { day: b }) => a == b,
+        (
+            Reading::Number { .. }
+            | Reading::Date { .. }
+            | Reading::Time { .. }
+            | Reading::Weekday { .. },
+            _,
+        ) => false,
     }
 }
 
@@ -98,7 +106,7 @@ impl SourceFacts {
     /// Reads a source: a passage with its title and headings.
     #[must_use]
     pub fn of(text: &str) -> Self {
-        let mut rest = text.to_owned();
+        let mut rest = LIST_MARKERS.replace_all(text, "").into_owned();
         let mut figures = take_figures(&mut rest);
         figures.extend(number_words::take(&rest, true).into_iter().map(|it| number_fact(&it)));
         let folded = fold(text);
@@ -169,6 +177,16 @@ const MONTHS: [&[&str]; 12] = [
     &["décembre", "decembre", "déc", "december", "dec"],
 ];
 
+const WEEKDAYS: [[&str; 2]; 7] = [
+    ["lundi", "monday"],
+    ["mardi", "tuesday"],
+    ["mercredi", "wednesday"],
+    ["jeudi", "thursday"],
+    ["vendredi", "friday"],
+    ["samedi", "saturday"],
+    ["dimanche", "sunday"],
+];
+
 /// A pattern that was written with the code. `{month}` stands for the names of months, `{s}` for
 /// any space, the French narrow ones included.
 fn regex(pattern: &str) -> Regex {
@@ -182,6 +200,10 @@ fn regex(pattern: &str) -> Regex {
 }
 
 static LIST_MARKER: LazyLock<Regex> = LazyLock::new(|| regex(r"^\s*(?:\d{1,2}[.)]|[-*•])\s+"));
+static LIST_MARKERS: LazyLock<Regex> = LazyLock::new(|| regex(r"(?m)^\s*\d{1,2}[.)]\s+"));
+static WEEKDAY: LazyLock<Regex> = LazyLock::new(|| {
+    regex(&format!(r"(?i)\b(?:{})s?\b", WEEKDAYS.map(|it| it.join("|")).join("|")))
+});
 static QUOTE: LazyLock<Regex> =
     LazyLock::new(|| regex(r#"«\s*([^»]+?)\s*»|“([^”]+)”|"([^"\n]+)""#));
 static CODE: LazyLock<Regex> = LazyLock::new(|| {
@@ -210,6 +232,11 @@ static NUMBER: LazyLock<Regex> = LazyLock::new(|| {
 
 fn take_figures(rest: &mut String) -> Vec<Fact> {
     let mut res = take_dates(rest);
+    res.extend(take(rest, &WEEKDAY, |it| {
+        let word = it[0].to_lowercase();
+        let day = WEEKDAYS.iter().position(|names| names.iter().any(|it| word.starts_with(it)))?;
+        Some(fact(it, vec![Reading::Weekday { day }]))
+    }));
     res.extend(take(rest, &TIME, |it| Some(fact(it, vec![time(it)?]))));
     res.extend(take(rest, &HOURS, |it| {
         let hours: u16 = it[1].parse().ok()?;
@@ -449,6 +476,17 @@ mod tests {
         check("At 9 a.m.", "Ouvert dès 9h.", &[]);
         check("At 9:15.", "Ouvert dès 9h.", &["9:15"]);
         check("Sous 48h.", "Within 48 hours.", &[]);
+    }
+
+    #[test]
+    fn days_of_the_week_agree_across_languages() {
+        check("Closed on Mondays.", "Fermé le lundi.", &[]);
+        check("Fermé le mardi.", "Closed on Mondays.", &["mardi"]);
+    }
+
+    #[test]
+    fn list_numbers_of_a_source_state_nothing() {
+        check("There are 3.", "1. Ask.\n2. Wait.\n3. Go.", &["3"]);
     }
 
     #[test]

@@ -186,6 +186,7 @@ impl<'a> Case<'a> {
                 claims: Claims::of(text),
                 stems: stems(text, language),
                 negative: is_negative(text),
+                is_question: text.ends_with('?'),
             };
             let cosines = cosines.map(|it| it[row].as_slice());
             let judge = |source: usize| self.judge(&sentence, source, &sources, &units, cosines);
@@ -217,7 +218,9 @@ impl<'a> Case<'a> {
         // A sentence may join what two sentences of its source say: the whole source counts too,
         // for a little less.
         let mut support = best.0.max(0.9 * overlap(&sentence.stems, &checked.stems));
-        if sentence.stems.is_empty() && sentence.claims.is_empty() {
+        // A question says nothing, however much of the source it repeats.
+        let is_empty = sentence.stems.is_empty() && sentence.claims.is_empty();
+        if is_empty || sentence.is_question {
             support = 0.0;
         }
         let opposite = evidence.as_ref().is_some_and(|it| {
@@ -240,6 +243,7 @@ struct Sentence {
     claims: Claims,
     stems: BTreeSet<String>,
     negative: bool,
+    is_question: bool,
 }
 
 /// A source, read once for all sentences.

@@ -110,6 +110,15 @@ fn an_invented_name_makes_it_partly_supported() {
 }
 
 #[test]
+fn a_question_is_no_statement() {
+    check(
+        "How many days per week may employees work remotely?",
+        Language::English,
+        &[(Verdict::Unsupported, &[], Origin::None)],
+    );
+}
+
+#[test]
 fn evidence_is_the_sentence_that_says_it() {
     let sources = sources();
     let checked = Case::new("Le repas est remboursé jusqu’à 19,40 € [2].", &sources)

@@ -53,6 +53,7 @@ pub(crate) fn cut(text: &str, dim: u32) -> Vec<EmbeddedChunk> {
         start += paragraph.len();
         res.push(EmbeddedChunk {
             chunk: Chunk {
+                context: String::new(),
                 span,
                 heading_path: vec!["Guide".to_owned(), "Règles".to_owned()],
                 page: None,
