@@ -442,7 +442,7 @@ mod tests {
 
     #[test]
     fn running_text_overlaps_by_whole_sentences() {
-        let sentences: Vec<_> = (0..12).map(|i| words(&format!("S{i}x"), 5)).collect();
+        let sentences: Vec<_> = (0..12).map(|i| format!("La règle {i} vaut toujours.")).collect();
         let text = sentences.join(" ");
         let document = document(&text);
         let limits = ChunkLimits { tokens_max: 24, overlap: 8 };
