@@ -102,6 +102,7 @@ pub fn chunk(
     };
     let blocks = blocks(&document.text, &document.headings);
     let mut cutter = Cutter::new(&document.text, &document.headings, count_tokens, &mut room);
+    cutter.overlap = limits.overlap;
     cutter.cut(&blocks);
     let (pieces, tables) = (cutter.pieces, cutter.tables);
     let packer = Packer { document, limits, count_tokens, outline, tables, joint };
