@@ -20,7 +20,7 @@ pub const DEFAULTS: &str = include_str!("../config/default.toml");
 pub const FILE_NAME: &str = "souffleur.toml";
 
 /// Environment variables with our prefix that are not settings.
-const NOT_SETTINGS: [&str; 4] = ["test_models", "docling_dir", "beir_dir", "shared_dir"];
+const NOT_SETTINGS: [&str; 4] = ["test_models", "docling_dir", "shared_dir", "log"];
 
 /// Keys of a settings file that describe documents beside it; ingestion reads those.
 const DOCUMENT_KEYS: [&str; 6] =
