@@ -6,12 +6,21 @@ use index::OpenError;
 use ingest::discover::DiscoverError;
 use model::store::StoreError;
 
-use crate::{config::ConfigError, retrieve::QuestionError};
+use crate::{build_index::BuildError, config::ConfigError, retrieve::QuestionError};
 
 /// What to do about an error, where we know.
 #[must_use]
 pub fn of(error: &anyhow::Error) -> Option<&'static str> {
     error.chain().find_map(|cause| {
+        // An error that shows another one as its own stands in front of it in the chain.
+        let of_build = cause.downcast_ref::<BuildError>().and_then(|it| match it {
+            BuildError::Discover(error) => discover(error),
+            BuildError::Io(error) => disk(error),
+            BuildError::Catalog(_)
+            | BuildError::Index(_)
+            | BuildError::Embed(_)
+            | BuildError::NoDirection { .. } => None,
+        });
         let of_open = cause.downcast_ref::<OpenError>().and_then(OpenError::hint);
         let of_store = cause.downcast_ref::<StoreError>().map(store);
         let of_discover = cause.downcast_ref::<DiscoverError>().and_then(discover);
@@ -19,7 +28,7 @@ pub fn of(error: &anyhow::Error) -> Option<&'static str> {
             |_| "every setting is explained in config/default.toml of the source, and in the docs",
         );
         let of_disk = cause.downcast_ref::<io::Error>().and_then(disk);
-        of_open.or(of_store).or(of_discover).or(of_config).or(of_disk)
+        of_build.or(of_open).or(of_store).or(of_discover).or(of_config).or(of_disk)
     })
 }
 

@@ -8,6 +8,7 @@
 //!
 //! The modules below are in reading order.
 
+pub mod answer;
 pub mod build_index;
 pub mod cite;
 pub mod cli;

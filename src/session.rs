@@ -25,8 +25,9 @@ use model::{
 };
 
 use crate::{
+    answer::QuoteReason,
     config::Config,
-    engine::{AnswerSettings, Engine, QuoteReason, Writer},
+    engine::{AnswerSettings, Engine, Writer},
     printer::Printer,
     prompts::Prompts,
 };

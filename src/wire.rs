@@ -3,8 +3,8 @@
 use serde::Serialize;
 
 use crate::{
+    answer::{Answer, Cut, Timings},
     build_index::BuildReport,
-    engine::{Answer, Cut, Timings},
     retrieve::Passage,
 };
 

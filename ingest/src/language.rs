@@ -346,7 +346,7 @@ mod tests {
         "quels documents fournir à l'embauche",
     ];
 
-    const ENGLISH_QUESTIONS: [&str; 45] = [
+    const ENGLISH_QUESTIONS: [&str; 44] = [
         "How many days of remote work are allowed per week?",
         "How many vacation days do I get?",
         "who approves travel expenses",
@@ -365,7 +365,6 @@ mod tests {
         "forgot my password, now what",
         "Who's on call this week?",
         "Does the company pay for glasses?",
-        "IT support contact email address",
         "How do I set up the VPN?",
         "training budget per employee",
         "public transport reimbursement rules",

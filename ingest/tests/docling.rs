@@ -14,14 +14,16 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use ingest::parse::{Limits, ParseError, Parsed, csv, email, html, markdown, text};
+use ingest::parse::{
+    Limits, ParseError, Parsed, csv, docx, email, html, markdown, pdf, pptx, text, xlsx,
+};
 use regex::Regex;
 
 /// What the mean of each format must reach.
 const RECALL_MIN: f64 = 0.95;
 
 /// Formats that have expected texts, and the folder of each.
-const FORMATS: [&str; 3] = ["csv", "html", "md"];
+const FORMATS: [&str; 7] = ["csv", "docx", "html", "md", "pdf", "pptx", "xlsx"];
 
 /// Folders without expected texts: every file is parsed or refused.
 const OTHER_FOLDERS: [&str; 2] = ["email", "pdf_password"];
@@ -50,6 +52,10 @@ fn parse_as(name: &str, bytes: &[u8], limits: &Limits) -> Result<Parsed, ParseEr
         "html" => html::parse(bytes, limits),
         "md" => markdown::parse(bytes, limits),
         "txt" => text::parse(bytes, limits),
+        "docx" => docx::parse(bytes, limits),
+        "pptx" => pptx::parse(bytes, limits),
+        "xlsx" | "xlsm" => xlsx::parse(bytes, limits),
+        "pdf" => pdf::parse(bytes, limits, &[], &|| false),
         other => Err(ParseError::Unsupported { extension: other.to_owned() }),
     }
 }

@@ -12,7 +12,8 @@ use serde::Deserialize;
 
 use crate::LoadError;
 use crate::kernels::{self, LayerNorm};
-use crate::panels::{PANEL, Panels, Product, Threads};
+use crate::panel_product::Product;
+use crate::panels::{PANEL, Panels, Threads};
 use crate::weights::{Safetensors, Table};
 
 /// The part of `config.json` that the computation depends on.

@@ -30,6 +30,7 @@ mod kernels;
 mod kv_cache;
 mod linear;
 mod load_decoder;
+mod panel_product;
 mod panels;
 mod tokenizer;
 mod weights;

@@ -7,8 +7,9 @@ use indicatif::ProgressBar;
 
 use super::{filter_of, ingest::ingest_paths, show, text_or_stdin};
 use crate::{
+    answer::{Answer, AskEvent},
     cli::AskArgs,
-    engine::{Answer, AskEvent, Engine},
+    engine::Engine,
     printer::Printer,
     retrieve::Question,
     session::Session,

@@ -7,8 +7,8 @@ use serde_json::json;
 
 use super::{ask, filter_of, show, text_or_stdin};
 use crate::{
+    answer::{Answer, Cut},
     cli::AskArgs,
-    engine::{Answer, Cut},
     printer::{BOLD, DIM, Printer, styled},
     retrieve::{Passage, Question},
     session::Session,

@@ -5,8 +5,8 @@ use index::{Index, hit::DocumentId};
 use ingest::document::Language;
 
 use crate::{
+    answer::{Answer, Cut, QuoteReason},
     cite::{CheckedSentence, Origin, Verdict},
-    engine::{Answer, Cut, QuoteReason},
     printer::{BOLD, CYAN, DIM, GREEN, Printer, RED, YELLOW, styled},
     retrieve::Passage,
 };

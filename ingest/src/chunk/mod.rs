@@ -102,6 +102,7 @@ pub fn chunk(
     };
     let blocks = blocks(&document.text, &document.headings);
     let mut cutter = Cutter::new(&document.text, &document.headings, count_tokens, &mut room);
+    cutter.overlap = limits.overlap;
     cutter.cut(&blocks);
     let (pieces, tables) = (cutter.pieces, cutter.tables);
     let packer = Packer { document, limits, count_tokens, outline, tables, joint };
@@ -442,7 +443,7 @@ mod tests {
 
     #[test]
     fn running_text_overlaps_by_whole_sentences() {
-        let sentences: Vec<_> = (0..12).map(|i| words(&format!("S{i}x"), 5)).collect();
+        let sentences: Vec<_> = (0..12).map(|i| format!("La règle {i} vaut toujours.")).collect();
         let text = sentences.join(" ");
         let document = document(&text);
         let limits = ChunkLimits { tokens_max: 24, overlap: 8 };

@@ -44,6 +44,9 @@ pub(super) struct Cutter<'a> {
     pub(super) count_tokens: &'a dyn Fn(&str) -> usize,
     /// Tokens that are left for a piece under a heading, its context and joints aside.
     pub(super) room: &'a mut dyn FnMut(Option<usize>) -> usize,
+    /// Tokens left free in each part of running text that is too large for one chunk, so that the
+    /// end of the part before it fits in front.
+    pub(super) overlap: usize,
     pub(super) pieces: Vec<Piece>,
     pub(super) tables: Vec<TableHeader>,
     /// Headings whose content has not been seen yet: from the start of the first to the end of
@@ -60,7 +63,8 @@ impl<'a> Cutter<'a> {
         room: &'a mut dyn FnMut(Option<usize>) -> usize,
     ) -> Self {
         let (pieces, tables) = (Vec::new(), Vec::new());
-        Self { text, headings, count_tokens, room, pieces, tables, pending: None, heading: None }
+        let (overlap, pending, heading) = (0, None, None);
+        Self { text, headings, count_tokens, room, overlap, pieces, tables, pending, heading }
     }
 
     /// Cuts all blocks. Headings are one piece with the start of what follows them.
@@ -112,6 +116,8 @@ impl<'a> Cutter<'a> {
         let room = (self.room)(self.heading);
         let (glued, room) = self.glue_headings(room);
         let first = self.pieces.len();
+        let is_cut = is_prose && self.overlap > 0 && self.count(span) > room;
+        let room = if is_cut { room.saturating_sub(self.overlap).max(1) } else { room };
         self.push_split(span, room, Split::Markdown, is_prose, None);
         self.glue(first, glued);
     }

@@ -4,6 +4,7 @@
 //! What goes: link targets, reference definitions, emphasis marks, backslashes, HTML tags, hidden
 //! HTML, and the markup of site generators. What stays, untouched: code, tables, lists, footnotes.
 
+mod directives;
 mod front_matter;
 mod html_tags;
 mod templates;

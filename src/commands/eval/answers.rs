@@ -8,9 +8,10 @@ use serde_json::{Value, json};
 
 use super::super::ask;
 use crate::{
+    answer::Answer,
     cite::Verdict,
     cli::AnswerArgs,
-    engine::{Answer, Engine},
+    engine::Engine,
     eval::{
         answers::{KnownQuestion, QuestionSet, read_questions, same_document, score},
         metrics::{Bootstrap, Mean},

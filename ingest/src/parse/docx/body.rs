@@ -350,7 +350,13 @@ impl<'a> Walker<'a> {
                 continue;
             }
             let fence = if is_display { "$$" } else { "$" };
-            let before = if is_display { "\n" } else { "" };
+            let follows = self.paragraph().is_some_and(|it| it.text.ends_with('$'));
+            let before = match (is_display, follows) {
+                (true, _) => "\n",
+                // `$a$$b$` would read as one equation on a line of its own.
+                (false, true) => " ",
+                (false, false) => "",
+            };
             self.push(&format!("{before}{fence}{latex}{fence}"))?;
         }
         if alone { self.close_paragraph() } else { Ok(()) }

@@ -114,6 +114,10 @@ impl Numbering {
         let at = |i: usize| own.levels.get(&i).or_else(|| levels.get(&i));
         let shape = at(level)?;
         let counters = self.counters.entry(definition).or_default();
+        // A level that was skipped counts as begun: after 2.1.1 alone, 2.2 is next.
+        for (i, counter) in counters.iter_mut().enumerate().take(level) {
+            *counter = counter.or_else(|| at(i).map(|it| it.start));
+        }
         let first_use = self.started.insert((id.to_owned(), level));
         counters[level] = Some(match (own.starts.get(&level), counters[level]) {
             (Some(start), _) if first_use => *start,
@@ -127,7 +131,6 @@ impl Numbering {
         }
         let number = fill(shape, |i| {
             let level = at(i)?;
-            // A level that is skipped counts from its start.
             let n = counters.get(i).copied().flatten().unwrap_or(level.start);
             let counting = if shape.is_legal { Counting::Decimal } else { level.counting? };
             Some(counting.show(n))
@@ -248,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn a_skipped_level_shows_its_start() {
-        check(&[("1", 1)], &["1.a)"]);
+    fn a_skipped_level_counts_as_begun() {
+        check(&[("1", 1), ("1", 0)], &["1.a)", "2."]);
     }
 }

@@ -238,11 +238,11 @@ fn equations_are_latex() {
     let equation = "<m:oMath><m:r><m:t>a=b</m:t></m:r></m:oMath>";
     check(
         &[
-            p("", &[r("si "), equation.to_owned()].concat()),
+            p("", &[r("si "), equation.repeat(2)].concat()),
             p("", &format!("<m:oMathPara>{equation}{equation}</m:oMathPara>")),
         ]
         .concat(),
-        "si $a=b$\n\n$$a=b$$\n$$a=b$$",
+        "si $a=b$ $a=b$\n\n$$a=b$$\n$$a=b$$",
     );
 }
 

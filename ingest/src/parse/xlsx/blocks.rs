@@ -10,6 +10,9 @@ use crate::parse::{Limits, ParseError};
 const PLACES_PER_CELL_MAX: usize = 16;
 const PLACES_FREE: usize = 10_000;
 
+/// Rows of titles above a table.
+const CAPTIONS_MAX: usize = 3;
+
 /// How often the cells may be looked at while they are parted. Honest sheets need three passes.
 const PASSES_MAX: usize = 64;
 
@@ -18,12 +21,14 @@ pub(super) fn blocks(mut sheet: Sheet, limits: &Limits) -> Result<Vec<Block>, Pa
     fill_merges(&mut sheet, limits)?;
     close_gaps(&mut sheet);
     let mut blocks = Vec::new();
-    let mut n_bytes = 0;
+    let (mut n_bytes, mut n_blocks) = (0, 0);
     for part in parts(sheet.cells) {
-        let block = block(&part);
-        n_bytes += block.text.len();
+        let (captions, table) = captions(&part);
+        blocks.extend(captions.iter().map(|it| Block::paragraph(it.text.clone())));
+        blocks.extend((!table.is_empty()).then(|| block(table)));
+        n_bytes += blocks[n_blocks..].iter().map(|it| it.text.len()).sum::<usize>();
+        n_blocks = blocks.len();
         check_size(n_bytes, limits)?;
-        blocks.push(block);
     }
     Ok(blocks)
 }
@@ -134,6 +139,24 @@ fn bands(cells: Vec<Cell>, line: impl Fn(&Cell) -> u32) -> Vec<Vec<Cell>> {
     bands
 }
 
+/// Parts off the rows at the top that say one thing only: a title, often merged over the table. As
+/// the table's header it would hide the names of the columns.
+fn captions(part: &[Cell]) -> (Vec<&Cell>, &[Cell]) {
+    let mut captions = Vec::new();
+    let mut n_cells = 0;
+    for row in part.chunk_by(|a, b| a.row == b.row).take(CAPTIONS_MAX + 1) {
+        let is_title = row.iter().all(|it| it.text == row[0].text)
+            && row[0].text.contains(char::is_alphabetic);
+        if !is_title {
+            return (captions, &part[n_cells..]);
+        }
+        captions.push(&row[0]);
+        n_cells += row.len();
+    }
+    // No row that could be a header follows: it is a list.
+    (Vec::new(), part)
+}
+
 /// One part as a table; as a paragraph when it says one thing only.
 fn block(part: &[Cell]) -> Block {
     if let [first, rest @ ..] = part
@@ -202,11 +225,27 @@ mod tests {
 
     #[test]
     fn merged_cells_repeat_their_text_inside_the_used_range() {
-        let cells = vec![cell(0, 0, "both"), cell(1, 0, "x"), cell(1, 1, "y")];
-        let merges = vec![Merge { first: (0, 0), last: (0, 16_000) }];
+        let cells = vec![cell(0, 0, "x"), cell(0, 1, "y"), cell(1, 0, "both")];
+        let merges = vec![Merge { first: (1, 0), last: (1, 16_000) }];
         check(
             Sheet { cells, merges, ..Sheet::default() },
-            &["| both | both |\n| --- | --- |\n| x | y |"],
+            &["| x | y |\n| --- | --- |\n| both | both |"],
+        );
+    }
+
+    #[test]
+    fn a_title_over_a_table_is_not_its_header() {
+        let cells = vec![
+            cell(0, 0, "Title"),
+            cell(1, 0, "a"),
+            cell(1, 1, "b"),
+            cell(2, 0, "1"),
+            cell(2, 1, "2"),
+        ];
+        let merges = vec![Merge { first: (0, 0), last: (0, 1) }];
+        check(
+            Sheet { cells, merges, ..Sheet::default() },
+            &["Title", "| a | b |\n| --- | --- |\n| 1 | 2 |"],
         );
     }
 
