@@ -118,7 +118,8 @@ pub(crate) fn apply(
 ) -> Result<Applied, IndexError> {
     let mut applied = Applied::default();
     let (mut at, highest) = legs.watermarks();
-    let last = catalog.outbox_state()?.last;
+    let outbox = catalog.outbox_state()?;
+    let last = outbox.last;
     let (first, mut durable) = (at, at);
     while let Some(batch) = catalog.outbox(at, BATCH)? {
         progress(Preparing::Applying { done: at - first, total: last.max(at) - first });
@@ -133,9 +134,13 @@ pub(crate) fn apply(
             durable = at;
         }
     }
-    if at > durable || highest > durable {
-        legs.commit(at.max(highest))?;
-        catalog.prune(at.max(highest))?;
+    let done = at.max(highest);
+    if done > durable {
+        legs.commit(done)?;
+    }
+    // A run that was killed between the two leaves entries that both legs already have.
+    if outbox.pruned < done {
+        catalog.prune(done)?;
     }
     Ok(applied)
 }
