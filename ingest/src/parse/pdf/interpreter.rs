@@ -11,7 +11,7 @@ use unicode_normalization::UnicodeNormalization;
 
 use super::bidi;
 use super::font::Font;
-use super::geometry::{Matrix, Rect, matrix, number, rect, resolve};
+use super::geometry::{Matrix, Rect, number, resolve};
 use super::page::{Drawn, Glyph, Run, SHAPES_MAX, Shared};
 use super::paint::{Colour, ColourSpace, Painted, Path};
 use crate::parse::ParseError;
@@ -20,7 +20,7 @@ use crate::parse::ParseError;
 /// forms would otherwise run for ever.
 const OPERATIONS_MAX: usize = 5_000_000;
 /// Characters of one page.
-const GLYPHS_MAX: usize = 2_000_000;
+const GLYPHS_MAX: usize = 500_000;
 /// Graphics states saved at once.
 const STATES_MAX: usize = 4_096;
 
@@ -291,7 +291,8 @@ impl<'a, 'd> Interpreter<'a, 'd> {
         let area = area.intersect(self.state.clip);
         let page = self.drawn.bounds;
         let share = area.width() * area.height() / (page.width() * page.height());
-        self.drawn.image_share = self.drawn.image_share.max(share);
+        // Scanners cut a page into strips, so that no single image covers it.
+        self.drawn.image_share = (self.drawn.image_share + share.max(0.0)).min(1.0);
         self.paint(area, None);
     }
 

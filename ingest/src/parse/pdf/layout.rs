@@ -219,7 +219,8 @@ pub(super) fn rows(mut pieces: Vec<Piece>) -> Vec<Vec<Piece>> {
 /// Whether a piece stands above or below one of a row rather than beside it: the lines of a
 /// cell in small type next to a larger one.
 fn is_stacked(row: &[Piece], piece: &Piece) -> bool {
-    row.iter().any(|it| {
+    // A look at the nearest is enough, and keeps a page of one endless line quick.
+    row.iter().rev().take(64).any(|it| {
         let (small, overlap) = (it.size.min(piece.size), it.x1.min(piece.x1) - it.x0.max(piece.x0));
         (it.y - piece.y).abs() > 0.25 * small && overlap > 0.5 * small
     })

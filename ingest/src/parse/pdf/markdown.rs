@@ -14,6 +14,8 @@ const HEADING_CHARS_MAX: usize = 160;
 const HEADING_LINES_MAX: usize = 3;
 /// Pages on which the same heading makes it a running header.
 const RUNNING_PAGES_MIN: usize = 3;
+/// Outline entries of one page beyond which the rest is no table of contents.
+const ENTRIES_PER_PAGE_MAX: usize = 200;
 /// Deepest heading of Markdown.
 const LEVEL_MAX: u8 = 6;
 
@@ -105,7 +107,14 @@ fn starts_item(text: &str) -> bool {
 /// Turns the lines that the outline names into headings; returns how many there were.
 fn mark_by_outline(pages: &mut [Vec<Part>], outline: &[Entry]) -> usize {
     let mut n_found = 0;
+    let mut n_tried = vec![0usize; pages.len()];
     for entry in outline {
+        if let Some(n) = n_tried.get_mut(entry.page_idx) {
+            *n += 1;
+            if *n > ENTRIES_PER_PAGE_MAX {
+                continue;
+            }
+        }
         let title = letters(&entry.title);
         let Some(parts) = pages.get_mut(entry.page_idx).filter(|_| !title.is_empty()) else {
             continue;

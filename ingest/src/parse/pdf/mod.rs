@@ -44,7 +44,7 @@ const SCANNED_SHARE_MIN: f64 = 0.1;
 /// Reads a PDF.
 ///
 /// `passwords` are tried in order after the empty one. `cancelled` is asked at each page and
-/// every thousand operations of a page; when it says yes, the answer is
+/// now and then within one; when it says yes, the answer is
 /// [`ParseError::TimedOut`].
 ///
 /// One [`Page`] comes out for each page of the file, also when it holds no text, so that page
@@ -79,14 +79,15 @@ pub fn parse(
     let mut seen = Seen::default();
     let mut shared = Shared::new(&doc, Budget::new(limits));
     let mut blocks = Vec::with_capacity(pages.len());
+    let timed_out = || ParseError::TimedOut { seconds: limits.seconds_max };
     for (page_id, number) in pages.iter().zip(1u32..) {
         if cancelled() {
-            return Err(ParseError::TimedOut { seconds: limits.seconds_max });
+            return Err(timed_out());
         }
         let mut drawn = page::draw(&mut shared, *page_id, cancelled)?;
-        seen.n_hidden += visible::remove_invisible(&mut drawn);
+        let n_hidden = visible::remove_invisible(&mut drawn, cancelled);
+        seen.n_hidden += n_hidden.ok_or_else(timed_out)?;
         seen.note(number, &drawn);
-        seen.n_chars += drawn.runs.iter().map(|run| run.glyphs.len()).sum::<usize>();
         if seen.n_chars > limits.text_bytes_max {
             return Err(over("text".to_owned(), limits.text_bytes_max as u64, "bytes"));
         }
@@ -160,8 +161,10 @@ struct Seen {
 
 impl Seen {
     fn note(&mut self, number: u32, drawn: &page::Drawn) {
-        let is_empty = drawn.runs.iter().flat_map(|it| &it.glyphs).all(|it| it.c == ' ');
-        if is_empty && drawn.image_share >= SCANNED_SHARE_MIN {
+        let glyphs = drawn.runs.iter().flat_map(|run| &run.glyphs);
+        let n_chars = glyphs.filter(|glyph| glyph.c != ' ').count();
+        self.n_chars += n_chars;
+        if n_chars == 0 && drawn.image_share >= SCANNED_SHARE_MIN {
             self.scanned.push(number);
         }
         if let Some(reason) = drawn.left_out {

@@ -7,7 +7,7 @@ use lopdf::{Dictionary, Document, Object, ObjectId, decode_text_string};
 use super::geometry::resolve;
 
 /// Entries beyond which the rest of an outline is not read.
-const ENTRIES_MAX: usize = 20_000;
+const ENTRIES_MAX: usize = 10_000;
 /// Names looked up in name trees.
 const NAME_NODES_MAX: usize = 100_000;
 

@@ -13,7 +13,7 @@ use super::paint::{Colour, Painted, Rule};
 use crate::parse::ParseError;
 
 /// Filled areas, and lines, that are remembered of one page.
-pub(super) const SHAPES_MAX: usize = 50_000;
+pub(super) const SHAPES_MAX: usize = 20_000;
 
 /// A character on the page.
 #[derive(Debug, Clone, Copy)]
@@ -56,7 +56,7 @@ pub(super) struct Drawn {
     pub(super) runs: Vec<Run>,
     pub(super) painted: Vec<Painted>,
     pub(super) rules: Vec<Rule>,
-    /// The largest image, as a share of the page.
+    /// The images together, as a share of the page, at most 1.
     pub(super) image_share: f64,
     /// Characters that a font draws without saying which they are.
     pub(super) n_unknown: usize,
@@ -68,7 +68,8 @@ pub(super) struct Drawn {
 #[derive(Debug)]
 pub(super) struct Shared<'a> {
     pub(super) doc: &'a Document,
-    fonts: HashMap<ObjectId, Rc<Font>>,
+    /// By the place of their dictionary: some files write fonts without a reference.
+    fonts: HashMap<*const Dictionary, Rc<Font>>,
     pub(super) layers_off: HashSet<ObjectId>,
     pub(super) budget: Budget,
 }
@@ -78,19 +79,16 @@ impl<'a> Shared<'a> {
         Self { doc, fonts: HashMap::new(), layers_off: layers_off(doc), budget }
     }
 
-    pub(super) fn font(&mut self, entry: &Object) -> Result<Rc<Font>, ParseError> {
-        let id = entry.as_reference().ok();
-        if let Some(font) = id.and_then(|id| self.fonts.get(&id)) {
+    pub(super) fn font(&mut self, entry: &'a Object) -> Result<Rc<Font>, ParseError> {
+        let Some(Ok(dict)) = resolve(self.doc, entry).map(Object::as_dict) else {
+            return Ok(Rc::new(Font::unknown()));
+        };
+        let key = std::ptr::from_ref(dict);
+        if let Some(font) = self.fonts.get(&key) {
             return Ok(Rc::clone(font));
         }
-        let font = match resolve(self.doc, entry).map(Object::as_dict) {
-            Some(Ok(dict)) => Font::read(self.doc, dict, &mut self.budget)?,
-            _ => Font::unknown(),
-        };
-        let font = Rc::new(font);
-        if let Some(id) = id {
-            self.fonts.insert(id, Rc::clone(&font));
-        }
+        let font = Rc::new(Font::read(self.doc, dict, &mut self.budget)?);
+        self.fonts.insert(key, Rc::clone(&font));
         Ok(font)
     }
 }

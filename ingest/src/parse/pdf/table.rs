@@ -11,6 +11,10 @@ use super::paint::Rule;
 const TOUCH: f64 = 3.0;
 /// Rules of one direction beyond which a drawing is a chart, not a table.
 const RULES_MAX: usize = 1_500;
+/// Cells beyond which a grid is graph paper.
+const CELLS_MAX: usize = 5_000;
+/// Columns beyond which aligned pieces are a drawing.
+const COLUMNS_MAX: usize = 60;
 /// Characters of a cell beyond which a grid is the layout of a page, not a table.
 const CELL_CHARS_MAX: usize = 1_500;
 /// Gap between two rows of a table without lines, in sizes.
@@ -54,24 +58,22 @@ pub(super) fn ruled(rules: &[Rule], pieces: &mut Vec<Piece>) -> Vec<(Rect, Table
     let mut res = Vec::new();
     for grid in grids(rules) {
         let area = grid.area();
-        let mut inside = Vec::new();
-        let mut outside = Vec::new();
-        for piece in pieces.iter() {
-            if piece.x1 < area.x0 || piece.x0 > area.x1 || piece.y < area.y0 || piece.y > area.y1 {
-                outside.push(piece.clone());
-                continue;
-            }
-            let is_inside = |word: &Piece| {
-                area.contains(f64::midpoint(word.x0, word.x1), word.y + word.size * 0.3, 0.0)
-            };
-            let (cells, rest): (Vec<_>, Vec<_>) = piece.words().into_iter().partition(is_inside);
-            inside.extend(cells);
-            outside.extend(rest);
-        }
+        let touches =
+            |it: &Piece| it.x1 >= area.x0 && it.x0 <= area.x1 && it.y >= area.y0 && it.y <= area.y1;
+        let (touching, mut others): (Vec<Piece>, Vec<Piece>) =
+            std::mem::take(pieces).into_iter().partition(touches);
+        let is_inside = |word: &Piece| {
+            area.contains(f64::midpoint(word.x0, word.x1), word.y + word.size * 0.3, 0.0)
+        };
+        let (inside, outside): (Vec<Piece>, Vec<Piece>) =
+            touching.iter().flat_map(Piece::words).partition(is_inside);
         if let Some(table) = grid.fill(inside) {
             res.push((area, table));
-            *pieces = outside;
+            others.extend(outside);
+        } else {
+            others.extend(touching);
         }
+        *pieces = others;
     }
     res
 }
@@ -100,18 +102,19 @@ fn grids(rules: &[Rule]) -> Vec<Grid> {
             let touches = (h.from - TOUCH..=h.to + TOUCH).contains(&v.at)
                 && (v.from - TOUCH..=v.to + TOUCH).contains(&h.at);
             if touches {
-                let (a, b) = (root(&groups, i), root(&groups, horizontal.len() + j));
+                let (a, b) = (root(&mut groups, i), root(&mut groups, horizontal.len() + j));
                 groups[a.max(b)] = a.min(b);
             }
         }
     }
+    let groups: Vec<usize> = (0..groups.len()).map(|it| root(&mut groups, it)).collect();
     let mut res = Vec::new();
     for group in 0..horizontal.len() {
         if groups[group] != group {
             continue;
         }
         let members = |offset: usize, all: &[Rule]| -> Vec<Rule> {
-            let of_group = |it: &(usize, &Rule)| root(&groups, offset + it.0) == group;
+            let of_group = |it: &(usize, &Rule)| groups[offset + it.0] == group;
             all.iter().enumerate().filter(of_group).map(|it| *it.1).collect()
         };
         let horizontal_of = members(0, &horizontal);
@@ -120,15 +123,17 @@ fn grids(rules: &[Rule]) -> Vec<Grid> {
         let xs = edges(&vertical_of, &horizontal_of);
         let mut ys = edges(&horizontal_of, &vertical_of);
         ys.reverse();
-        if xs.len() >= 3 && ys.len() >= 3 && xs.len() * ys.len() <= 20_000 {
+        if xs.len() >= 3 && ys.len() >= 3 && xs.len() * ys.len() <= CELLS_MAX {
             res.push(Grid { horizontal: horizontal_of, vertical: vertical_of, xs, ys });
         }
     }
     res
 }
 
-fn root(groups: &[usize], mut at: usize) -> usize {
+/// The first member of a group, with the way to it shortened.
+fn root(groups: &mut [usize], mut at: usize) -> usize {
     while groups[at] != at {
+        groups[at] = groups[groups[at]];
         at = groups[at];
     }
     at
@@ -140,7 +145,8 @@ fn merge<'a>(rules: impl Iterator<Item = &'a Rule>) -> Vec<Rule> {
     sorted.sort_by(|a, b| a.at.total_cmp(&b.at).then(a.from.total_cmp(&b.from)));
     let mut res: Vec<Rule> = Vec::new();
     for rule in sorted {
-        let mut open = res.iter_mut().rev().take_while(|it| rule.at - it.at <= 1.5);
+        // The nearest are enough: rules are sorted by place.
+        let mut open = res.iter_mut().rev().take(256).take_while(|it| rule.at - it.at <= 1.5);
         match open.find(|it| rule.from <= it.to + TOUCH && rule.to >= it.from - TOUCH) {
             Some(last) => {
                 last.from = last.from.min(rule.from);
@@ -179,20 +185,19 @@ impl Grid {
     /// Puts words into cells. `None` when the result is no table.
     fn fill(&self, words: Vec<Piece>) -> Option<Table> {
         let (n_rows, n_columns) = (self.ys.len() - 1, self.xs.len() - 1);
+        let origins: Vec<(usize, usize)> =
+            (0..n_rows * n_columns).map(|it| self.origin(it / n_columns, it % n_columns)).collect();
         let mut cells: Vec<Vec<Piece>> = Vec::new();
         cells.resize_with(n_rows * n_columns, Vec::new);
         for word in words {
             let (x, y) = (f64::midpoint(word.x0, word.x1), word.y + word.size * 0.3);
             let column = self.xs.partition_point(|it| *it <= x).clamp(1, n_columns) - 1;
             let row = self.ys.partition_point(|it| *it > y).clamp(1, n_rows) - 1;
-            let (row, column) = self.origin(row, column);
+            let (row, column) = origins[row * n_columns + column];
             cells[row * n_columns + column].push(word);
         }
-        let n_cells = (0..n_rows * n_columns)
-            .filter(|it| {
-                self.origin(it / n_columns, it % n_columns) == (it / n_columns, it % n_columns)
-            })
-            .count();
+        let is_first = |it: &(usize, &(usize, usize))| it.0 == it.1.0 * n_columns + it.1.1;
+        let n_cells = origins.iter().enumerate().filter(is_first).count();
         let n_filled = cells.iter().filter(|cell| !cell.is_empty()).count();
         if n_filled < 3 || n_filled * 4 < n_cells {
             return None;
@@ -239,8 +244,9 @@ pub(super) fn aligned(rows: Vec<Vec<Piece>>) -> Vec<Part> {
             text.push(row);
             continue;
         }
+        let left = row.iter().map(|it| it.x0).fold(f64::INFINITY, f64::min);
         let mut run = vec![row];
-        while let Some(next) = rows.next_if(|next| continues(&run, next)) {
+        while let Some(next) = rows.next_if(|next| continues(&run, left, next)) {
             run.push(next);
         }
         // Lines of one piece at the end are the text that follows.
@@ -266,13 +272,12 @@ pub(super) fn aligned(rows: Vec<Vec<Piece>>) -> Vec<Part> {
 }
 
 /// Whether a row may belong to the table that a run of rows begins.
-fn continues(run: &[Vec<Piece>], next: &[Piece]) -> bool {
+fn continues(run: &[Vec<Piece>], left: f64, next: &[Piece]) -> bool {
     let (Some(above), Some(piece)) = (run.last().and_then(|row| row.first()), next.first()) else {
         return false;
     };
     let is_near = above.y - piece.y <= ROW_GAP_MAX * piece.size.max(above.size);
     // A second line of a cell stands under it, not under the first column.
-    let left = run[0].iter().map(|it| it.x0).fold(f64::INFINITY, f64::min);
     let is_cell = next.len() >= 2 || piece.x0 > left + piece.size;
     is_near && is_cell
 }
@@ -354,13 +359,13 @@ fn column_extents(rows: &[&Vec<Piece>]) -> Option<Vec<(f64, f64)>> {
         res[i - 1].1 = middle;
         res[i].0 = middle;
     }
-    if let (Some(first), true) = (res.first_mut(), true) {
+    if let Some(first) = res.first_mut() {
         first.0 = f64::NEG_INFINITY;
     }
     if let Some(last) = res.last_mut() {
         last.1 = f64::INFINITY;
     }
-    (res.len() >= 2).then_some(res)
+    (2..=COLUMNS_MAX).contains(&res.len()).then_some(res)
 }
 
 /// Whether a cell is the mark of a list item: a bullet, `1.`, `a)`, `[3]`.

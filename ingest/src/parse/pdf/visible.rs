@@ -6,17 +6,23 @@ use super::paint::Colour;
 /// Smallest size that an eye could read at any zoom a reader would think of, in points.
 const SIZE_MIN: f64 = 1.0;
 /// Share of the page from which an image counts as a scan of it.
-const SCAN_SHARE_MIN: f64 = 0.8;
+const SCAN_SHARE_MIN: f64 = 0.6;
 
 /// Takes the invisible text out of a page, and returns how many characters that were.
 ///
 /// A page that is an image with its text laid unpainted over it is a scan after OCR: there that
 /// text stays, as long as it is (nearly) all the text of the page. A page number stamped onto
-/// the scan makes no difference.
-pub(super) fn remove_invisible(drawn: &mut Drawn) -> usize {
+/// the scan makes no difference. `None` when cancelled.
+pub(super) fn remove_invisible(drawn: &mut Drawn, cancelled: &dyn Fn() -> bool) -> Option<usize> {
     let runs = std::mem::take(&mut drawn.runs);
-    let (seen, hidden): (Vec<Run>, Vec<Run>) =
-        runs.into_iter().partition(|run| is_seen(run, drawn));
+    let (mut seen, mut hidden) = (Vec::new(), Vec::new());
+    for (i, run) in runs.into_iter().enumerate() {
+        if i.is_multiple_of(256) && cancelled() {
+            return None;
+        }
+        let side = if is_seen(&run, drawn) { &mut seen } else { &mut hidden };
+        side.push(run);
+    }
     let n_seen: usize = seen.iter().map(n_chars).sum();
     let n_unpainted: usize = hidden.iter().filter(|run| is_ocr(run)).map(n_chars).sum();
     let is_scan = drawn.image_share >= SCAN_SHARE_MIN && n_seen * 4 < n_unpainted;
@@ -29,7 +35,7 @@ pub(super) fn remove_invisible(drawn: &mut Drawn) -> usize {
             n_hidden += n_chars(&run);
         }
     }
-    n_hidden
+    Some(n_hidden)
 }
 
 fn n_chars(run: &Run) -> usize {
