@@ -11,7 +11,7 @@ use unicode_normalization::UnicodeNormalization;
 
 use super::bidi;
 use super::font::Font;
-use super::geometry::{Matrix, Rect, matrix, number, rect, resolve};
+use super::geometry::{Matrix, Rect, number, resolve};
 use super::page::{Drawn, Glyph, Run, SHAPES_MAX, Shared};
 use super::paint::{Colour, ColourSpace, Painted, Path};
 use crate::parse::ParseError;

@@ -572,8 +572,9 @@ fn absurd_numbers_are_survived() {
 
 /// A file with a bit of everything, to damage.
 fn varied() -> Vec<u8> {
-    let page = "q 1 0 0 1 0 0 cm BT /F1 12 Tf 14 TL 70 700 Td [(Some) -300 (text)] TJ T* (more) ' ET Q \
-        70 600 m 270 600 l S 70 580 200 20 re f BI /W 1 /H 1 /BPC 8 /CS /G ID x EI /Scan Do";
+    let page = "q 1 0 0 1 0 0 cm BT /F1 12 Tf 14 TL 70 700 Td [(Some) -300 (text)] TJ \
+        T* (more) ' ET Q 70 600 m 270 600 l S 70 580 200 20 re f \
+        BI /W 1 /H 1 /BPC 8 /CS /G ID x EI /Scan Do";
     let mut draft = Draft::new(&[page, page]);
     draft.image();
     draft.page(1).set("Rotate", 90);
