@@ -107,7 +107,12 @@ impl SourceFacts {
     #[must_use]
     pub fn of(text: &str) -> Self {
         let mut rest = LIST_MARKERS.replace_all(text, "").into_owned();
-        let mut figures = take_figures(&mut rest);
+        // A claim's codes are taken before its figures: read the source both ways.
+        let mut without_codes = rest.clone();
+        take_dates(&mut without_codes);
+        take(&mut without_codes, &CODE, |_| Some(()));
+        let mut figures = take_figures(&mut without_codes);
+        figures.extend(take_figures(&mut rest));
         figures.extend(number_words::take(&rest, true).into_iter().map(|it| number_fact(&it)));
         let folded = fold(text);
         Self {
@@ -504,6 +509,11 @@ mod tests {
         check("See RH-2024-018.", "Note RH-2024-017", &["RH-2024-018"]);
         check("It says « trois jours par semaine ».", "soit Trois  jours par semaine.", &[]);
         check("It says “never on Fridays”.", "always on Fridays", &["never on Fridays"]);
+    }
+
+    #[test]
+    fn a_code_before_a_figure_hides_none() {
+        check("é0,1", "é0,1", &[]);
     }
 
     #[test]

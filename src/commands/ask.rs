@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use ::ingest::discover::{DiscoverOptions, discover};
 use anyhow::Result;
 use indicatif::ProgressBar;
 
@@ -33,6 +34,10 @@ pub(super) fn open(
     docs: &[std::path::PathBuf],
     generator: Option<&str>,
 ) -> Result<Engine> {
+    // Before anything is fetched or made: a folder that cannot be read changes nothing.
+    if !docs.is_empty() {
+        discover(docs, &DiscoverOptions::default())?;
+    }
     let embedder = session.embedder()?;
     // Fetched before the long work, so that its failure does not come after it.
     let writer = session.writer(generator)?;

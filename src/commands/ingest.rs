@@ -5,7 +5,7 @@ use std::{path::PathBuf, process::ExitCode, sync::mpsc, time::Duration};
 use anyhow::{Context as _, Result, bail};
 use index::Index;
 use ingest::{
-    discover::{DiscoverOptions, Skipped},
+    discover::{DiscoverOptions, Skipped, discover},
     document::Language,
     parse::ParseError,
 };
@@ -28,6 +28,11 @@ const QUIET_TIME: Duration = Duration::from_millis(500);
 const LISTED_MAX: usize = 20;
 
 pub(super) fn run(session: &Session, args: &IngestArgs) -> Result<ExitCode> {
+    // Before anything is fetched or made: a folder that cannot be read changes nothing.
+    if !args.paths.is_empty() {
+        let options = DiscoverOptions { exclude: args.exclude.clone(), hidden: args.hidden };
+        discover(&args.paths, &options)?;
+    }
     let embedder = session.embedder()?;
     if args.dry_run {
         return dry_run(session, &embedder, args);
