@@ -34,7 +34,6 @@ pub struct Cli {
 
 /// Flags that every command takes, before or after its name.
 #[derive(Debug, Clone, Args)]
-#[expect(clippy::struct_excessive_bools, reason = "each one is a flag of the command line")]
 pub struct Global {
     /// Folder of the catalog and the indexes [default: data]
     #[arg(long, global = true, value_name = "DIR")]
@@ -214,7 +213,6 @@ pub enum SearchMode {
   souffleur ingest ~/handbook --exclude '*.csv'
 
 Vanished files are removed from the index when their folder is ingested again.")]
-#[expect(clippy::struct_excessive_bools, reason = "each one is a flag of the command line")]
 pub struct IngestArgs {
     /// Folders and files to read; none: those ingested before
     pub paths: Vec<PathBuf>,

@@ -95,8 +95,7 @@ impl Session {
         ctrlc::set_handler(move || {
             // A second Ctrl-C does not wait for a safe point: stores recover on the next start.
             if flag.swap(true, Ordering::Relaxed) {
-                #[expect(clippy::exit, reason = "the user asked twice to stop")]
-                std::process::exit(130);
+                stop_at_once();
             }
         })
         .context("could not handle Ctrl-C")?;
@@ -352,7 +351,6 @@ impl Session {
     }
 
     /// Goes on, or stops where Ctrl-C was pressed.
-    #[must_use]
     pub fn flow(&self) -> ControlFlow<()> {
         if self.is_interrupted() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
@@ -374,6 +372,11 @@ fn load_writer(
         small,
         insisted,
     })
+}
+
+#[expect(clippy::exit, reason = "the user asked twice to stop")]
+fn stop_at_once() {
+    std::process::exit(130);
 }
 
 /// An embedder in a folder of the user's: mean pooling, no prefixes. Other ones need an entry in the

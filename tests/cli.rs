@@ -3,6 +3,8 @@
 //! Reads `SOUFFLEUR_TEST_MODELS`, a models folder; says loudly that it was skipped without it, and
 //! fails in CI.
 
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test fails by panicking")]
+
 use std::{
     path::Path,
     process::{Command, Output},

@@ -1,6 +1,7 @@
 //! A process that ingests is killed at random moments. What it acknowledged must be there,
 //! nothing may be doubled, and nothing that was deleted may come back.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![cfg(unix)]
 
 mod support;

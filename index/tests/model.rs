@@ -1,5 +1,7 @@
 //! Random operations on an index against a map that is obviously right.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -44,10 +44,6 @@ impl Gguf {
         Ok(Self { path: path.to_owned(), map, content })
     }
 
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
-    }
-
     pub(crate) fn unsupported(&self, what: String) -> LoadError {
         LoadError::Unsupported { path: self.path.clone(), what }
     }

@@ -72,6 +72,7 @@ impl KvCache {
     }
 
     /// A copy that goes its own way.
+    #[cfg(test)]
     pub(crate) fn fork(&self) -> Result<Self> {
         let mut layers = Vec::with_capacity(self.layers.len());
         for layer in &self.layers {

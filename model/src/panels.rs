@@ -151,19 +151,6 @@ impl Panels {
         self.n_out
     }
 
-    /// Bytes that the weights occupy.
-    pub(crate) fn n_bytes(&self) -> usize {
-        match &self.form {
-            Form::F32(data) => data.len() * 4,
-            Form::Scaled { codes: Codes::Nibbles(codes), scales, .. } => {
-                codes.len() + scales.len() * 8
-            }
-            Form::Scaled { codes: Codes::Bytes(codes), scales, .. } => {
-                codes.len() + scales.len() * 8
-            }
-        }
-    }
-
     /// One row of the matrix as f32: an embedding. out: (n_in)
     pub(crate) fn row(&self, row: usize, out: &mut [f32]) {
         assert!(row < self.n_out && out.len() == self.n_in, "a row of the matrix");

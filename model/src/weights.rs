@@ -32,17 +32,8 @@ impl Safetensors {
         Ok(Self { path: path.to_owned(), map, tensors, data_start })
     }
 
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
-    }
-
     pub(crate) fn contains(&self, name: &str) -> bool {
         self.tensors.contains_key(name)
-    }
-
-    /// The shape of a tensor.
-    pub(crate) fn shape(&self, name: &str) -> Result<&[usize], LoadError> {
-        Ok(&self.info(name)?.shape)
     }
 
     /// All values of a tensor as f32.

@@ -3,6 +3,8 @@
 //! Runs when `SOUFFLEUR_TEST_MODELS` names a folder with both; says so when it does not, and fails
 //! then if `CI` is set.
 
+#![expect(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking")]
+
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Instant;

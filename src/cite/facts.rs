@@ -12,7 +12,7 @@ use super::{fold::fold, number_words};
 
 /// What a figure counts, as far as its sign says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Unit {
+pub(super) enum Unit {
     /// No sign beside it.
     None,
     /// `%`

@@ -115,8 +115,7 @@ fn compose(values: &[i64]) -> Option<i64> {
             // `soixante-dix`, `vingt-cinq`, `dix-sept`
             _ if value < last && (last >= 20 || (last == 10 && value < 10)) => {
                 group += value;
-                last =
-                    if value >= 10 && value < 20 && last >= 60 && value == 10 { 10 } else { value };
+                last = value;
             }
             _ => return None,
         }

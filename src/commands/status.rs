@@ -12,6 +12,7 @@ use crate::{
     session::Session,
 };
 
+#[expect(clippy::too_many_lines, reason = "the table and its JSON, line by line")]
 pub(super) fn run(session: &Session) -> Result<ExitCode> {
     let embedder = session.embedder()?;
     let index = session.open_index(&embedder)?;

@@ -88,9 +88,7 @@ fn visible(text: &str, removed: &mut Removed) -> String {
             Fate::Hide(_) if c == '\u{feff}' && at_start => {}
             Fate::Hide(Hidden::Tag) => removed.tag += 1,
             Fate::Hide(Hidden::Bidi) => removed.bidi += 1,
-            Fate::Join
-                if res.ends_with(is_emoji_part) && rest.starts_with(|next| is_emoji_part(next)) =>
-            {
+            Fate::Join if res.ends_with(is_emoji_part) && rest.starts_with(is_emoji_part) => {
                 res.push(c);
             }
             Fate::Select if res.ends_with(is_symbol) => res.push(c),

@@ -7,7 +7,7 @@ use index::{
     Index,
     catalog::{EmbeddedChunk, Labels, NewDocument, Source},
     filter::Filter,
-    fuse::{FuseSettings, fuse},
+    fuse::fuse,
     hit::{ChunkId, Hit},
     unit_vector::UnitVector,
 };

@@ -135,8 +135,8 @@ fn mark_by_outline(pages: &mut [Vec<Part>], outline: &[Entry]) -> usize {
 fn find_title(lines: &[Line], title: &str) -> Option<(usize, usize)> {
     for from in 0..lines.len() {
         let mut text = String::new();
-        for to in from..lines.len().min(from + HEADING_LINES_MAX) {
-            text.push_str(&letters(&lines[to].text));
+        for (to, line) in lines.iter().enumerate().skip(from).take(HEADING_LINES_MAX) {
+            text.push_str(&letters(&line.text));
             let number = text.strip_suffix(title);
             if number.is_some_and(|it| it.len() <= 8 && !it.contains(char::is_alphabetic)) {
                 return Some((from, to + 1));
