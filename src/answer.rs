@@ -47,6 +47,15 @@ pub enum AskEvent<'a> {
         /// Tokens of the prompt.
         n_prompt_tokens: usize,
     },
+    /// A server has been asked and has not answered yet.
+    Waiting,
+    /// A server found the prompt too long: it is asked again with less.
+    Shortened {
+        /// The server.
+        host: &'a str,
+        /// Passages that are left.
+        n_passages: usize,
+    },
     /// A piece of the answer.
     Text(&'a str),
 }

@@ -28,7 +28,9 @@ use ingest::{
     parse::Limits,
     read::{Loaded, load, read},
 };
-use model::embed::{EmbedError, Embedder, TextRole};
+use model::embed::TextRole;
+
+use crate::embedder::{EmbedError, Embedder};
 
 /// Changes whenever parsing, cleaning or cutting does: stored documents are then read again.
 const READER_VERSION: u32 = 1;

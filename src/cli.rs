@@ -8,7 +8,8 @@ use crate::config::Style;
 
 /// Answers questions over your documents with a local language model and proven citations.
 ///
-/// Nothing leaves this machine: models are fetched once, documents and questions never.
+/// Nothing leaves this machine: models are fetched once, documents and questions never, unless
+/// the settings name a server that writes answers or embeds.
 #[derive(Debug, Parser)]
 #[command(
     name = "souffleur",
@@ -124,7 +125,8 @@ pub enum LanguageArg {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "How to answer")]
 pub struct AnswerArgs {
-    /// Model that writes: an id, a .gguf file, or `extract` to quote without any model
+    /// Model that writes: an id, a .gguf file, `openai` for the server of the settings, or
+    /// `extract` to quote without any model
     #[arg(long, value_name = "MODEL")]
     pub generator: Option<String>,
     /// `cot` asks for reasoning steps first and shows them apart

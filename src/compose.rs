@@ -44,6 +44,8 @@ pub struct Context {
     pub turns: Vec<Turn>,
     /// Its tokens.
     pub n_tokens: usize,
+    /// Whether that is an estimate: the tokenizer is a server's.
+    pub is_estimate: bool,
     /// Passages in it: the first ones given.
     pub n_passages: usize,
     /// Examples in it: the first ones given.
@@ -91,7 +93,7 @@ pub fn compose(
         let turns = render(parts, prompts, n_examples, n_passages)?;
         let n_tokens = count(&turns);
         if n_tokens <= limits.prompt_tokens_max {
-            return Ok(Context { turns, n_tokens, n_passages, n_examples });
+            return Ok(Context { turns, n_tokens, is_estimate: false, n_passages, n_examples });
         }
         if n_passages <= 1 {
             return Err(ComposeError::TooLong { n_tokens, limit: limits.prompt_tokens_max });

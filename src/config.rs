@@ -13,6 +13,8 @@ use figment::{
 use ingest::parse::Limits;
 use serde::{Deserialize, Serialize};
 
+use crate::upstream::settings::{Secret, UpstreamConfig};
+
 /// Every setting with its explanation and default.
 pub const DEFAULTS: &str = include_str!("../config/default.toml");
 
@@ -46,15 +48,17 @@ pub struct Config {
     pub generation: GenerationConfig,
     /// How the model is asked.
     pub prompts: PromptsConfig,
+    /// Servers that write answers and embed.
+    pub upstream: UpstreamConfig,
 }
 
 /// Which models.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelsConfig {
-    /// Id or folder of the embedder.
+    /// Id or folder of the embedder, or `openai`.
     pub embedder: String,
-    /// Id or file of the generator, or `extract`.
+    /// Id or file of the generator, or `openai`, or `extract`.
     pub generator: String,
     /// The model hub, or a mirror of it.
     pub hub_endpoint: String,
@@ -272,6 +276,7 @@ impl Config {
         let mut config: Self =
             figment.extract().map_err(|error| ConfigError::Invalid(Box::new(error)))?;
         config.check()?;
+        config.upstream.read_keys();
         if config.models_dir.as_os_str().is_empty() {
             config.models_dir = default_models_dir().ok_or(ConfigError::NoHome)?;
         }
@@ -297,6 +302,26 @@ impl Config {
             }
         }
         Ok(())
+    }
+}
+
+impl UpstreamConfig {
+    /// Takes the keys from the variables that are named for them, where they are set; whoever
+    /// needs one that is not says so.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this file is the one that reads the environment"
+    )]
+    fn read_keys(&mut self) {
+        let own = (&self.api_key_env, &mut self.api_key);
+        let embeddings = (&self.embeddings.api_key_env, &mut self.embeddings.api_key);
+        for (variable, key) in [own, embeddings] {
+            if !variable.is_empty()
+                && let Ok(value) = std::env::var(variable)
+            {
+                *key = Secret::new(value.trim());
+            }
+        }
     }
 }
 

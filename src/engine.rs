@@ -6,7 +6,7 @@ use index::{Index, filter::Filter};
 use ingest::document::Language;
 use model::{
     chat::{ChatError, Turn},
-    embed::{EmbedError, Embedder, TextRole},
+    embed::TextRole,
     generate::{Draft, Event, FinishReason, GenerateError, Generator},
     sample::SampleOptions,
 };
@@ -17,9 +17,12 @@ use crate::{
     compose::{ComposeError, Context, Draftable, PromptLimits, compose, passage_text},
     condense,
     config::{GenerationConfig, PromptsConfig, RetrievalConfig, Style},
+    embedder::{EmbedError, Embedder},
+    examples::similar_examples,
     extract::{self, Candidate},
-    prompts::{Example, PromptError, Prompts},
+    prompts::{PromptError, Prompts},
     retrieve::{Leg, Passage, Question, RetrieveError, RetrieveOptions, retrieve},
+    upstream::{chat::Chat, error::UpstreamError, write::condense_upstream},
 };
 
 /// Tokens of a follow-up question made to stand alone, at most.
@@ -71,6 +74,8 @@ pub enum Writer {
         /// Whether the user asked for this very model: it then writes in any language.
         insisted: bool,
     },
+    /// A language model on a server.
+    Upstream(Box<Chat>),
     /// No model: sentences are quoted.
     Extract {
         /// Why there is no model; `None` when the user asked for it.
@@ -99,6 +104,9 @@ pub enum AskError {
     /// The embedder failed.
     #[error(transparent)]
     Embed(#[from] EmbedError),
+    /// The server failed.
+    #[error(transparent)]
+    Upstream(#[from] UpstreamError),
 }
 
 impl Engine {
@@ -196,7 +204,7 @@ impl Engine {
             {
                 Some(Some(QuoteReason::WrongLanguage { id: name.clone(), language }))
             }
-            Writer::Model { .. } => None,
+            Writer::Model { .. } | Writer::Upstream(_) => None,
         }
     }
 
@@ -219,8 +227,13 @@ impl Engine {
         if self.quote_reason(language).is_some() {
             return Ok(Some(joined));
         }
-        let Writer::Model { generator, .. } = &mut self.writer else { return Ok(Some(joined)) };
         let prompt = self.prompts.condense(language, turns, question.text())?;
+        if let Writer::Upstream(chat) = &self.writer {
+            let written = condense_upstream(chat, prompt, CONDENSED_TOKENS_MAX)?;
+            let trusted = written.and_then(|it| condense::trusted(&it, turns, question));
+            return Ok(Some(trusted.unwrap_or(joined)));
+        }
+        let Writer::Model { generator, .. } = &mut self.writer else { return Ok(Some(joined)) };
         let tokens = generator.encode_chat(&[Turn::user(prompt)])?;
         let options = SampleOptions {
             tokens_max: CONDENSED_TOKENS_MAX,
@@ -289,7 +302,11 @@ impl Engine {
 
     /// The prompt of a small model: the sentences that bear most on the question. Whole passages
     /// and examples confuse it more than they help (docs/decisions/0005-small-generators.md).
-    fn small_prompt(&self, question: &Question, answer: &Answer) -> Result<Vec<Turn>, AskError> {
+    pub(crate) fn small_prompt(
+        &self,
+        question: &Question,
+        answer: &Answer,
+    ) -> Result<Vec<Turn>, AskError> {
         let (candidates, cosines) = self.candidates(question, answer)?;
         let chosen =
             extract::evidence(question.text(), question.language, &candidates, cosines.as_deref());
@@ -307,12 +324,17 @@ impl Engine {
         clock: &mut Clock,
         on_event: &mut dyn FnMut(AskEvent<'_>) -> ControlFlow<()>,
     ) -> Result<Option<String>, AskError> {
+        if matches!(self.writer, Writer::Upstream(_)) {
+            return self.write_upstream(question, answer, clock, on_event);
+        }
         if matches!(self.writer, Writer::Model { small: true, .. })
             && self.settings.prompts.style == Style::Plain
         {
             let turns = self.small_prompt(question, answer)?;
             let n_passages = answer.passages.len();
-            answer.context = Some(Context { turns, n_tokens: 0, n_passages, n_examples: 0 });
+            let is_estimate = false;
+            answer.context =
+                Some(Context { turns, n_tokens: 0, is_estimate, n_passages, n_examples: 0 });
         } else {
             self.compose(question, answer)?;
         }
@@ -321,13 +343,28 @@ impl Engine {
 
     /// The prompt of a model that reads whole passages, with the examples nearest to the question.
     fn compose(&mut self, question: &Question, answer: &mut Answer) -> Result<(), AskError> {
+        let Writer::Model { generator, .. } = &self.writer else { return Ok(()) };
+        let limits = prompt_limits(&self.settings, generator.context_length());
+        let count = |turns: &[Turn]| generator.encode_chat(turns).map_or(usize::MAX, |it| it.len());
+        let examples_max = self.settings.prompts.examples_max;
+        self.compose_within(question, answer, &limits, examples_max, &count)
+    }
+
+    /// As [`Self::compose`], for any model: `count` gives the tokens of a conversation.
+    pub(crate) fn compose_within(
+        &self,
+        question: &Question,
+        answer: &mut Answer,
+        limits: &PromptLimits,
+        examples_max: usize,
+        count: &dyn Fn(&[Turn]) -> usize,
+    ) -> Result<(), AskError> {
         let examples = similar_examples(
             &self.embedder,
             self.prompts.examples(answer.language).collect(),
             question,
-            self.settings.prompts.examples_max,
+            examples_max,
         )?;
-        let Writer::Model { generator, .. } = &self.writer else { return Ok(()) };
         let parts = Draftable {
             question: question.text(),
             language: answer.language,
@@ -335,9 +372,7 @@ impl Engine {
             passages: &answer.passages,
             examples: &examples,
         };
-        let limits = prompt_limits(&self.settings, generator.context_length());
-        let count = |turns: &[Turn]| generator.encode_chat(turns).map_or(usize::MAX, |it| it.len());
-        let context = compose(&parts, &self.prompts, &limits, &count)?;
+        let context = compose(&parts, &self.prompts, limits, count)?;
         let left_out = answer.passages.split_off(context.n_passages);
         answer.cut.extend(left_out.into_iter().map(|it| (it, Cut::NoRoom)));
         answer.context = Some(context);
@@ -418,33 +453,12 @@ fn with_marks(sentences: &[CheckedSentence]) -> String {
     marked.collect::<Vec<_>>().join(" ")
 }
 
-/// The few-shot examples nearest to the question, nearest first.
-fn similar_examples<'a>(
-    embedder: &Embedder,
-    examples: Vec<&'a Example>,
-    question: &Question,
-    examples_max: usize,
-) -> Result<Vec<&'a Example>, EmbedError> {
-    if examples_max == 0 {
-        return Ok(Vec::new());
-    }
-    let mut texts = vec![question.text()];
-    texts.extend(examples.iter().map(|it| it.question.as_str()));
-    let embedded = embedder.embed(&texts, TextRole::Query)?;
-    let asked = embedded.row(0).to_vec();
-    let mut scored: Vec<(f32, &Example)> =
-        embedded.rows().skip(1).map(|row| dot(&asked, row)).zip(examples).collect();
-    scored.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.question.cmp(&b.1.question)));
-    scored.truncate(examples_max);
-    Ok(scored.into_iter().map(|(_, it)| it).collect())
-}
-
 fn source<'a>(passage: &Passage, text: &'a str) -> Source<'a> {
     let heading = format!("{}\n{}", passage.chunk.title, passage.chunk.heading_path.join("\n"));
     Source { heading, text, language: passage.chunk.facets.language }
 }
 
-fn prompt_limits(settings: &AnswerSettings, context_length: usize) -> PromptLimits {
+pub(crate) fn prompt_limits(settings: &AnswerSettings, context_length: usize) -> PromptLimits {
     let context = settings.generation.context_tokens_max.get().min(context_length);
     let answer = settings.generation.answer_tokens_max.get();
     PromptLimits {
@@ -453,7 +467,7 @@ fn prompt_limits(settings: &AnswerSettings, context_length: usize) -> PromptLimi
     }
 }
 
-fn sample_options(settings: &GenerationConfig) -> SampleOptions {
+pub(crate) fn sample_options(settings: &GenerationConfig) -> SampleOptions {
     SampleOptions {
         temperature: settings.temperature,
         top_p: Some(settings.top_p),
@@ -464,6 +478,6 @@ fn sample_options(settings: &GenerationConfig) -> SampleOptions {
     }
 }
 
-fn dot(a: &[f32], b: &[f32]) -> f32 {
+pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()
 }

@@ -1,12 +1,19 @@
 //! What the user can do about an error, and the exit status that it gives.
 
-use std::{io, process::ExitCode};
+use std::{error::Error, io, process::ExitCode};
 
 use index::OpenError;
 use ingest::discover::DiscoverError;
 use model::store::StoreError;
 
-use crate::{build_index::BuildError, config::ConfigError, retrieve::QuestionError};
+use crate::{
+    build_index::BuildError,
+    config::ConfigError,
+    embedder::EmbedError,
+    engine::AskError,
+    retrieve::{QuestionError, RetrieveError},
+    upstream::error::{Phase, UpstreamError},
+};
 
 /// What to do about an error, where we know.
 #[must_use]
@@ -28,7 +35,124 @@ pub fn of(error: &anyhow::Error) -> Option<&'static str> {
             |_| "every setting is explained in config/default.toml of the source, and in the docs",
         );
         let of_disk = cause.downcast_ref::<io::Error>().and_then(disk);
-        of_build.or(of_open).or(of_store).or(of_discover).or(of_config).or(of_disk)
+        let of_upstream = upstream_in(cause).and_then(upstream);
+        of_upstream.or(of_build).or(of_open).or(of_store).or(of_discover).or(of_config).or(of_disk)
+    })
+}
+
+/// The failure of a server that an error shows as its own.
+fn upstream_in<'a>(cause: &'a (dyn Error + 'static)) -> Option<&'a UpstreamError> {
+    let of_embed = |it: &'a EmbedError| match it {
+        EmbedError::Upstream(it) => Some(it),
+        EmbedError::Local(_) => None,
+    };
+    let of_retrieve = |it: &'a RetrieveError| match it {
+        RetrieveError::Embed(it) => of_embed(it),
+        _ => None,
+    };
+    if let Some(it) = cause.downcast_ref::<AskError>() {
+        return match it {
+            AskError::Upstream(it) => Some(it),
+            AskError::Embed(it) => of_embed(it),
+            AskError::Retrieve(it) => of_retrieve(it),
+            _ => None,
+        };
+    }
+    if let Some(BuildError::Embed(it)) = cause.downcast_ref() {
+        return of_embed(it);
+    }
+    let embed = cause.downcast_ref().and_then(of_embed);
+    let retrieve = cause.downcast_ref().and_then(of_retrieve);
+    cause.downcast_ref().or(embed).or(retrieve)
+}
+
+/// What to do about a server.
+#[must_use]
+pub fn upstream(error: &UpstreamError) -> Option<&'static str> {
+    Some(match error {
+        UpstreamError::GaveUp { last, .. } => return upstream(last),
+        UpstreamError::Offline { .. } => {
+            "run without --offline (and with `offline = false`), or use models of this machine: \
+             `--generator extract` quotes the documents without any model"
+        }
+        UpstreamError::NotSet { .. } => {
+            "set it in souffleur.toml; `souffleur doctor` shows what the server offers, and \
+             docs/upstream.md has examples"
+        }
+        UpstreamError::BadUrl { .. } => {
+            "write it as http://127.0.0.1:8080/v1; a key goes into the environment variable that \
+             `api_key_env` names"
+        }
+        UpstreamError::NoKey { .. } => {
+            "set the variable, or empty the setting where the server wants no key"
+        }
+        UpstreamError::Connect { .. } => {
+            "check that the server runs and that `upstream.base_url` names its host and port; \
+             `souffleur doctor` asks it"
+        }
+        UpstreamError::Timeout { phase, .. } => match phase {
+            Phase::Connect => "check host and port; `upstream.connect_seconds` is the limit",
+            Phase::FirstByte => {
+                "the server is busy, loads its model or reads a long prompt: try again, or raise \
+                 `upstream.first_byte_seconds`"
+            }
+            Phase::BetweenChunks => {
+                "see the server's log; `upstream.between_chunks_seconds` is the limit"
+            }
+            Phase::Total => {
+                "ask for a shorter answer (--answer-tokens), or raise `upstream.total_seconds`"
+            }
+        },
+        UpstreamError::Cut { .. } => "see the server's log, then ask again",
+        UpstreamError::Unauthorized { .. } => {
+            "put the server's key into an environment variable and name it in \
+             `upstream.api_key_env` (for another server that embeds: \
+             `upstream.embeddings.api_key_env`)"
+        }
+        UpstreamError::ModelNotFound { .. } => {
+            "`souffleur doctor` lists the server's models: set `upstream.model` (or \
+             `upstream.embeddings.model`) to one of them, or load the model there"
+        }
+        UpstreamError::NotFound { .. } | UpstreamError::NotProtocol { .. } => {
+            "check `upstream.base_url` (for vectors, `upstream.embeddings.base_url`): it is the \
+             address before /chat/completions, and mostly ends with /v1"
+        }
+        UpstreamError::ContextTooLong { .. } => {
+            "lower `upstream.context_tokens` to what the server's model takes, show fewer passages \
+             (--passages), or start the server with a longer context; for vectors, lower \
+             `upstream.embeddings.tokens_max` and run `souffleur ingest --rebuild`"
+        }
+        UpstreamError::Refused { .. } => {
+            "the server's words say what it wants; `souffleur doctor` checks the settings"
+        }
+        UpstreamError::Unavailable { .. } => {
+            "wait and ask again; `upstream.retries` and `upstream.retry_wait_ms_max` say how long \
+             to insist"
+        }
+        UpstreamError::Redirected { .. } => {
+            "texts go only to the host of the settings: set `upstream.base_url` to the new address \
+             if you trust it"
+        }
+        UpstreamError::BadJson { .. } | UpstreamError::InStream { .. } => {
+            "see the server's log; a proxy between may have changed the answer"
+        }
+        UpstreamError::NoAnswer { .. } => {
+            "raise --answer-tokens if the model reasons first, or switch its reasoning off on the \
+             server"
+        }
+        UpstreamError::VectorCount { .. } => "lower `upstream.embeddings.batch_max`",
+        UpstreamError::Dimension { .. } => {
+            "set `upstream.embeddings.dimension` to what the server gives, then run \
+             `souffleur ingest --rebuild`"
+        }
+        UpstreamError::NoDirection { .. } => "check that the model on the server is an embedder",
+        UpstreamError::LeftAlone { .. } => {
+            "see the server's log; `souffleur doctor` asks it, and \
+             `upstream.breaker_seconds` says how long it is left alone"
+        }
+        UpstreamError::Tokenizer { .. }
+        | UpstreamError::TooLarge { .. }
+        | UpstreamError::Interrupted => return None,
     })
 }
 
@@ -74,10 +198,15 @@ fn disk(error: &io::Error) -> Option<&'static str> {
         .then_some("the disk is full: make room and run the same command again; nothing is lost")
 }
 
-/// 2 for a wrong question or wrong settings, 1 for everything else.
+/// 2 for a wrong question or wrong settings, 130 for Ctrl-C, 1 for everything else.
 #[must_use]
 pub fn exit_code(error: &anyhow::Error) -> ExitCode {
-    let usage = error.chain().any(|it| it.is::<ConfigError>() || it.is::<QuestionError>());
+    let upstream = error.chain().find_map(upstream_in);
+    if matches!(upstream, Some(UpstreamError::Interrupted)) {
+        return ExitCode::from(130);
+    }
+    let usage = upstream.is_some_and(UpstreamError::is_of_settings)
+        || error.chain().any(|it| it.is::<ConfigError>() || it.is::<QuestionError>());
     ExitCode::from(if usage { 2 } else { 1 })
 }
 

@@ -91,6 +91,11 @@ impl Printer {
         }
     }
 
+    /// Something that is in order and that the user must know, even when quiet.
+    pub fn notice(self, text: impl Display) {
+        self.say(styled(CYAN, "note"), text);
+    }
+
     /// Something that the user should know, even when quiet.
     pub fn warn(self, text: impl Display) {
         self.say(styled(YELLOW, "warning"), text);

@@ -13,7 +13,9 @@ use ingest::{
     document::{Document, Metadata},
     duplicates::SimHash,
 };
-use model::embed::{Embedder, TextRole};
+use model::embed::TextRole;
+
+use crate::embedder::Embedder;
 
 /// Cuts and embeds every stored text again beside the live index, then switches. The files
 /// themselves are not needed.

@@ -9,9 +9,12 @@ use index::{
     unit_vector::UnitVector,
 };
 use ingest::{document::Language, duplicates::SimHash, language::detect};
-use model::embed::{EmbedError, Embedder, TextRole};
+use model::embed::TextRole;
 
-use crate::relevance::Signals;
+use crate::{
+    embedder::{EmbedError, Embedder},
+    relevance::Signals,
+};
 
 /// Characters of a question at most.
 pub const QUESTION_CHARS_MAX: usize = 4_000;

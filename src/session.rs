@@ -19,7 +19,7 @@ use indicatif::ProgressBar;
 use ingest::chunk::ChunkLimits;
 use model::{
     catalogue::{Catalogue, ModelEntry, ModelRole, PoolingKind},
-    embed::{Embedder, EmbedderSpec, Pooling},
+    embed::{self, EmbedderSpec, Pooling},
     generate::Generator,
     store::{InstalledModel, PullEvent, PullOptions, Store, StoreError, sha256_of},
 };
@@ -27,9 +27,11 @@ use model::{
 use crate::{
     answer::QuoteReason,
     config::Config,
+    embedder::Embedder,
     engine::{AnswerSettings, Engine, Writer},
     printer::Printer,
     prompts::Prompts,
+    upstream::OPENAI,
 };
 
 /// The catalogue of models, compiled in.
@@ -186,6 +188,9 @@ impl Session {
     /// When it cannot be had or read.
     pub fn embedder(&self) -> Result<OpenedEmbedder> {
         let name = &self.config.models.embedder;
+        if name == OPENAI {
+            return Ok(self.upstream_embedder()?);
+        }
         let folder = Path::new(name);
         if folder.is_dir() {
             return folder_embedder(folder);
@@ -199,8 +204,9 @@ impl Session {
             passage_prefix: entry.passage_prefix.clone(),
             tokens_max: entry.context_length,
         };
-        let embedder = Embedder::load(&files.dir, &spec)
-            .with_context(|| format!("could not load the embedder `{name}`"))?;
+        let embedder: Embedder = embed::Embedder::load(&files.dir, &spec)
+            .with_context(|| format!("could not load the embedder `{name}`"))?
+            .into();
         let print = print_of(&entry.id, files.fingerprint(), &embedder, &spec);
         Ok(OpenedEmbedder {
             embedder,
@@ -296,6 +302,9 @@ impl Session {
         if name == EXTRACT {
             return Ok(Writer::Extract { reason: None });
         }
+        if name == OPENAI {
+            return Ok(self.upstream_writer()?);
+        }
         let path = Path::new(name);
         if path.extension().is_some_and(|it| it.eq_ignore_ascii_case("gguf")) {
             let small = path.metadata().is_ok_and(|it| it.len() < SMALL_FILE_BYTES);
@@ -389,8 +398,9 @@ fn folder_embedder(folder: &Path) -> Result<OpenedEmbedder> {
         passage_prefix: String::new(),
         tokens_max: CHUNK_TOKENS_MAX,
     };
-    let embedder = Embedder::load(folder, &spec)
-        .with_context(|| format!("could not load the embedder in `{}`", folder.display()))?;
+    let embedder: Embedder = embed::Embedder::load(folder, &spec)
+        .with_context(|| format!("could not load the embedder in `{}`", folder.display()))?
+        .into();
     let name = folder.file_name().unwrap_or(folder.as_os_str()).to_string_lossy();
     let print = print_of(&name, sha256_of(&weights)?, &embedder, &spec);
     Ok(OpenedEmbedder { embedder, print, languages: None, cosine_unrelated: 0.0 })

@@ -62,6 +62,8 @@ pub struct SourceOut<'a> {
 #[derive(Debug, Serialize)]
 struct ContextOut {
     tokens: usize,
+    /// Whether `tokens` is an estimate: a server wrote, and did not say how many it read.
+    tokens_estimated: bool,
     passages_used: usize,
     passages_dropped: usize,
     examples: usize,
@@ -100,6 +102,7 @@ impl<'a> AnswerOut<'a> {
             sources: sources.map(|(i, (it, chars))| SourceOut::new(i + 1, it, *chars)).collect(),
             context: ContextOut {
                 tokens: answer.context.as_ref().map_or(0, |it| it.n_tokens),
+                tokens_estimated: answer.context.as_ref().is_some_and(|it| it.is_estimate),
                 passages_used: answer.passages.len(),
                 passages_dropped: n_dropped,
                 examples: answer.context.as_ref().map_or(0, |it| it.n_examples),

@@ -127,6 +127,27 @@ impl Embedder {
 }
 
 impl Embeddings {
+    /// Vectors that were made elsewhere, brought to length one. `n_tokens` and `n_truncated` are
+    /// what is known of their texts.
+    ///
+    /// # Errors
+    /// When a vector has no direction, or not `dim` components.
+    pub fn from_rows(
+        rows: Vec<Vec<f32>>,
+        dim: usize,
+        n_tokens: usize,
+        n_truncated: usize,
+    ) -> Result<Self, EmbedError> {
+        let mut data = Vec::with_capacity(rows.len() * dim);
+        for (text_idx, mut row) in rows.into_iter().enumerate() {
+            if row.len() != dim || !normalise(&mut row) {
+                return Err(EmbedError::NotFinite { text_idx });
+            }
+            data.extend(row);
+        }
+        Ok(Self { data, dim, n_tokens, n_truncated })
+    }
+
     /// Number of texts.
     pub fn len(&self) -> usize {
         self.data.len() / self.dim

@@ -1,9 +1,13 @@
 //! How a model cuts a text into tokens, for people to look at.
 
+use std::fmt;
 use std::path::Path;
+
+use tokenizers::Tokenizer;
 
 use crate::{
     LoadError,
+    count::TokenCounter,
     gguf::Gguf,
     tokenizer::{TextTokenizer, load_for_encoder},
 };
@@ -15,6 +19,46 @@ pub struct Piece {
     pub id: u32,
     /// The text that it stands for; a replacement character where it is part of a character.
     pub text: String,
+}
+
+/// Counts the tokens of texts with the tokenizer of a file.
+pub struct Counter(Kind);
+
+enum Kind {
+    File { tokenizer: Box<Tokenizer>, counter: TokenCounter },
+    Gguf(Box<TextTokenizer>),
+}
+
+impl fmt::Debug for Counter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Counter").finish_non_exhaustive()
+    }
+}
+
+impl Counter {
+    /// Reads the tokenizer of a `.gguf` file, or a `tokenizer.json`.
+    ///
+    /// # Errors
+    /// When the file cannot be read or has no tokenizer of ours.
+    pub fn load(path: &Path) -> Result<Self, LoadError> {
+        if path.extension().is_some_and(|it| it.eq_ignore_ascii_case("gguf")) {
+            let tokenizer = TextTokenizer::new(Gguf::open(path)?.tokenizer()?)?;
+            return Ok(Self(Kind::Gguf(Box::new(tokenizer))));
+        }
+        let tokenizer = Box::new(load_for_encoder(path, usize::MAX)?);
+        let counter = TokenCounter::new(&tokenizer);
+        Ok(Self(Kind::File { tokenizer, counter }))
+    }
+
+    /// Tokens of a text, without special ones.
+    #[must_use]
+    pub fn count(&self, text: &str) -> usize {
+        match &self.0 {
+            Kind::File { tokenizer, counter } => counter.count(tokenizer, text),
+            // Byte by byte is the most that a byte-level tokenizer gives.
+            Kind::Gguf(it) => it.encode_plain(text).map_or(text.len(), |ids| ids.len()),
+        }
+    }
 }
 
 /// Cuts a text with the tokenizer of a GGUF file.

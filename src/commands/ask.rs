@@ -71,6 +71,12 @@ pub(super) fn ask(
                     .get_or_insert_with(|| printer.bar(total, "tokens").with_prefix("reading"));
                 bar.set_position(u64::try_from(n_tokens).unwrap_or(u64::MAX));
             }
+            AskEvent::Waiting => {
+                reading.get_or_insert_with(|| printer.spinner().with_prefix("waiting"));
+            }
+            AskEvent::Shortened { host, n_passages } => {
+                printer.note(show::shortened(host, n_passages, question.language))
+            }
             AskEvent::Text(text) => {
                 if let Some(bar) = reading.take() {
                     bar.finish_and_clear();

@@ -1,6 +1,6 @@
 //! `souffleur doctor`: what is missing, and what to do about it.
 
-use std::{path::Path, process::ExitCode};
+use std::{path::Path, process::ExitCode, time::Duration};
 
 use anyhow::Result;
 use index::{Index, live_recipe};
@@ -9,9 +9,17 @@ use serde_json::json;
 use super::ingest::language_advice;
 use crate::{
     build_index::foreign_languages,
+    hints,
     printer::{BOLD, GREEN, RED, YELLOW, styled},
     session::{EXTRACT, Session},
+    upstream::{OPENAI, error::UpstreamError, http::Timeouts, probe::Listed},
 };
+
+/// Models of a server that are named, at most.
+const MODELS_LISTED_MAX: usize = 8;
+
+/// How long a server may take to say what models it has.
+const PROBE_TIME: Duration = Duration::from_secs(10);
 
 /// Free space under which a warning is due.
 const FREE_BYTES_MIN: u64 = 2 << 30;
@@ -139,6 +147,9 @@ fn models(session: &Session) -> Vec<Check> {
 }
 
 fn model(session: &Session, role: &'static str, id: &str) -> Check {
+    if id == OPENAI {
+        return server(session, role);
+    }
     let pull = || Some(format!("souffleur models pull {id}"));
     if id == EXTRACT || Path::new(id).exists() {
         return Check { name: role, level: Level::Ok, detail: id.to_owned(), fix: None };
@@ -155,6 +166,91 @@ fn model(session: &Session, role: &'static str, id: &str) -> Check {
         },
     };
     Check { name: role, level, detail, fix }
+}
+
+/// A server of the settings: whether it answers, and has the model.
+fn server(session: &Session, role: &'static str) -> Check {
+    let limits = session.timeouts();
+    let timeouts = Timeouts {
+        connect: limits.connect.min(PROBE_TIME),
+        first_byte: limits.first_byte.min(PROBE_TIME),
+        between_chunks: limits.between_chunks.min(PROBE_TIME),
+        total: limits.total.min(PROBE_TIME),
+    };
+    let asked = match role {
+        "embedder" => ask_embedder(session, timeouts),
+        _ => ask_generator(session, timeouts),
+    };
+    match asked {
+        Ok((level, detail, fix)) => Check { name: role, level, detail, fix },
+        Err(error) => Check {
+            name: role,
+            level: Level::Problem,
+            detail: error.to_string(),
+            fix: hints::upstream(&error).map(str::to_owned),
+        },
+    }
+}
+
+/// How well, in words, and what to do.
+type Found = (Level, String, Option<String>);
+
+fn ask_generator(session: &Session, timeouts: Timeouts) -> Result<Found, UpstreamError> {
+    match session.upstream_chat(timeouts) {
+        Ok(chat) => Ok(found(chat.listed()?, chat.model(), chat.base().host(), "upstream.model")),
+        Err(UpstreamError::NotSet { key }) => unset(session, key, timeouts),
+        Err(error) => Err(error),
+    }
+}
+
+fn ask_embedder(session: &Session, timeouts: Timeouts) -> Result<Found, UpstreamError> {
+    let embedder = match session.upstream_embeddings(timeouts) {
+        Ok(it) => it,
+        Err(UpstreamError::NotSet { key }) => return unset(session, key, timeouts),
+        Err(error) => return Err(error),
+    };
+    let (model, host) = (&embedder.options().model, embedder.base().host());
+    let listed = found(embedder.listed()?, model, host, "upstream.embeddings.model");
+    if listed.0 != Level::Ok {
+        return Ok(listed);
+    }
+    let (given, set) = (embedder.measure()?, embedder.options().dimension);
+    if given != set {
+        let detail = format!("{model} on {host} gives {given} dimensions, the settings say {set}");
+        let fix = format!("set upstream.embeddings.dimension = {given}");
+        return Ok((Level::Problem, detail, Some(fix)));
+    }
+    Ok((Level::Ok, format!("{}, {given} dimensions", listed.1), None))
+}
+
+fn found(listed: Listed, model: &str, host: &str, key: &str) -> Found {
+    if listed.has_model {
+        return (Level::Ok, format!("{model} on {host}"), None);
+    }
+    let detail = format!("{host} answers, but does not list `{model}`");
+    (Level::Problem, detail, Some(format!("set {key} to one of: {}", names(&listed.models))))
+}
+
+/// A setting that is empty, with what the server offers for it.
+fn unset(session: &Session, key: &'static str, timeouts: Timeouts) -> Result<Found, UpstreamError> {
+    let offered = match key {
+        "upstream.model" => session.upstream_models(timeouts)?,
+        "upstream.embeddings.model" => session.upstream_embedding_models(timeouts)?,
+        key => return Err(UpstreamError::NotSet { key }),
+    };
+    let detail = format!("`{key}` is not set");
+    Ok((Level::Problem, detail, Some(format!("set it to one of: {}", names(&offered)))))
+}
+
+/// Names of models, the first of them where there are many.
+fn names(models: &[String]) -> String {
+    let shown: Vec<&str> = models.iter().map(String::as_str).take(MODELS_LISTED_MAX).collect();
+    let more = models.len().saturating_sub(MODELS_LISTED_MAX);
+    match (shown.len(), more) {
+        (0, _) => "(the server lists none)".to_owned(),
+        (_, 0) => shown.join(", "),
+        (_, more) => format!("{} and {more} more", shown.join(", ")),
+    }
 }
 
 /// The state of the index, and whether the embedder speaks its languages.
@@ -187,7 +283,7 @@ fn index(session: &Session) -> Vec<Check> {
         Ok(counts) => counts,
         Err(error) => return vec![problem(error.to_string(), None)],
     };
-    let same = recipe.embedder.id == session.config.models.embedder
+    let same = recipe.embedder.id == session.embedder_id()
         || Path::new(&session.config.models.embedder).exists();
     let mut res = vec![Check {
         name: "index",
@@ -197,8 +293,7 @@ fn index(session: &Session) -> Vec<Check> {
             counts.documents, counts.chunks, recipe.embedder.id
         ),
         fix: (!same).then(|| {
-            let embedder = &session.config.models.embedder;
-            format!("the settings name {embedder}: souffleur ingest --rebuild")
+            format!("the settings name {}: souffleur ingest --rebuild", session.embedder_id())
         }),
     }];
     if let Ok(languages) = opened.catalog().languages()

@@ -63,9 +63,13 @@ fn line(printer: Printer, index: usize, passage: &Passage) -> Result<()> {
 
 fn prompt(printer: Printer, answer: &Answer) -> Result<()> {
     let Some(context) = &answer.context else { return Ok(()) };
+    let estimated = if context.is_estimate { "about " } else { "" };
     printer.line(styled(
         BOLD,
-        format!("\nPrompt ({} tokens, {} examples)", context.n_tokens, context.n_examples),
+        format!(
+            "\nPrompt ({estimated}{} tokens, {} examples)",
+            context.n_tokens, context.n_examples
+        ),
     ))?;
     for turn in &context.turns {
         printer.line(styled(DIM, format!("── {}", turn.role.name())))?;

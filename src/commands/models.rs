@@ -13,6 +13,7 @@ use crate::{
     cli::ModelsCommand,
     printer::{BOLD, DIM, GREEN, YELLOW, styled},
     session::{EXTRACT, Session},
+    upstream::OPENAI,
 };
 
 pub(super) fn run(session: &Session, command: &ModelsCommand) -> Result<ExitCode> {
@@ -94,7 +95,8 @@ fn report(session: &Session, entry: &ModelEntry, model: &InstalledModel) -> Resu
 
 fn of_settings(session: &Session) -> Vec<String> {
     let models = &session.config.models;
-    [&models.embedder, &models.generator].into_iter().filter(|it| *it != EXTRACT).cloned().collect()
+    let is_file = |it: &&String| *it != EXTRACT && *it != OPENAI;
+    [&models.embedder, &models.generator].into_iter().filter(is_file).cloned().collect()
 }
 
 fn verify(session: &Session, ids: &[String]) -> Result<ExitCode> {

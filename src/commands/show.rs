@@ -144,6 +144,20 @@ pub(super) fn quote_reason(reason: &QuoteReason) -> String {
     }
 }
 
+/// Why a server is asked again, and with what.
+pub(super) fn shortened(host: &str, n_passages: usize, language: Option<Language>) -> String {
+    match language {
+        Some(Language::French) => format!(
+            "{host} trouve l'invite trop longue : nouvel essai avec {n_passages} passages et sans \
+             exemples (réglage : upstream.context_tokens)"
+        ),
+        Some(Language::English) | None => format!(
+            "{host} finds the prompt too long: asking again with {n_passages} passages and no \
+             examples (setting: upstream.context_tokens)"
+        ),
+    }
+}
+
 /// The spans of passages in Unicode characters of their documents' texts.
 pub(super) fn char_spans(index: &Index, passages: &[Passage]) -> Result<Vec<(usize, usize)>> {
     let mut last: Option<(DocumentId, String)> = None;

@@ -15,6 +15,7 @@ use crate::{
     cli::TokensArgs,
     printer::{DIM, styled},
     session::{EXTRACT, Session},
+    upstream::OPENAI,
 };
 
 /// Backgrounds that follow each other, so that neighbouring tokens differ.
@@ -26,6 +27,9 @@ pub(super) fn run(session: &Session, args: &TokensArgs) -> Result<ExitCode> {
     let name = args.model.as_deref().unwrap_or(&session.config.models.generator);
     if name == EXTRACT {
         bail!("`extract` is no model: name one with --model");
+    }
+    if name == OPENAI {
+        bail!("the tokenizer of `openai` is on its server: name a model or a file with --model");
     }
     let tokens = pieces(session, name, &text)?;
     let painted: String = tokens
