@@ -286,6 +286,13 @@ impl Config {
     fn check(&self) -> Result<(), ConfigError> {
         let checks = [
             ("retrieval.relevance_min", self.retrieval.relevance_min, 0.0, 1.0, "from 0 to 1"),
+            (
+                "upstream.embeddings.cosine_unrelated",
+                self.upstream.embeddings.cosine_unrelated,
+                0.0,
+                1.0,
+                "from 0 to 1",
+            ),
             ("generation.temperature", self.generation.temperature, 0.0, 5.0, "from 0 to 5"),
             ("generation.top_p", self.generation.top_p, 0.0, 1.0, "from 0 to 1"),
             (

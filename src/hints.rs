@@ -66,6 +66,13 @@ fn upstream_in<'a>(cause: &'a (dyn Error + 'static)) -> Option<&'a UpstreamError
     cause.downcast_ref().or(embed).or(retrieve)
 }
 
+/// Whether a server failed, which may be otherwise with the next question.
+#[must_use]
+pub fn is_of_server(error: &anyhow::Error) -> bool {
+    let upstream = error.chain().find_map(upstream_in);
+    upstream.is_some_and(|it| !matches!(it, UpstreamError::Interrupted))
+}
+
 /// What to do about a server.
 #[must_use]
 pub fn upstream(error: &UpstreamError) -> Option<&'static str> {

@@ -403,6 +403,18 @@ mod tests {
     }
 
     #[test]
+    fn vectors_made_elsewhere_get_length_one_or_are_refused() {
+        let rows = |second: &[f32]| vec![vec![3.0, 4.0], second.to_vec()];
+        let res = Embeddings::from_rows(rows(&[0.0, 2.0]), 2, 7, 1).unwrap();
+        assert_eq!((res.row(0), res.row(1)), (&[0.6, 0.8][..], &[0.0, 1.0][..]));
+        assert_eq!((res.len(), res.n_tokens, res.n_truncated), (2, 7, 1));
+        for bad in [&[0.0, 0.0][..], &[f32::NAN, 1.0], &[1.0], &[1.0, 0.0, 0.0]] {
+            let error = Embeddings::from_rows(rows(bad), 2, 0, 0).unwrap_err();
+            assert!(matches!(error, EmbedError::NotFinite { text_idx: 1 }));
+        }
+    }
+
+    #[test]
     fn nothing_embeds_to_nothing() {
         let embedder = Embedder::Hash(HashEmbedder::new(8));
         assert!(embedder.embed(&[], TextRole::Query).unwrap().is_empty());

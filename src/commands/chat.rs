@@ -10,6 +10,7 @@ use super::{ask, filter_of, show};
 use crate::{
     cli::ChatArgs,
     engine::Engine,
+    hints,
     printer::{CYAN, DIM, styled},
     retrieve::Question,
     session::Session,
@@ -51,8 +52,19 @@ pub(super) fn run(session: &mut Session, args: &ChatArgs) -> Result<ExitCode> {
                 continue;
             }
         };
-        let standalone = understand(session, &mut engine, &turns, &question)?;
-        let answer = ask::ask(session, &mut engine, &standalone, &filter)?;
+        let asked = understand(session, &mut engine, &turns, &question).and_then(|standalone| {
+            let answer = ask::ask(session, &mut engine, &standalone, &filter)?;
+            Ok((standalone, answer))
+        });
+        let (standalone, answer) = match asked {
+            Ok(it) => it,
+            // A server that fails once must not end the conversation.
+            Err(error) if hints::is_of_server(&error) => {
+                session.printer.error(&error, hints::of(&error));
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
         show::answer(session.printer, &answer)?;
         let chars = show::char_spans(&engine.index, &answer.passages)?;
         session.printer.json(&AnswerOut::new(&answer, &chars))?;

@@ -176,7 +176,17 @@ impl Chat {
         let mut events = Events::default();
         loop {
             let phase = if incoming.has_begun() { Phase::BetweenChunks } else { Phase::FirstByte };
-            let Some(piece) = exchange.piece(phase, poll)? else { break };
+            let piece = match exchange.piece(phase, poll) {
+                Ok(Some(piece)) => piece,
+                // Complete answers are kept, however the connection ends after them.
+                Ok(None) | Err(UpstreamError::Cut { .. } | UpstreamError::Timeout { .. })
+                    if incoming.finish.is_some() =>
+                {
+                    break;
+                }
+                Ok(None) => break,
+                Err(error) => return Err(error),
+            };
             let ready = events.push(&piece).map_err(|_| UpstreamError::TooLarge {
                 host: self.client.host(),
                 bytes_max: super::sse::EVENT_BYTES_MAX,

@@ -314,6 +314,20 @@ fn what_was_shown_is_not_asked_for_again() {
 }
 
 #[test]
+fn a_complete_answer_is_kept_however_the_connection_ends() {
+    for end in [|| Step::Cut, || Step::Stall] {
+        let end: fn() -> Step = end;
+        let server = Server::start(move |_, _| {
+            Say::Stream(vec![Step::text("Three."), Step::finish("stop"), end()])
+        });
+        let mut options = options(&server.url());
+        options.timeouts.between_chunks = Duration::from_millis(150);
+        assert_eq!(ask(&chat(options)).0.unwrap().text, "Three.");
+        assert_eq!(server.seen().len(), 1);
+    }
+}
+
+#[test]
 fn each_wait_has_its_limit() {
     let short = Duration::from_millis(150);
     let check = |say: fn() -> Say, change: fn(&mut ClientOptions, Duration), expected: Phase| {

@@ -1,8 +1,9 @@
 //! The program with servers for both models, so that no model file is needed.
 
 use std::{
+    io::Write,
     path::Path,
-    process::{Command, Output},
+    process::{Command, Output, Stdio},
     sync::atomic::{AtomicUsize, Ordering},
 };
 
@@ -221,7 +222,8 @@ fn failures_have_a_message_a_hint_and_a_status() {
     world.fails(&["ask", QUESTION], 1, &["nothing at /embeddings", "base_url"]);
     world.settings(&nobody(), "");
     world.fails(&["ask", QUESTION], 1, &["could not reach", "refused", "doctor"]);
-    world.fails(&["ingest", "--rebuild"], 1, &["could not reach"]);
+    world.write("docs/new.md", "# New\n\nA new document has to be embedded.\n");
+    world.fails(&["ingest", "docs"], 1, &["could not reach"]);
     world.settings("127.0.0.1:8080", "");
     world.fails(&["ask", QUESTION], 2, &["http://"]);
     world.settings(&server.url(), "api_key_env = \"NO_SUCH_VARIABLE\"");
@@ -230,6 +232,24 @@ fn failures_have_a_message_a_hint_and_a_status() {
     let out = world.command(&["ask", QUESTION]).output().unwrap();
     let error = error_of(&out);
     assert!(error.contains("upstream.tokenizer") && error.contains("not/there.json"), "{error}");
+}
+
+#[test]
+fn a_conversation_goes_on_after_a_failure() {
+    let server = server(|n, _| match n {
+        0 => Say::json(401, &json!({"error": {"message": "bad key"}})),
+        _ => Say::texts(&[ANSWER]),
+    });
+    let world = World::new(&server.url());
+    let mut command = world.command(&["chat", "--docs", "docs"]);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    write!(child.stdin.take().unwrap(), "{QUESTION}\n{QUESTION}\n").unwrap();
+    let out = child.wait_with_output().unwrap();
+    let error = error_of(&out);
+    assert!(out.status.success(), "{error}");
+    assert!(error.contains("refuses the key") && error.contains("hint"), "{error}");
+    assert!(String::from_utf8_lossy(&out.stdout).contains("up to three days per week"));
 }
 
 #[test]

@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
-use model::tokens::Counter;
+use model::tokens::{self, Counter};
 use souffleur::upstream::estimate::estimate;
 
 use crate::variable;
@@ -52,6 +52,11 @@ fn the_estimate_is_above_what_real_tokenizers_give() {
     let json = Path::new(&models).join("all-minilm-l6-v2/tokenizer.json");
     for path in [gguf, json] {
         let counter = Counter::load(&path).unwrap();
+        let pieces = match path.ends_with("tokenizer.json") {
+            true => tokens::of_file(&path, &texts[0]),
+            false => tokens::of_gguf(&path, &texts[0]),
+        };
+        assert_eq!(counter.count(&texts[0]), pieces.unwrap().len());
         let (mut estimated, mut counted) = (0, 0);
         for text in &texts {
             let (more, n) = (estimate(text), counter.count(text));
