@@ -75,6 +75,7 @@ pub fn is_of_server(error: &anyhow::Error) -> bool {
 
 /// What to do about a server.
 #[must_use]
+#[expect(clippy::too_many_lines, reason = "one piece of advice for each failure, none left out")]
 pub fn upstream(error: &UpstreamError) -> Option<&'static str> {
     Some(match error {
         UpstreamError::GaveUp { last, .. } => return upstream(last),
