@@ -2,10 +2,12 @@
 //!
 //! For each sentence: the passages that it cites must exist; its figures, dates, amounts, codes
 //! and quotes must stand in them, and its names too; its words, or its meaning by the embedder,
-//! must be found there; and it must not say the opposite. No language model judges.
+//! must be found there, clause by clause; and it must not say the opposite. No language model
+//! judges.
 //!
 //! A sentence without a mark is attributed to the passage that supports it best, and says so.
 
+mod clauses;
 mod facts;
 mod fold;
 mod number_words;
@@ -183,6 +185,8 @@ impl<'a> Case<'a> {
         let mut res = Vec::new();
         for (row, (text, marks)) in self.sentences.iter().enumerate() {
             let sentence = Sentence {
+                text,
+                language,
                 claims: Claims::of(text),
                 stems: stems(text, language),
                 negative: is_negative(text),
@@ -197,7 +201,7 @@ impl<'a> Case<'a> {
 
     fn judge(
         &self,
-        sentence: &Sentence,
+        sentence: &Sentence<'_>,
         source: usize,
         sources: &[Checked],
         units: &[BTreeSet<String>],
@@ -228,7 +232,11 @@ impl<'a> Case<'a> {
         });
         let verdict = if !missing.is_empty() || support < PARTLY_MIN {
             Verdict::Unsupported
-        } else if support < SUPPORTED_MIN || !missing_names.is_empty() || opposite {
+        } else if support < SUPPORTED_MIN
+            || !missing_names.is_empty()
+            || opposite
+            || sentence.says_more_than(&self.sources[source], checked)
+        {
             Verdict::Partly
         } else {
             Verdict::Supported
@@ -239,11 +247,21 @@ impl<'a> Case<'a> {
 }
 
 /// A sentence, read once for all sources.
-struct Sentence {
+struct Sentence<'a> {
+    text: &'a str,
+    language: Option<Language>,
     claims: Claims,
     stems: BTreeSet<String>,
     negative: bool,
     is_question: bool,
+}
+
+impl Sentence<'_> {
+    /// Whether a clause of it is not of the source. Words of two languages cannot be compared.
+    fn says_more_than(&self, source: &Source<'_>, checked: &Checked) -> bool {
+        source.language == self.language
+            && clauses::has_unfounded(self.text, self.language, &checked.stems)
+    }
 }
 
 /// A source, read once for all sentences.

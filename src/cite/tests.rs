@@ -110,6 +110,16 @@ fn an_invented_name_makes_it_partly_supported() {
 }
 
 #[test]
+fn an_invented_end_makes_it_partly_supported() {
+    check(
+        "Employees may work remotely up to three days per week, which means that they choose \
+         their own schedule [1].",
+        Language::English,
+        &[(Verdict::Partly, &[1], Origin::Cited)],
+    );
+}
+
+#[test]
 fn a_question_is_no_statement() {
     check(
         "How many days per week may employees work remotely?",
