@@ -45,7 +45,7 @@ pub(super) fn has_unfounded(
 }
 
 /// The stems of a clause's content words, without those about speaking.
-fn telling(clause: &str, language: Option<Language>) -> BTreeSet<String> {
+pub(super) fn telling(clause: &str, language: Option<Language>) -> BTreeSet<String> {
     let about = stems(ABOUT_SPEAKING, language);
     stems(clause, language).difference(&about).cloned().collect()
 }

@@ -9,8 +9,12 @@
 
 mod clauses;
 mod facts;
+mod figures;
 mod fold;
 mod number_words;
+mod opposite;
+mod periods;
+mod placement;
 mod sentences;
 
 use std::{collections::BTreeSet, ops::Range, sync::LazyLock};
@@ -18,12 +22,13 @@ use std::{collections::BTreeSet, ops::Range, sync::LazyLock};
 use ingest::document::Language;
 use regex::Regex;
 
+use self::placement::{Placement, Statement, misplaced, of_sentence, of_source};
 use crate::words::stems;
 
 pub use self::{
     facts::{Claims, SourceFacts},
     fold::fold,
-    sentences::split,
+    sentences::{is_heading, split},
 };
 
 /// From this support on, a sentence is supported.
@@ -142,7 +147,10 @@ impl<'a> Case<'a> {
             .iter()
             .enumerate()
             .flat_map(|(source, it)| {
-                split(it.text).into_iter().map(move |span| Evidence { source, span })
+                let spans = split(it.text).into_iter();
+                // A heading says what is spoken of, and nothing of it.
+                let spans = spans.filter(|span| !is_heading(&it.text[span.clone()]));
+                spans.map(move |span| Evidence { source, span })
             })
             .collect();
         Self { sources, sentences, units }
@@ -187,9 +195,9 @@ impl<'a> Case<'a> {
             let sentence = Sentence {
                 text,
                 language,
-                claims: Claims::of(text),
+                claims: Claims::read(text, language),
                 stems: stems(text, language),
-                negative: is_negative(text),
+                statements: of_sentence(text, language),
                 is_question: text.ends_with('?'),
             };
             let cosines = cosines.map(|it| it[row].as_slice());
@@ -217,7 +225,7 @@ impl<'a> Case<'a> {
             }
         }
         let evidence = best.1.map(|i| self.units[i].clone());
-        let missing = sentence.claims.missing(&checked.facts);
+        let mut missing = sentence.claims.missing(&checked.facts);
         let missing_names = sentence.claims.missing_names(&checked.facts);
         // A sentence may join what two sentences of its source say: the whole source counts too,
         // for a little less.
@@ -227,16 +235,14 @@ impl<'a> Case<'a> {
         if is_empty || sentence.is_question {
             support = 0.0;
         }
-        let opposite = evidence.as_ref().is_some_and(|it| {
-            is_negative(&self.sources[it.source].text[it.span.clone()]) != sentence.negative
-        });
-        let verdict = if !missing.is_empty() || support < PARTLY_MIN {
+        // Words of two languages cannot be compared.
+        let doubt = match self.sources[source].language == sentence.language {
+            true => sentence.doubt(checked, &mut missing),
+            false => Doubt::None,
+        };
+        let verdict = if !missing.is_empty() || support < PARTLY_MIN || doubt == Doubt::Wrong {
             Verdict::Unsupported
-        } else if support < SUPPORTED_MIN
-            || !missing_names.is_empty()
-            || opposite
-            || sentence.says_more_than(&self.sources[source], checked)
-        {
+        } else if support < SUPPORTED_MIN || !missing_names.is_empty() || doubt == Doubt::Some {
             Verdict::Partly
         } else {
             Verdict::Supported
@@ -246,21 +252,48 @@ impl<'a> Case<'a> {
     }
 }
 
+/// What speaks against a sentence whose words are those of its source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Doubt {
+    None,
+    Some,
+    Wrong,
+}
+
 /// A sentence, read once for all sources.
 struct Sentence<'a> {
     text: &'a str,
     language: Option<Language>,
     claims: Claims,
     stems: BTreeSet<String>,
-    negative: bool,
+    statements: Vec<Statement>,
     is_question: bool,
 }
 
 impl Sentence<'_> {
-    /// Whether a clause of it is not of the source. Words of two languages cannot be compared.
-    fn says_more_than(&self, source: &Source<'_>, checked: &Checked) -> bool {
-        source.language == self.language
-            && clauses::has_unfounded(self.text, self.language, &checked.stems)
+    /// What speaks against it in a source of its language. Figures that the source states of
+    /// something else are added to `missing`.
+    fn doubt(&self, source: &Checked, missing: &mut Vec<String>) -> Doubt {
+        let mut res = Doubt::None;
+        for (text, placement) in misplaced(&self.statements, &source.statements) {
+            if placement == Placement::Wrong && !missing.contains(&text) {
+                missing.push(text);
+            }
+            res = res.max(Doubt::Some);
+        }
+        for statement in &self.statements {
+            let Some(nearest) = statement.nearest(&source.statements) else { continue };
+            let (mine, its) = (statement.tone(), nearest.tone());
+            if mine.contradicts(&its) {
+                res = res.max(Doubt::Wrong);
+            } else if mine.excludes_more_than(&its) {
+                res = res.max(Doubt::Some);
+            }
+        }
+        if clauses::has_unfounded(self.text, self.language, &source.stems) {
+            res = res.max(Doubt::Some);
+        }
+        res
     }
 }
 
@@ -268,12 +301,17 @@ impl Sentence<'_> {
 struct Checked {
     facts: SourceFacts,
     stems: BTreeSet<String>,
+    statements: Vec<Statement>,
 }
 
 impl Checked {
     fn of(source: &Source<'_>) -> Self {
         let all = format!("{}\n{}", source.heading, source.text);
-        Self { facts: SourceFacts::of(&all), stems: stems(&all, source.language) }
+        Self {
+            facts: SourceFacts::read(&all, source.language),
+            stems: stems(&all, source.language),
+            statements: of_source(source.text, source.language),
+        }
     }
 }
 
@@ -354,7 +392,10 @@ fn without_marks(sentence: &str) -> (String, Vec<usize>) {
             it[1].split(',').map(|it| it.trim().parse().unwrap_or(0)).collect::<Vec<_>>()
         })
         .collect();
-    (MARK.replace_all(sentence, "").trim().to_owned(), marks)
+    // A sentence that was wrapped over lines is one line of the answer.
+    let text = MARK.replace_all(sentence, "");
+    let lines: Vec<&str> = text.lines().map(str::trim).collect();
+    (lines.join(" ").trim().to_owned(), marks)
 }
 
 /// Share of the stems of a sentence that a source has, from 0 to 1.
@@ -371,33 +412,6 @@ fn overlap(sentence: &BTreeSet<String>, source: &BTreeSet<String>) -> f32 {
 fn scaled_cosine(cosine: f32) -> f32 {
     let (low, high) = COSINE_RANGE;
     ((cosine - low) / (high - low)).clamp(0.0, 1.0)
-}
-
-/// Whether a sentence denies something.
-fn is_negative(sentence: &str) -> bool {
-    const WORDS: [&str; 18] = [
-        "not",
-        "no",
-        "never",
-        "none",
-        "cannot",
-        "nor",
-        "without",
-        "neither",
-        "forbidden",
-        "prohibited",
-        "pas",
-        "jamais",
-        "aucun",
-        "aucune",
-        "ni",
-        "sans",
-        "interdit",
-        "interdite",
-    ];
-    let folded = fold(sentence);
-    folded.contains("n't")
-        || folded.split(|c: char| !c.is_alphanumeric()).any(|it| WORDS.contains(&it))
 }
 
 #[cfg(test)]

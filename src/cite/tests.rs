@@ -96,7 +96,7 @@ fn the_opposite_is_not_supported() {
     check(
         "Employees may not work remotely up to three days per week [1].",
         Language::English,
-        &[(Verdict::Partly, &[1], Origin::Cited)],
+        &[(Verdict::Unsupported, &[1], Origin::Cited)],
     );
 }
 
@@ -106,6 +106,21 @@ fn an_invented_name_makes_it_partly_supported() {
         "Requests go to manager Durand at least 5 days before [1].",
         Language::English,
         &[(Verdict::Partly, &[1], Origin::Cited)],
+    );
+}
+
+#[test]
+fn a_figure_of_something_else_is_unsupported() {
+    for draft in [
+        "Requests go to the manager at least three days before [1].",
+        "Employees may work remotely up to three days per month [1].",
+    ] {
+        check(draft, Language::English, &[(Verdict::Unsupported, &[1], Origin::Cited)]);
+    }
+    check(
+        "Le repas est remboursé jusqu’à 1 940 € par jour [2].",
+        Language::French,
+        &[(Verdict::Unsupported, &[2], Origin::Cited)],
     );
 }
 
