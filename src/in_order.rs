@@ -16,8 +16,12 @@ const WEIGHT_AHEAD_MAX: u64 = 16 << 20;
 /// What every item weighs besides its own weight, so that small ones are not taken by thousands.
 const WEIGHT_MIN: u64 = 64 << 10;
 
-/// Calls `work` on every item on as many threads as there are cores, and `take` on the results,
-/// in the order of the items, on the calling thread. `take` ends it early with a break; what is
+/// Threads for each core: one waits for a disk or for a guarded parser while another computes. On
+/// a busy machine each such wait is long.
+const THREADS_PER_CORE: usize = 2;
+
+/// Calls `work` on every item on several threads, and `take` on the results, in the order of the
+/// items, on the calling thread. `take` ends it early with a break; what is
 /// being worked on then is finished and dropped.
 ///
 /// A panic of `work` or `take` is one of the caller.
@@ -29,7 +33,8 @@ pub(crate) fn in_order<T: Sync, R: Send, B>(
 ) -> ControlFlow<B> {
     let weigh = |item_idx: usize| weigh(&items[item_idx]).saturating_add(WEIGHT_MIN);
     let queue = Queue { n_items: items.len(), state: Mutex::default(), changed: Condvar::new() };
-    let n_threads = thread::available_parallelism().map_or(1, usize::from).min(items.len());
+    let n_cores = thread::available_parallelism().map_or(1, usize::from);
+    let n_threads = (THREADS_PER_CORE * n_cores).min(items.len());
     thread::scope(|scope| {
         // However this ends, threads that wait are let go.
         let _stop = StopAtEnd(&queue);

@@ -181,9 +181,8 @@ fn splits_words(pre: &Value, normalizer: &Value) -> bool {
         it["type"] == "Metaspace" && it["prepend_scheme"] == "always" && it["split"] == true
     });
     let splits = pre.iter().any(|it| it["type"] == "WhitespaceSplit");
-    let collapses = normalizer
-        .iter()
-        .any(|it| it["type"] == "Replace" && it["pattern"]["Regex"] == " {2,}");
+    let collapses =
+        normalizer.iter().any(|it| it["type"] == "Replace" && it["pattern"]["Regex"] == " {2,}");
     metaspace && (splits || collapses)
 }
 
@@ -244,7 +243,10 @@ mod tests {
 
     #[test]
     fn bert_is_cut_at_punctuation_too() {
-        assert!(matches!(TokenCounter::new(&word_piece()).cut, Cut::Marks { lower_case: true, .. }));
+        assert!(matches!(
+            TokenCounter::new(&word_piece()).cut,
+            Cut::Marks { lower_case: true, .. }
+        ));
         assert!(matches!(TokenCounter::new(&unigram()).cut, Cut::Spaces));
         for text in ["Work.remote's", "[SEP]", "a[SEP]b [sep]", "=\u{338}", &"e".repeat(101)] {
             check(&word_piece(), text);

@@ -198,10 +198,8 @@ impl Packer<'_> {
         let context = self.context(&pieces[0], start);
         let header = pieces[0].table.map_or(0, |table| self.tables[table].n_tokens + self.joint);
         let shared = (self.count_tokens)(&self.document.text[start..pieces[0].span.start]);
-        let room = self
-            .limits
-            .tokens_max
-            .saturating_sub(context.n_tokens + self.joint + header + shared);
+        let room =
+            self.limits.tokens_max.saturating_sub(context.n_tokens + self.joint + header + shared);
         let mut n_tokens = pieces[0].n_tokens;
         let mut best: Option<(u8, usize)> = None;
         for (at, piece) in pieces.iter().enumerate().skip(1) {
