@@ -104,10 +104,16 @@ fn long_lines_words_and_tables_are_read() {
 #[test]
 fn a_docx_that_unpacks_without_end_is_refused() {
     let mut zip = zip::ZipWriter::new(Cursor::new(Vec::new()));
-    zip.start_file("[Content_Types].xml", zip::write::SimpleFileOptions::default()).unwrap();
-    zip.write_all(b"<Types xmlns='http://schemas.openxmlformats.org/package/2006/content-types'/>")
-        .unwrap();
-    zip.start_file("word/document.xml", zip::write::SimpleFileOptions::default()).unwrap();
+    let options = zip::write::SimpleFileOptions::default();
+    zip.start_file("_rels/.rels", options).unwrap();
+    let kind = "http://schemas.openxmlformats.org/officeDocument/2006/relationships/officeDocument";
+    write!(
+        zip,
+        "<Relationships><Relationship Id='r' Type='{kind}' Target='word/document.xml'/>\
+         </Relationships>"
+    )
+    .unwrap();
+    zip.start_file("word/document.xml", options).unwrap();
     for _ in 0..64 {
         zip.write_all(&[b' '; 1 << 20]).unwrap();
     }
