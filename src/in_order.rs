@@ -176,7 +176,7 @@ mod tests {
         check(&[]);
         check(&[1]);
         check(&(0..5_000).collect::<Vec<_>>());
-        check(&(0..200).map(|it| it % 7 << 20).collect::<Vec<_>>());
+        check(&(0..200).map(|it| (it % 7) << 20).collect::<Vec<_>>());
     }
 
     #[test]

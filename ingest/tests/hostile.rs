@@ -3,7 +3,6 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::fs::File;
 use std::io::{Cursor, Write as _};
 use std::path::Path;
 
@@ -134,7 +133,7 @@ fn what_is_broken_is_refused_with_its_reason() {
 #[test]
 fn a_large_file_is_refused_by_its_size_alone() {
     let dir = tempfile::tempdir().unwrap();
-    let file = File::create(dir.path().join("a.txt")).unwrap();
+    let file = fs_err::File::create(dir.path().join("a.txt")).unwrap();
     // A file with a hole: reading it would give zeros, and then another reason.
     file.set_len(1 << 30).unwrap();
     check_refused(&ingested(dir.path()), "file of 1073.8 MB over the limit of 67.2 MB");

@@ -91,8 +91,8 @@ fn next_tag(html: &str, mut at: usize) -> Option<Tag> {
     loop {
         let start = at + html[at..].find('<')?;
         let inner = &html[start + 1..];
-        if inner.starts_with("!--") {
-            at = start + 4 + inner[3..].find("-->")? + 3;
+        if let Some(comment) = inner.strip_prefix("!--") {
+            at = start + 4 + comment.find("-->")? + 3;
             continue;
         }
         let closes = inner.starts_with('/');
