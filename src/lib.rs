@@ -20,6 +20,8 @@ pub mod engine;
 pub mod eval;
 pub mod extract;
 pub mod hints;
+mod in_order;
+mod look;
 pub mod printer;
 pub mod prompts;
 pub mod rebuild;

@@ -166,10 +166,10 @@ pub enum ParseError {
         seconds: u64,
     },
     /// A password is needed.
-    #[error("encrypted: give its password in `souffleur.toml` beside the file")]
+    #[error("encrypted: state `passwords = [\"…\"]` in a `souffleur.toml` beside it")]
     Encrypted,
-    /// The given password does not open it.
-    #[error("encrypted, and the given password does not open it")]
+    /// None of the stated passwords opens it.
+    #[error("encrypted, and none of the `passwords` in `souffleur.toml` opens it")]
     WrongPassword,
     /// No text layer at all.
     #[error("no text layer: it looks like a scan, and needs OCR first")]
