@@ -23,7 +23,7 @@ static CUT: LazyLock<Regex> = LazyLock::new(|| {
         "which|because|since|so that|therefore|meaning|thus|hence|whereas|although",
         "|ce qui|ce que|c['’]est-à-dire|parce qu|puisqu|afin|donc|car|ainsi|bien qu|tandis qu",
     );
-    Regex::new(&format!(r"(?i)[;:()—–]|,\s|\b(?:{words})\b")).expect("a literal pattern is valid")
+    Regex::new(&format!(r"(?i)[;()—–]|[:,]\s|\b(?:{words})\b")).expect("a literal pattern is valid")
 });
 
 /// Words that speak of the source or of the sentence itself, and need no support.

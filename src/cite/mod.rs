@@ -235,8 +235,9 @@ impl<'a> Case<'a> {
         if is_empty || sentence.is_question {
             support = 0.0;
         }
-        // Words of two languages cannot be compared.
-        let doubt = match self.sources[source].language == sentence.language {
+        // Words of two languages cannot be compared, and the source's own words need not be.
+        let comparable = self.sources[source].language == sentence.language;
+        let doubt = match comparable && !checked.holds(sentence.text) {
             true => sentence.doubt(checked, &mut missing),
             false => Doubt::None,
         };
@@ -299,6 +300,10 @@ impl Sentence<'_> {
 
 /// A source, read once for all sentences.
 struct Checked {
+    /// Its text, folded, with one space for every run of blanks.
+    folded: String,
+    /// The rows of its tables, each after the header of its table, folded likewise.
+    rows: Vec<String>,
     facts: SourceFacts,
     stems: BTreeSet<String>,
     statements: Vec<Statement>,
@@ -308,11 +313,42 @@ impl Checked {
     fn of(source: &Source<'_>) -> Self {
         let all = format!("{}\n{}", source.heading, source.text);
         Self {
+            folded: squeezed(source.text),
+            rows: rows_with_header(source.text),
             facts: SourceFacts::read(&all, source.language),
             stems: stems(&all, source.language),
             statements: of_source(source.text, source.language),
         }
     }
+}
+
+impl Checked {
+    /// Whether a sentence stands in the source word for word, or is a row of a table that is
+    /// written out: `column : cell ; column : cell`.
+    fn holds(&self, sentence: &str) -> bool {
+        let squeezed = squeezed(sentence);
+        let cells = squeezed.split(" ; ").flat_map(|it| it.split(" : "));
+        let is_row = squeezed.contains(" : ");
+        self.folded.contains(&squeezed)
+            || (is_row && self.rows.iter().any(|row| cells.clone().all(|it| row.contains(it))))
+    }
+}
+
+fn rows_with_header(text: &str) -> Vec<String> {
+    let mut res = Vec::new();
+    let mut header: Option<&str> = None;
+    for line in text.lines() {
+        match header {
+            _ if !line.trim_start().starts_with('|') => header = None,
+            None => header = Some(line),
+            Some(header) => res.push(squeezed(&format!("{header} {line}"))),
+        }
+    }
+    res
+}
+
+fn squeezed(text: &str) -> String {
+    fold(text).split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// What one source says of one sentence.

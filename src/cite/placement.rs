@@ -33,7 +33,7 @@ const N_UNASKED_MAX: usize = 3;
 /// Where one statement ends and the next begins. `and` between figures joins a range.
 static CUT: LazyLock<Regex> = LazyLock::new(|| {
     let words = "and|but|while|whereas|et|mais|tandis que|alors que";
-    Regex::new(&format!(r"(?i)[;:()—–]|,\s|\s(?:{words})\s+(?:\D)")).expect("a literal pattern")
+    Regex::new(&format!(r"(?i)[;()—–]|[:,]\s|\s(?:{words})\s+(?:\D)")).expect("a literal pattern")
 });
 
 /// A statement of a source, or of a sentence that is checked.

@@ -176,3 +176,17 @@ proptest::proptest! {
         }
     }
 }
+
+#[test]
+fn a_row_that_is_written_out_is_its_source() {
+    let text = "| Dépense | Paris | Autres villes |\n| --- | --- | --- |\n\
+                | Nuit d’hôtel | 140,00 € | 98,00 € |\n| Dîner | 31,00 € | 24,00 € |";
+    let source = Source { heading: String::new(), text, language: Some(Language::French) };
+    let verdict = |draft: &str| {
+        let sources = [source.clone()];
+        Case::new(draft, &sources).check(Some(Language::French), None)[0].verdict
+    };
+    let row = |paris: &str| format!("Dépense : Dîner ; Paris : {paris} ; Autres villes : 24,00 €");
+    assert_eq!(verdict(&row("31,00 €")), Verdict::Supported);
+    assert_ne!(verdict(&row("140,00 €")), Verdict::Supported);
+}
