@@ -46,10 +46,18 @@ pub fn is_heading(line: &str) -> bool {
     rest.len() < line.len() && (rest.is_empty() || rest.starts_with(' '))
 }
 
+/// Whether a line is a row of a table, which is one whatever its cells hold.
+fn is_row(line: &str) -> bool {
+    let line = line.trim();
+    line.len() > 1 && line.starts_with('|') && line.ends_with('|')
+}
+
 /// Splits lines that belong together.
 fn split_block(text: &str, block: Option<Range<usize>>, res: &mut Vec<Range<usize>>) {
     match block {
-        Some(block) if is_heading(&text[block.clone()]) => push_trimmed(text, block, res),
+        Some(block) if is_heading(&text[block.clone()]) || is_row(&text[block.clone()]) => {
+            push_trimmed(text, block, res);
+        }
         Some(block) => split_line(text, block, res),
         None => {}
     }
@@ -227,6 +235,14 @@ mod tests {
     #[test]
     fn headings_are_whole() {
         check("## 3. Fees\nThe fee is due.", &["## 3. Fees", "The fee is due."]);
+    }
+
+    #[test]
+    fn rows_of_tables_are_whole() {
+        check(
+            "| Price excl. VAT | Ask. Now! |\n| 3 | 4 |",
+            &["| Price excl. VAT | Ask. Now! |", "| 3 | 4 |"],
+        );
     }
 
     #[test]
