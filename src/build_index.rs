@@ -22,7 +22,7 @@ use index::{
 use ingest::{
     chunk::{ChunkLimits, chunk, embedding_text},
     discover::{DiscoverError, DiscoverOptions, Discovered, Skipped, SourceFile, discover},
-    document::{Document, Finding, Language},
+    document::{Document, Finding},
     duplicates::{Signature, SimHash},
     metadata::FileSettings,
     parse::Limits,
@@ -151,6 +151,11 @@ pub fn build_index(
     let mut run = Run::new(index, embedder, options, on_event)?;
     run.report.skipped = std::mem::take(&mut discovered.skipped);
     run.plan_moves(&discovered, &scope);
+    // What is surely gone goes first, so that it does not answer while the rest is read. A new
+    // file of the same length may be the same file, moved.
+    let new = discovered.files.iter().filter(|it| !run.stored.contains_key(&it.path));
+    let maybe_moved: HashSet<u64> = new.map(|it| it.size).collect();
+    run.remove_vanished(&discovered, &scope, &maybe_moved)?;
     for (i, file) in discovered.files.iter().enumerate() {
         if interrupted.load(Ordering::Relaxed) {
             run.report.interrupted = true;
@@ -161,7 +166,7 @@ pub fn build_index(
     }
     run.record_batch()?;
     if !run.report.interrupted {
-        run.remove_vanished(&discovered, &scope)?;
+        run.remove_vanished(&discovered, &scope, &HashSet::new())?;
     }
     (run.on_event)(BuildEvent::Applying);
     index.apply()?;
@@ -247,7 +252,11 @@ impl<'a> Run<'a> {
     /// Looks at one file and does what is needed: nothing, a new path, or reading it.
     fn take(&mut self, file: &SourceFile, settings: &FileSettings) -> Result<(), BuildError> {
         let made_by = self.made_by(settings);
-        let mtime_ns = mtime_ns(&file.path)?;
+        let mtime_ns = match mtime_ns(&file.path) {
+            Ok(it) => it,
+            // It went away since the folder was listed, or cannot be reached any more.
+            Err(error) => return self.skip(file, error.into()),
+        };
         let (root, path) = self.place_of(file);
         let stored = self.stored.get(&file.path);
         let same_making = stored.is_some_and(|it| it.made_by == made_by);
@@ -327,6 +336,9 @@ impl<'a> Run<'a> {
 
     /// Embeds what is pending and records it, one transaction a document.
     fn record_batch(&mut self) -> Result<(), BuildError> {
+        if !self.pending.is_empty() {
+            self.index.ensure_room()?;
+        }
         let pending = std::mem::take(&mut self.pending);
         let texts: Vec<String> = pending
             .iter()
@@ -410,27 +422,33 @@ impl Run<'_> {
         file: &SourceFile,
         reason: ingest::parse::ParseError,
     ) -> Result<(), BuildError> {
-        if let Some(old) = self.stored.get(&file.path) {
-            self.index.catalog().delete(old.id)?;
-            self.signatures.retain(|(it, _)| *it != old.id);
-            self.report.removed += 1;
-        }
+        self.forget(&file.path)?;
         self.report.skipped.push(Skipped { path: file.path.clone(), reason });
         Ok(())
     }
 
+    /// Forgets documents whose file is gone, but for those of the lengths in `spared`.
     fn remove_vanished(
         &mut self,
         discovered: &Discovered,
         scope: &[PathBuf],
+        spared: &HashSet<u64>,
     ) -> Result<(), BuildError> {
         let present: HashSet<&Path> = discovered.files.iter().map(|it| it.path.as_path()).collect();
-        for (path, document) in &self.stored {
-            if in_scope(path, scope) && !present.contains(path.as_path()) {
-                self.index.catalog().delete(document.id)?;
-                self.report.removed += 1;
-            }
-        }
+        let gone = self.stored.iter().filter(|(path, it)| {
+            in_scope(path, scope)
+                && !present.contains(path.as_path())
+                && !spared.contains(&it.source.size)
+        });
+        let gone: Vec<PathBuf> = gone.map(|(path, _)| path.clone()).collect();
+        gone.iter().try_for_each(|path| self.forget(path))
+    }
+
+    fn forget(&mut self, path: &Path) -> Result<(), BuildError> {
+        let Some(old) = self.stored.remove(path) else { return Ok(()) };
+        self.index.catalog().delete(old.id)?;
+        self.signatures.retain(|(it, _)| *it != old.id);
+        self.report.removed += 1;
         Ok(())
     }
 
@@ -458,7 +476,7 @@ fn in_scope(path: &Path, scope: &[PathBuf]) -> bool {
     scope.iter().any(|root| path.starts_with(root))
 }
 
-fn mtime_ns(path: &Path) -> Result<i64, BuildError> {
+fn mtime_ns(path: &Path) -> io::Result<i64> {
     let modified = fs_err::metadata(path)?.modified()?;
     let since = modified.duration_since(UNIX_EPOCH).map_or(0, |it| it.as_nanos());
     Ok(i64::try_from(since).unwrap_or(i64::MAX))
@@ -472,24 +490,4 @@ fn now() -> i64 {
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|it| format!("{it:02x}")).collect()
-}
-
-/// The languages of which the catalog holds text and in which the embedder is not at home, with
-/// their share of chunks.
-#[must_use]
-pub fn foreign_languages(
-    counts: &[(Option<Language>, u64)],
-    speaks: &dyn Fn(&str) -> bool,
-) -> Vec<(Language, f64)> {
-    let total: u64 = counts.iter().map(|(_, n)| n).sum();
-    counts
-        .iter()
-        .filter_map(|(language, n)| Some(((*language)?, *n)))
-        .filter(|(language, n)| *n > 0 && !speaks(language.code()))
-        .map(|(language, n)| {
-            #[expect(clippy::cast_precision_loss, reason = "a share needs no more digits")]
-            let share = n as f64 / total as f64;
-            (language, share)
-        })
-        .collect()
 }

@@ -6,7 +6,12 @@ use index::OpenError;
 use ingest::discover::DiscoverError;
 use model::store::StoreError;
 
-use crate::{build_index::BuildError, config::ConfigError, retrieve::QuestionError};
+use crate::{
+    build_index::BuildError,
+    config::ConfigError,
+    retrieve::QuestionError,
+    session::{Interrupted, UnknownModel, WrongUsage},
+};
 
 /// What to do about an error, where we know.
 #[must_use]
@@ -37,6 +42,7 @@ fn store(error: &StoreError) -> &'static str {
         StoreError::Truncated { .. }
         | StoreError::Mismatch { .. }
         | StoreError::Record { .. }
+        | StoreError::MissingFile { .. }
         | StoreError::NotInstalled { .. } => "run `souffleur models pull` to fetch it again",
         StoreError::Offline { .. } => {
             "run `souffleur models pull` once without --offline, or \
@@ -44,7 +50,6 @@ fn store(error: &StoreError) -> &'static str {
         }
         StoreError::Busy { .. } => "wait for the other pull to end",
         StoreError::Io(_)
-        | StoreError::MissingFile { .. }
         | StoreError::Wheel { .. }
         | StoreError::Http { .. }
         | StoreError::Pip { .. }
@@ -74,10 +79,18 @@ fn disk(error: &io::Error) -> Option<&'static str> {
         .then_some("the disk is full: make room and run the same command again; nothing is lost")
 }
 
-/// 2 for a wrong question or wrong settings, 1 for everything else.
+/// 2 for a wrong question or wrong settings, 130 after Ctrl-C, 1 for everything else.
 #[must_use]
 pub fn exit_code(error: &anyhow::Error) -> ExitCode {
-    let usage = error.chain().any(|it| it.is::<ConfigError>() || it.is::<QuestionError>());
+    if error.chain().any(|it| it.is::<Interrupted>()) {
+        return ExitCode::from(130);
+    }
+    let usage = error.chain().any(|it| {
+        it.is::<ConfigError>()
+            || it.is::<QuestionError>()
+            || it.is::<UnknownModel>()
+            || it.is::<WrongUsage>()
+    });
     ExitCode::from(if usage { 2 } else { 1 })
 }
 

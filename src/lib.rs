@@ -20,6 +20,7 @@ pub mod engine;
 pub mod eval;
 pub mod extract;
 pub mod hints;
+pub mod languages;
 pub mod printer;
 pub mod prompts;
 pub mod rebuild;

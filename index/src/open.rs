@@ -154,6 +154,11 @@ pub(crate) fn open(
             drop(legs);
             generation::build_and_clean(dir, &catalog, &live, progress)?
         }
+        // What is there can answer all the same; `Catalog::n_pending` tells what cannot yet.
+        Err(error @ IndexError::NoRoom { .. }) => {
+            tracing::warn!(%error, "changes stay pending");
+            legs
+        }
         Err(error) => return Err(error.into()),
     };
     Ok(Index { catalog, legs, applying: Mutex::new(()), _lock: lock })

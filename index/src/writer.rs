@@ -86,6 +86,11 @@ impl Legs {
         ensure_room(&self.dir, 4 * bytes as u64)
     }
 
+    /// See [`crate::Index::ensure_room`].
+    pub(crate) fn ensure_some_room(&self) -> Result<(), IndexError> {
+        ensure_room(&self.dir, 0)
+    }
+
     /// Puts searches in order after large changes: graphs are built, segments merged.
     pub(crate) fn optimize(&self) -> Result<(), IndexError> {
         // A segment is written anew beside the old one.
