@@ -2,7 +2,7 @@
 
 use std::{io, process::ExitCode};
 
-use index::OpenError;
+use index::{CatalogError, IndexError, OpenError};
 use ingest::discover::DiscoverError;
 use model::store::StoreError;
 
@@ -21,19 +21,21 @@ pub fn of(error: &anyhow::Error) -> Option<&'static str> {
         let of_build = cause.downcast_ref::<BuildError>().and_then(|it| match it {
             BuildError::Discover(error) => discover(error),
             BuildError::Io(error) => disk(error),
-            BuildError::Catalog(_)
-            | BuildError::Index(_)
-            | BuildError::Embed(_)
-            | BuildError::NoDirection { .. } => None,
+            BuildError::Catalog(error) => error.hint(),
+            BuildError::Index(error) => error.hint(),
+            BuildError::Embed(_) | BuildError::NoDirection { .. } => None,
         });
         let of_open = cause.downcast_ref::<OpenError>().and_then(OpenError::hint);
+        let of_catalog = cause.downcast_ref::<CatalogError>().and_then(CatalogError::hint);
+        let of_index = cause.downcast_ref::<IndexError>().and_then(IndexError::hint);
         let of_store = cause.downcast_ref::<StoreError>().map(store);
         let of_discover = cause.downcast_ref::<DiscoverError>().and_then(discover);
         let of_config = cause.downcast_ref::<ConfigError>().map(
             |_| "every setting is explained in config/default.toml of the source, and in the docs",
         );
         let of_disk = cause.downcast_ref::<io::Error>().and_then(disk);
-        of_build.or(of_open).or(of_store).or(of_discover).or(of_config).or(of_disk)
+        let of_stores = of_open.or(of_catalog).or(of_index).or(of_store);
+        of_build.or(of_stores).or(of_discover).or(of_config).or(of_disk)
     })
 }
 

@@ -96,10 +96,10 @@ fn pdf_objects(stream: &str) -> [String; 5] {
 
 #[test]
 fn a_corrupt_pdf_is_reported() {
-    check_file("broken.pdf", b"%PDF-1.4 and then nothing", &["PDF"]);
+    check_file("broken.pdf", b"%PDF-1.4 and then nothing", &["damaged"]);
     let objects = pdf_objects(STREAM);
     let whole = pdf(&objects.each_ref().map(String::as_str), "");
-    check_file("half.pdf", &whole[..whole.len() / 3], &["PDF"]);
+    check_file("half.pdf", &whole[..whole.len() / 3], &["damaged"]);
 }
 
 #[test]
@@ -116,18 +116,29 @@ fn an_encrypted_pdf_is_reported_as_such() {
     check_file("secret.pdf", &bytes, &["password"]);
 }
 
+const TYPES: &str = "<Types xmlns=\"http://schemas.openxmlformats.org/package/2006/\
+    content-types\"><Override PartName=\"/word/document.xml\" ContentType=\"application/\
+    vnd.openxmlformats-officedocument.wordprocessingml.document.main+xml\"/></Types>";
+
+const RELATIONS: &str = "<Relationships xmlns=\"http://schemas.openxmlformats.org/package/2006/\
+    relationships\"><Relationship Id=\"r1\" Type=\"http://schemas.openxmlformats.org/\
+    officeDocument/2006/relationships/officeDocument\" Target=\"word/document.xml\"/>\
+    </Relationships>";
+
+const HEAD: &str = "<w:document xmlns:w=\"http://schemas.openxmlformats.org/wordprocessingml/\
+    2006/main\"><w:body><w:p><w:r><w:t>";
+
 /// A docx whose text is `n` megabytes of spaces: a thousandth of that on disk.
 fn bomb(path: &Path, n: usize) {
     let mut archive = zip::ZipWriter::new(fs_err::File::create(path).unwrap());
     let options = SimpleFileOptions::default();
-    archive.start_file("[Content_Types].xml", options).unwrap();
-    archive
-        .write_all(
-            b"<Types xmlns=\"http://schemas.openxmlformats.org/package/2006/content-types\"/>",
-        )
-        .unwrap();
-    archive.start_file("word/document.xml", options).unwrap();
-    archive.write_all(b"<w:document xmlns:w=\"http://schemas.openxmlformats.org/wordprocessingml/2006/main\"><w:body><w:p><w:r><w:t>").unwrap();
+    let mut add = |name: &str, text: &str| {
+        archive.start_file(name, options).unwrap();
+        archive.write_all(text.as_bytes()).unwrap();
+    };
+    add("[Content_Types].xml", TYPES);
+    add("_rels/.rels", RELATIONS);
+    add("word/document.xml", HEAD);
     let megabyte = vec![b' '; 1 << 20];
     for _ in 0..n {
         archive.write_all(&megabyte).unwrap();
@@ -293,11 +304,14 @@ impl SmallDisk {
         Some(Self(path))
     }
 
-    /// Fills it to the last byte.
-    fn fill(&self) {
+    /// Fills it but for some kilobytes.
+    fn fill(&self, left: usize) {
+        let spare = vec![1; left << 10];
+        fs_err::write(self.0.join("spare"), spare).unwrap();
         let mut file = fs_err::File::create(self.0.join("filler")).unwrap();
         let block = vec![1; 1 << 12];
         while file.write_all(&block).is_ok() {}
+        fs_err::remove_file(self.0.join("spare")).unwrap();
     }
 }
 
@@ -319,7 +333,13 @@ fn a_full_disk_changes_nothing_and_what_is_there_still_answers() {
     for i in 0..40 {
         world.write(&format!("docs/{i}.md"), format!("# Sheet {i}\n\n{}", POLICY.repeat(10)));
     }
-    disk.fill();
+    disk.fill(0);
+    for args in [vec!["ingest", "docs"], vec!["search", QUESTION], vec!["status"]] {
+        world.fails(&args, 1, &["disk is full", "make room"]);
+    }
+    world.remove("data/filler");
+    assert_eq!(world.json(&["status"]), before);
+    disk.fill(1_000);
     world.fails(&["ingest", "docs"], 1, &["MB left", "make room"]);
     assert_eq!(world.json(&["status"]), before);
     let found = world.json(&["search", QUESTION]);
@@ -390,7 +410,7 @@ fn an_index_built_with_another_embedder_is_not_used() {
 fn other_sizes_of_chunks_are_an_error_that_names_both() {
     let Some((world, before)) = indexed() else { return };
     world.write("souffleur.toml", "[ingest]\nchunk_tokens_max = 100\n");
-    world.fails(&["ingest", "docs"], 1, &["256", "100", "souffleur ingest --rebuild"]);
+    world.fails(&["ingest", "docs"], 1, &["254 tokens", "100", "souffleur ingest --rebuild"]);
     assert_eq!(world.json(&["status"]), before);
 }
 

@@ -101,7 +101,7 @@ fn a_wrong_value_is_named_with_its_place() {
     check_failure(&status(&place), 2, &["souffleur.toml", "TOML"]);
     place.write("souffleur.toml", "");
     let out = place.command(&["status"]).env("SOUFFLEUR_GENERATION__SEED", "x").output().unwrap();
-    check_failure(&out, 2, &["seed"]);
+    check_failure(&out, 2, &["GENERATION.SEED", "environment"]);
     let out = place.command(&["status", "--config", "nowhere.toml"]).output().unwrap();
     check_failure(&out, 2, &["nowhere.toml"]);
     let out = place.command(&["ask", "What?", "--generator", "gpt"]).output().unwrap();

@@ -203,6 +203,9 @@ fn hold(dir: &Path, create: bool) -> Result<(Lock, Catalog), OpenError> {
     let path = dir.join(Catalog::FILE);
     if create {
         fs_err::create_dir_all(dir).map_err(|source| OpenError::Io { source })?;
+        if !path.exists() {
+            writer::ensure_room(dir, 0)?;
+        }
     } else if !path.exists() {
         return Err(OpenError::Missing { path: dir.to_owned() });
     }

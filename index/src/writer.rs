@@ -150,7 +150,8 @@ pub(crate) fn apply(
     Ok(applied)
 }
 
-fn ensure_room(dir: &Path, bytes: u64) -> Result<(), IndexError> {
+/// Refuses to write `bytes` where the disk would be nearly full afterwards.
+pub(crate) fn ensure_room(dir: &Path, bytes: u64) -> Result<(), IndexError> {
     let needed = bytes + RESERVE_BYTES;
     let available = fs4::available_space(dir).map_err(|source| IndexError::Io { source })?;
     if available < needed {

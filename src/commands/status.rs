@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
-use index::{Index, OpenError, live_recipe};
+use index::{Index, OpenError, catalog::StoredDocument, live_recipe};
 use serde_json::json;
 
 use super::ingest::language_advice;
@@ -23,7 +23,9 @@ pub(super) fn run(session: &Session) -> Result<ExitCode> {
     let embedder = &recipe.embedder;
     let catalog = index.catalog();
     let counts = catalog.counts()?;
-    let documents = catalog.list()?;
+    let mut documents = catalog.list()?;
+    let place = |it: &StoredDocument| (it.source.root.clone(), it.source.path.clone());
+    documents.sort_by_cached_key(place);
     let printer = session.printer;
     printer.line(styled(
         BOLD,
