@@ -72,7 +72,7 @@ fn pdf(objects: &[&str], trailer: &str) -> Vec<u8> {
     let table = res.len();
     write!(res, "xref\n0 {}\n0000000000 65535 f \n", objects.len() + 1).unwrap();
     for place in places {
-        write!(res, "{place:010} 00000 n \n").unwrap();
+        writeln!(res, "{place:010} 00000 n ").unwrap();
     }
     let size = objects.len() + 1;
     write!(res, "trailer\n<< /Size {size} /Root 1 0 R {trailer} >>\nstartxref\n{table}\n%%EOF\n")
