@@ -21,6 +21,7 @@ pub mod eval;
 pub mod extract;
 pub mod hints;
 mod in_order;
+pub mod languages;
 mod look;
 pub mod printer;
 pub mod prompts;
