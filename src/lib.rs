@@ -22,6 +22,7 @@ pub mod extract;
 pub mod hints;
 mod in_order;
 mod look;
+pub mod languages;
 pub mod printer;
 pub mod prompts;
 pub mod rebuild;

@@ -8,8 +8,10 @@ use std::{
 
 use anstyle::{AnsiColor, Style};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use ingest::document::{Finding, Hidden};
+use ingest::document::{Finding, Hidden, Language};
 use serde::Serialize;
+
+use crate::answer::QuoteReason;
 
 /// Bold, for what matters.
 pub const BOLD: Style = Style::new().bold();
@@ -81,6 +83,19 @@ impl Printer {
         }
         let mut out = io::stdout().lock();
         serde_json::to_writer_pretty(&mut out, value)?;
+        writeln!(out)
+    }
+
+    /// One of several results as JSON, on a line of its own: printed only when it was asked for.
+    ///
+    /// # Errors
+    /// When standard output is closed.
+    pub fn json_line(self, value: &impl Serialize) -> io::Result<()> {
+        if !self.json {
+            return Ok(());
+        }
+        let mut out = io::stdout().lock();
+        serde_json::to_writer(&mut out, value)?;
         writeln!(out)
     }
 
@@ -185,5 +200,25 @@ pub fn finding_text(finding: &Finding) -> String {
             format!("no text layer on pages {} (scans need OCR first)", pages.join(", "))
         }
         Finding::LeftOut { what } => format!("left out: {what}"),
+    }
+}
+
+/// Why an answer quotes, and what to do about it.
+#[must_use]
+pub fn quote_reason_text(reason: &QuoteReason) -> String {
+    match reason {
+        QuoteReason::NotInstalled { id } => format!(
+            "no language model is installed, so the answer quotes the documents; \
+             `souffleur models pull {id}` fetches one"
+        ),
+        QuoteReason::WrongLanguage { id, language: Language::French } => format!(
+            "{id} n'écrit pas le français : la réponse cite les documents mot pour mot. \
+             Pour une réponse rédigée : `souffleur models pull qwen3-1.7b`, puis \
+             `--generator qwen3-1.7b`"
+        ),
+        QuoteReason::WrongLanguage { id, language: Language::English } => format!(
+            "{id} does not write English: the answer quotes the documents word for word. \
+             For a written one: `souffleur models pull qwen3-1.7b`, then `--generator qwen3-1.7b`"
+        ),
     }
 }

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
 
@@ -48,6 +48,26 @@ const SMALL_FILE_BYTES: u64 = 250_000_000;
 /// The name of the generator that quotes.
 pub const EXTRACT: &str = "extract";
 
+/// A name that is no model's.
+#[derive(Debug, thiserror::Error)]
+#[error("no model `{id}`: known are {}", known.join(", "))]
+pub struct UnknownModel {
+    /// The name.
+    pub id: String,
+    /// The models that would do.
+    pub known: Vec<String>,
+}
+
+/// Arguments that do not go together.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct WrongUsage(pub &'static str);
+
+/// Long work stopped because of Ctrl-C.
+#[derive(Debug, thiserror::Error)]
+#[error("interrupted: what was done is kept, and the next run goes on from there")]
+pub struct Interrupted;
+
 /// What a command runs with.
 #[derive(Debug)]
 pub struct Session {
@@ -61,6 +81,19 @@ pub struct Session {
     pub store: Store,
     /// Set by Ctrl-C: long work stops at the next safe point.
     pub interrupted: Arc<AtomicBool>,
+    /// How many pieces of work with safe points are going on. Outside of them Ctrl-C ends the
+    /// program at once.
+    stopping: Arc<AtomicUsize>,
+}
+
+/// Work with safe points goes on until this is dropped.
+#[derive(Debug)]
+pub struct Stoppable(Arc<AtomicUsize>);
+
+impl Drop for Stoppable {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 /// An embedder with what the index must know of it.
@@ -91,10 +124,12 @@ impl Session {
     /// When the compiled-in catalogue is not valid or Ctrl-C cannot be handled.
     pub fn new(config: Config, printer: Printer) -> Result<Self> {
         let interrupted = Arc::new(AtomicBool::new(false));
-        let flag = Arc::clone(&interrupted);
+        let stopping = Arc::new(AtomicUsize::new(0));
+        let (flag, safe_points) = (Arc::clone(&interrupted), Arc::clone(&stopping));
         ctrlc::set_handler(move || {
-            // A second Ctrl-C does not wait for a safe point: stores recover on the next start.
-            if flag.swap(true, Ordering::Relaxed) {
+            // Where no safe point will come, and at a second Ctrl-C, there is nothing to wait for:
+            // stores recover on the next start.
+            if safe_points.load(Ordering::SeqCst) == 0 || flag.swap(true, Ordering::SeqCst) {
                 stop_at_once();
             }
         })
@@ -105,7 +140,15 @@ impl Session {
         if let Some(n_threads) = std::num::NonZeroUsize::new(n_threads) {
             model::device::set_threads(n_threads)?;
         }
-        Ok(Self { config, printer, catalogue, store, interrupted })
+        Ok(Self { config, printer, catalogue, store, interrupted, stopping })
+    }
+
+    /// Announces work that looks at [`Session::is_interrupted`] now and then: until the result is
+    /// dropped, Ctrl-C waits for it.
+    #[must_use]
+    pub fn stoppable(&self) -> Stoppable {
+        self.stopping.fetch_add(1, Ordering::SeqCst);
+        Stoppable(Arc::clone(&self.stopping))
     }
 
     /// Whether Ctrl-C was pressed.
@@ -121,9 +164,9 @@ impl Session {
     pub fn entry(&self, id: &str, role: Option<ModelRole>) -> Result<&ModelEntry> {
         let of_role = |it: &&ModelEntry| role.is_none_or(|role| it.role == role);
         self.catalogue.find(id).filter(of_role).ok_or_else(|| {
-            let known: Vec<&str> =
-                self.catalogue.models.iter().filter(of_role).map(|it| it.id.as_str()).collect();
-            anyhow::anyhow!("no model `{id}`: known are {}", known.join(", "))
+            let known =
+                self.catalogue.models.iter().filter(of_role).map(|it| it.id.clone()).collect();
+            UnknownModel { id: id.to_owned(), known }.into()
         })
     }
 
@@ -243,7 +286,8 @@ impl Session {
     /// [`OpenError`]
     pub fn create_index(&self, embedder: &OpenedEmbedder) -> Result<Index, OpenError> {
         let mut progress = self.preparing();
-        Index::open_or_create(&self.config.data_dir, &self.recipe(embedder), &mut progress)
+        let recipe = self.recipe(embedder);
+        self.told(Index::open_or_create(&self.config.data_dir, &recipe, &mut progress)?)
     }
 
     /// The index, which must be there.
@@ -252,7 +296,20 @@ impl Session {
     /// [`OpenError`]
     pub fn open_index(&self, embedder: &OpenedEmbedder) -> Result<Index, OpenError> {
         let mut progress = self.preparing();
-        Index::open(&self.config.data_dir, &self.recipe(embedder), &mut progress)
+        let recipe = self.recipe(embedder);
+        self.told(Index::open(&self.config.data_dir, &recipe, &mut progress)?)
+    }
+
+    /// The index, after saying what it cannot answer from yet.
+    fn told(&self, index: Index) -> Result<Index, OpenError> {
+        let n_pending = index.catalog().n_pending()?;
+        if n_pending > 0 {
+            self.printer.warn(format!(
+                "the disk is full: {n_pending} changes of the documents are not indexed yet; make \
+                 room, then run any command again"
+            ));
+        }
+        Ok(index)
     }
 
     /// Shows how far a rebuild of derived files is.

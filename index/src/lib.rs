@@ -196,6 +196,16 @@ impl Index {
         writer::apply(&self.catalog, &self.legs, &mut |_| {})
     }
 
+    /// Whether there is room to write at all. Asked before a document is recorded, so that a full
+    /// disk changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`IndexError::NoRoom`].
+    pub fn ensure_room(&self) -> Result<(), IndexError> {
+        self.legs.ensure_some_room()
+    }
+
     /// Puts the legs in order after large changes, so that searches are fast. Searches go on
     /// meanwhile. Cheap when there is nothing to do.
     ///
@@ -204,7 +214,10 @@ impl Index {
     /// When a leg cannot be written; it stays as it was then.
     pub fn optimize(&self) -> Result<(), IndexError> {
         let _one = self.applying.lock().unwrap_or_else(PoisonError::into_inner);
-        self.legs.optimize()
+        tracing::debug!("optimising");
+        self.legs.optimize()?;
+        tracing::debug!("optimised");
+        Ok(())
     }
 
     /// The best `k` chunks by the words of a question among those that pass the filter, by BM25,

@@ -154,6 +154,11 @@ pub(crate) fn open(
             drop(legs);
             generation::build_and_clean(dir, &catalog, &live, progress)?
         }
+        // What is there can answer all the same; `Catalog::n_pending` tells what cannot yet.
+        Err(error @ IndexError::NoRoom { .. }) => {
+            tracing::warn!(%error, "changes stay pending");
+            legs
+        }
         Err(error) => return Err(error.into()),
     };
     Ok(Index { catalog, legs, applying: Mutex::new(()), _lock: lock })
@@ -198,6 +203,9 @@ fn hold(dir: &Path, create: bool) -> Result<(Lock, Catalog), OpenError> {
     let path = dir.join(Catalog::FILE);
     if create {
         fs_err::create_dir_all(dir).map_err(|source| OpenError::Io { source })?;
+        if !path.exists() {
+            writer::ensure_room(dir, 0)?;
+        }
     } else if !path.exists() {
         return Err(OpenError::Missing { path: dir.to_owned() });
     }

@@ -25,7 +25,7 @@ pub(super) fn run(session: &mut Session, args: &AskArgs) -> Result<ExitCode> {
     printer.line(styled(BOLD, "\nAnswer"))?;
     show::answer(printer, &answer)?;
     printer.json(&as_json(&engine.index, &question, &answer)?)?;
-    Ok(ExitCode::SUCCESS)
+    Ok(if session.is_interrupted() { ExitCode::from(130) } else { ExitCode::SUCCESS })
 }
 
 fn retrieval(
@@ -62,7 +62,10 @@ fn line(printer: Printer, index: usize, passage: &Passage) -> Result<()> {
 }
 
 fn prompt(printer: Printer, answer: &Answer) -> Result<()> {
-    let Some(context) = &answer.context else { return Ok(()) };
+    let Some(context) = &answer.context else {
+        printer.line(styled(BOLD, "\nNo prompt: no model was called"))?;
+        return Ok(());
+    };
     printer.line(styled(
         BOLD,
         format!("\nPrompt ({} tokens, {} examples)", context.n_tokens, context.n_examples),
@@ -97,6 +100,8 @@ fn as_json(
                 "score": it.score,
                 "score_bm25": it.lexical.map(|it| it.score),
                 "score_dense": it.dense.map(|it| it.score),
+                "rank_bm25": it.lexical.map(|it| it.rank),
+                "rank_dense": it.dense.map(|it| it.rank),
                 "relevance": it.relevance,
                 "reason": cut_text(*cut),
             })

@@ -21,6 +21,7 @@ use ::ingest::document::Language;
 use anyhow::{Context as _, Result};
 use clap::CommandFactory;
 use index::filter::Filter;
+use serde_json::json;
 
 use crate::{
     cli::{AnswerArgs, Cli, Command, FilterArgs, Global, LanguageArg},
@@ -38,7 +39,12 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
     if let Command::Completions { shell } = &cli.command {
         let mut script = Vec::new();
         clap_complete::generate(*shell, &mut Cli::command(), "souffleur", &mut script);
-        printer.raw(&String::from_utf8_lossy(&script))?;
+        let script = String::from_utf8_lossy(&script);
+        if printer.json {
+            printer.json(&json!({ "shell": shell.to_string(), "script": script }))?;
+        } else {
+            printer.raw(&script)?;
+        }
         return Ok(ExitCode::SUCCESS);
     }
     let config = settings(&cli)?;

@@ -2,7 +2,7 @@
 
 use std::{path::Path, process::ExitCode};
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use model::{
     catalogue::ModelEntry,
     store::{InstalledModel, StoreError},
@@ -12,7 +12,7 @@ use serde_json::json;
 use crate::{
     cli::ModelsCommand,
     printer::{BOLD, DIM, GREEN, YELLOW, styled},
-    session::{EXTRACT, Session},
+    session::{EXTRACT, Session, WrongUsage},
 };
 
 pub(super) fn run(session: &Session, command: &ModelsCommand) -> Result<ExitCode> {
@@ -64,15 +64,17 @@ fn list(session: &Session) -> Result<()> {
 fn pull(session: &Session, ids: &[String], from: Option<&Path>) -> Result<()> {
     let ids = if ids.is_empty() { of_settings(session) } else { ids.to_vec() };
     if from.is_some() && ids.len() != 1 {
-        bail!("--from holds one model: name it");
+        return Err(WrongUsage("--from holds one model: name it").into());
     }
     let mut rows = Vec::new();
     for id in &ids {
         let entry = session.entry(id, None)?;
-        let model = match session.store.installed(id) {
-            Ok(Some(model)) if from.is_none() => model,
-            // A damaged model is fetched again.
-            Ok(_) | Err(StoreError::Truncated { .. } | StoreError::Io(_)) => {
+        // Every byte is read: a file of the right length may hold wrong ones.
+        let model = match session.store.verify(id) {
+            Ok(model) if from.is_none() => model,
+            Ok(_) | Err(StoreError::NotInstalled { .. }) => session.pull(entry, from)?,
+            Err(error) if error.is_damage() => {
+                session.printer.note(format!("{id} is fetched again: {error}"));
                 session.pull(entry, from)?
             }
             Err(error) => return Err(error.into()),
@@ -92,9 +94,11 @@ fn report(session: &Session, entry: &ModelEntry, model: &InstalledModel) -> Resu
     Ok(())
 }
 
+/// The models that the settings name by id; those named by path are here already.
 fn of_settings(session: &Session) -> Vec<String> {
     let models = &session.config.models;
-    [&models.embedder, &models.generator].into_iter().filter(|it| *it != EXTRACT).cloned().collect()
+    let by_id = |it: &&String| *it != EXTRACT && !Path::new(it).exists();
+    [&models.embedder, &models.generator].into_iter().filter(by_id).cloned().collect()
 }
 
 fn verify(session: &Session, ids: &[String]) -> Result<ExitCode> {

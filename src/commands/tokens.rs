@@ -3,7 +3,7 @@
 use std::{path::Path, process::ExitCode};
 
 use anstyle::{AnsiColor, Color, Style};
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use model::{
     catalogue::ModelRole,
     tokens::{self, Piece},
@@ -14,7 +14,7 @@ use super::text_or_stdin;
 use crate::{
     cli::TokensArgs,
     printer::{DIM, styled},
-    session::{EXTRACT, Session},
+    session::{EXTRACT, Session, WrongUsage},
 };
 
 /// Backgrounds that follow each other, so that neighbouring tokens differ.
@@ -25,7 +25,7 @@ pub(super) fn run(session: &Session, args: &TokensArgs) -> Result<ExitCode> {
     let text = text_or_stdin(&args.text)?;
     let name = args.model.as_deref().unwrap_or(&session.config.models.generator);
     if name == EXTRACT {
-        bail!("`extract` is no model: name one with --model");
+        return Err(WrongUsage("`extract` is no model: name one with --model").into());
     }
     let tokens = pieces(session, name, &text)?;
     let painted: String = tokens

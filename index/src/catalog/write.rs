@@ -25,6 +25,7 @@ impl Catalog {
             let id = put_row(transaction, new)?;
             put_text(transaction, id, new)?;
             announce(transaction, id)?;
+            tracing::debug!("recording");
             transaction
                 .prepare_cached("DELETE FROM chunks WHERE document = ?1")?
                 .execute([id.0])?;
