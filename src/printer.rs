@@ -199,6 +199,10 @@ pub fn finding_text(finding: &Finding) -> String {
             let pages: Vec<String> = pages.iter().map(u32::to_string).collect();
             format!("no text layer on pages {} (scans need OCR first)", pages.join(", "))
         }
+        Finding::PageFurniture { n_lines, n_pages } => {
+            format!("headers, footers and page numbers removed: {n_lines} lines on {n_pages} pages")
+        }
+        Finding::Damaged { what } => format!("damaged: {what}"),
         Finding::LeftOut { what } => format!("left out: {what}"),
     }
 }
