@@ -4,7 +4,7 @@
 //! document at hand, and the next run goes on from there.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashSet},
+    collections::{BTreeMap, BTreeSet},
     io,
     ops::ControlFlow,
     path::{Path, PathBuf},
@@ -171,11 +171,8 @@ pub fn build_index(
     run.report.skipped = skipped;
     run.report.links = links;
     run.report.kept = looker.kept().clone();
-    // What is surely gone goes first, so that it does not answer while the rest is read. A new
-    // file of the same length may be the same file, moved.
-    let new = discovered.files.iter().filter(|it| looker.stored(&it.path).is_none());
-    let maybe_moved: HashSet<u64> = new.map(|it| it.size).collect();
-    run.remove_vanished(&maybe_moved)?;
+    // What is surely gone goes first, so that it does not answer while the rest is read.
+    looker.surely_gone().into_iter().try_for_each(|path| run.remove_vanished(path))?;
     let files = &discovered.files;
     let flow = in_order(
         files,
@@ -198,7 +195,7 @@ pub fn build_index(
     }
     run.record_batch()?;
     if !run.report.interrupted {
-        run.remove_vanished(&HashSet::new())?;
+        looker.gone().iter().try_for_each(|path| run.remove_vanished(path))?;
     }
     (run.on_event)(BuildEvent::Applying);
     index.apply()?;
@@ -215,8 +212,8 @@ struct Run<'a> {
     interrupted: &'a AtomicBool,
     on_event: &'a mut dyn FnMut(BuildEvent<'_>),
     report: BuildReport,
-    /// Where documents were that have another place now, or are no more.
-    left: BTreeSet<PathBuf>,
+    /// Paths of the catalog that need no more thought: forgotten, or taken over by a moved file.
+    settled: BTreeSet<PathBuf>,
     signatures: Vec<(DocumentId, Signature)>,
     /// Files that wait to be embedded together.
     pending: Vec<ReadFile>,
@@ -243,7 +240,7 @@ impl<'a> Run<'a> {
             interrupted,
             on_event,
             report: BuildReport::default(),
-            left: BTreeSet::new(),
+            settled: BTreeSet::new(),
             signatures,
             pending: Vec::new(),
         })
@@ -278,12 +275,12 @@ impl<'a> Run<'a> {
     /// Gives the first of the documents whose file is gone, and that no other file has taken over,
     /// the place of a new file with the same bytes.
     fn move_here(&mut self, source: &Source, alike: &[PathBuf]) -> Result<bool, BuildError> {
-        let Some(old) = alike.iter().find(|it| !self.left.contains(*it)) else {
+        let Some(old) = alike.iter().find(|it| !self.settled.contains(*it)) else {
             return Ok(false);
         };
         if let Some(it) = self.looker.stored(old) {
             self.index.catalog().restate(it.id, source, &it.labels)?;
-            self.left.insert(old.clone());
+            self.settled.insert(old.clone());
             self.report.moved += 1;
         }
         Ok(true)
@@ -411,27 +408,16 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Forgets documents whose file is gone, but for those of the lengths in `spared`.
-    fn remove_vanished(&mut self, spared: &HashSet<u64>) -> Result<(), BuildError> {
-        let looker = self.looker;
-        for path in
-            looker.gone().iter().filter(|path| !self.left.contains(*path)).collect::<Vec<_>>()
-        {
-            if looker.stored(path).is_some_and(|it| !spared.contains(&it.source.size)) {
-                self.forget(path)?;
-                self.left.insert(path.clone());
-            }
-        }
-        Ok(())
+    /// Forgets a document whose file is gone, unless another file has taken it over.
+    fn remove_vanished(&mut self, path: &Path) -> Result<(), BuildError> {
+        if self.settled.insert(path.to_owned()) { self.forget(path) } else { Ok(()) }
     }
 
-    /// Removes the document of a file, if there is one.
     fn forget(&mut self, path: &Path) -> Result<(), BuildError> {
-        if let Some(old) = self.looker.stored(path) {
-            self.index.catalog().delete(old.id)?;
-            self.signatures.retain(|(it, _)| *it != old.id);
-            self.report.removed += 1;
-        }
+        let Some(old) = self.looker.stored(path) else { return Ok(()) };
+        self.index.catalog().delete(old.id)?;
+        self.signatures.retain(|(it, _)| *it != old.id);
+        self.report.removed += 1;
         Ok(())
     }
 }

@@ -171,6 +171,9 @@ pub struct AnswerArgs {
     /// Tokens of the answer at most
     #[arg(long, value_name = "N")]
     pub answer_tokens: Option<std::num::NonZeroUsize>,
+    /// Folder whose files replace the built-in prompts of the same name
+    #[arg(long, value_name = "DIR")]
+    pub prompts_dir: Option<PathBuf>,
 }
 
 /// `souffleur ask`

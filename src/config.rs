@@ -213,6 +213,9 @@ pub struct GenerationOverrides {
 /// Flags that set how the model is asked.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct PromptsOverrides {
+    /// `--prompts-dir`
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dir: Option<PathBuf>,
     /// `--style`
     #[serde(skip_serializing_if = "Option::is_none")]
     pub style: Option<Style>,

@@ -110,6 +110,16 @@ impl<'a> Looker<'a> {
         &self.kept
     }
 
+    /// As [`Self::gone`], without those that a new file may turn out to be, moved: it has the same
+    /// length.
+    pub(crate) fn surely_gone(&self) -> Vec<&Path> {
+        let files = self.discovered.files.iter();
+        let new: HashSet<u64> =
+            files.filter(|it| self.stored(&it.path).is_none()).map(|it| it.size).collect();
+        let gone = self.gone.iter().filter(|path| !new.contains(&self.stored[*path].source.size));
+        gone.map(PathBuf::as_path).collect()
+    }
+
     /// Looks at one file.
     pub(crate) fn look(&self, file: &SourceFile) -> Look {
         self.try_look(file).unwrap_or_else(Look::Skipped)

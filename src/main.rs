@@ -1,9 +1,13 @@
 //! Arguments to settings to a command to an exit code.
 
-use std::{io::IsTerminal, process::ExitCode};
+use std::process::ExitCode;
 
 use clap::Parser;
-use souffleur::{cli::Cli, commands, hints, printer::Printer};
+use souffleur::{
+    cli::Cli,
+    commands, hints,
+    printer::{self, Printer},
+};
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
@@ -13,7 +17,7 @@ fn main() -> ExitCode {
     tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::try_from_env("SOUFFLEUR_LOG").unwrap_or_else(|_| quiet()))
         .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
+        .with_ansi(printer::has_coloured_errors())
         .init();
     let printer = Printer { json: cli.global.json, quiet: cli.global.quiet };
     match commands::run(cli) {

@@ -31,6 +31,12 @@ pub fn styled(style: Style, text: impl Display) -> String {
     format!("{style}{text}{style:#}")
 }
 
+/// Whether what goes to standard error may have colours: nobody reads their codes in a file.
+#[must_use]
+pub fn has_coloured_errors() -> bool {
+    anstream::AutoStream::choice(&io::stderr()) != anstream::ColorChoice::Never
+}
+
 /// Prints, in the form that the user asked for.
 #[derive(Debug, Clone, Copy)]
 pub struct Printer {

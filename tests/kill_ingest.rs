@@ -89,7 +89,7 @@ impl Content {
 
     /// Several passages, each with the file's code and with figures of its own.
     fn text(self) -> String {
-        let sentences = if self.number % 2 == 0 { FRENCH } else { ENGLISH };
+        let sentences = if self.number.is_multiple_of(2) { FRENCH } else { ENGLISH };
         let mut numbers = Numbers(self.number * 1_000 + self.version);
         let code = self.code();
         let mut text = format!("# {COMMON} {code}\n");
@@ -131,7 +131,7 @@ impl<'a> Folder<'a> {
 
     fn add(&mut self) {
         let content = Content { number: self.n_made, version: 0 };
-        let ending = if content.number % 3 == 0 { "txt" } else { "md" };
+        let ending = if content.number.is_multiple_of(3) { "txt" } else { "md" };
         self.n_made += 1;
         self.write(&format!("{}/{:03}.{ending}", content.number % 4, content.number), content);
     }

@@ -26,6 +26,7 @@ pub mod hit;
 pub mod lexical;
 mod lock;
 mod open;
+mod reserve;
 pub mod unit_vector;
 mod writer;
 

@@ -102,6 +102,7 @@ fn override_answers(overrides: &mut Overrides, args: &AnswerArgs) {
     overrides.generation.seed = args.seed;
     overrides.generation.answer_tokens_max = args.answer_tokens;
     overrides.prompts.style = args.style;
+    overrides.prompts.dir.clone_from(&args.prompts_dir);
 }
 
 /// The text itself, or standard input for `-`.

@@ -253,8 +253,8 @@ pub(crate) fn timestamp(text: &str) -> Option<i64> {
 }
 
 /// Reads a date as [`timestamp`] does, and as people write it in a document of theirs:
-/// `12 mars 2026`, `1er mars 2026`, `12 March 2026`, `March 12, 2026`, and `12/03/2026` (or with `.`
-/// or `-`), where the day comes first as in all of Europe.
+/// `12 mars 2026`, `1er mars 2026`, `12 March 2026`, `March 12, 2026`, and `12/03/2026`
+/// (or with `.` or `-`), where the day comes first as in all of Europe.
 pub(crate) fn written_date(text: &str) -> Option<i64> {
     timestamp(text).or_else(|| {
         let text = text.to_lowercase();
