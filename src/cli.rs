@@ -126,7 +126,7 @@ pub struct FilterArgs {
     /// Only passages in these languages
     #[arg(long = "language", value_name = "LANGUAGE")]
     pub languages: Vec<LanguageArg>,
-    /// Only documents whose path begins so
+    /// Only documents whose path below the folder ingested begins so
     #[arg(long, value_name = "PREFIX")]
     pub path: Option<String>,
     /// Only documents changed on or after this day (YYYY-MM-DD)
@@ -135,7 +135,8 @@ pub struct FilterArgs {
     /// Only documents changed on or before this day (YYYY-MM-DD)
     #[arg(long, value_name = "DATE")]
     pub until: Option<jiff::civil::Date>,
-    /// Read as a member of these groups: restricted documents of other groups are left out
+    /// Read as a member of these groups: restricted documents of other groups are left out. Without
+    /// it every document answers, restricted ones too: whoever can read the data folder can read all
     #[arg(long = "group", value_name = "NAME")]
     pub groups: Vec<String>,
 }
@@ -163,7 +164,7 @@ pub struct AnswerArgs {
     #[arg(long, value_name = "N")]
     pub passages: Option<std::num::NonZeroUsize>,
     /// 0 takes the likeliest token each time; above, sampling
-    #[arg(long, value_name = "T")]
+    #[arg(long, value_name = "T", allow_negative_numbers = true)]
     pub temperature: Option<f32>,
     /// Seed of sampling
     #[arg(long)]

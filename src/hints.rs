@@ -30,9 +30,9 @@ pub fn of(error: &anyhow::Error) -> Option<&'static str> {
         let of_index = cause.downcast_ref::<IndexError>().and_then(IndexError::hint);
         let of_store = cause.downcast_ref::<StoreError>().map(store);
         let of_discover = cause.downcast_ref::<DiscoverError>().and_then(discover);
-        let of_config = cause.downcast_ref::<ConfigError>().map(
-            |_| "every setting is explained in config/default.toml of the source, and in the docs",
-        );
+        let of_config = cause
+            .downcast_ref::<ConfigError>()
+            .map(|_| "config/default.toml of the source explains every setting");
         let of_disk = cause.downcast_ref::<io::Error>().and_then(disk);
         let of_stores = of_open.or(of_catalog).or(of_index).or(of_store);
         of_build.or(of_stores).or(of_discover).or(of_config).or(of_disk)

@@ -1,6 +1,7 @@
 //! What a command runs with: settings, models and index, opened when they are needed.
 
 use std::{
+    borrow::Cow,
     ops::ControlFlow,
     path::{Path, PathBuf},
     sync::{
@@ -50,18 +51,27 @@ pub const EXTRACT: &str = "extract";
 
 /// A name that is no model's.
 #[derive(Debug, thiserror::Error)]
-#[error("no model `{id}`: known are {}", known.join(", "))]
+#[error("{}: known are {}", not_found(id, *is), known.join(", "))]
 pub struct UnknownModel {
     /// The name.
     pub id: String,
+    /// What the model of that name is, where there is one.
+    pub is: Option<ModelRole>,
     /// The models that would do.
     pub known: Vec<String>,
+}
+
+fn not_found(id: &str, is: Option<ModelRole>) -> String {
+    match is {
+        Some(role) => format!("`{id}` is no model for that, it is of the role {}", role.as_str()),
+        None => format!("no model `{id}`"),
+    }
 }
 
 /// Arguments that do not go together.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub struct WrongUsage(pub &'static str);
+pub struct WrongUsage(pub Cow<'static, str>);
 
 /// Long work stopped because of Ctrl-C.
 #[derive(Debug, thiserror::Error)]
@@ -166,7 +176,8 @@ impl Session {
         self.catalogue.find(id).filter(of_role).ok_or_else(|| {
             let known =
                 self.catalogue.models.iter().filter(of_role).map(|it| it.id.clone()).collect();
-            UnknownModel { id: id.to_owned(), known }.into()
+            let is = self.catalogue.find(id).map(|it| it.role);
+            UnknownModel { id: id.to_owned(), is, known }.into()
         })
     }
 
@@ -383,6 +394,10 @@ impl Session {
     /// When a prompt of the user's folder is not usable.
     pub fn prompts(&self) -> Result<Prompts> {
         let dir = &self.config.prompts.dir;
+        if !dir.as_os_str().is_empty() && !dir.is_dir() {
+            let what = format!("no folder of prompts at `{}`", dir.display());
+            return Err(WrongUsage(what.into()).into());
+        }
         Ok(Prompts::load((!dir.as_os_str().is_empty()).then_some(dir.as_path()))?)
     }
 

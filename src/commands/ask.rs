@@ -21,7 +21,8 @@ pub(super) fn run(session: &mut Session, args: &AskArgs) -> Result<ExitCode> {
     // Before anything is fetched or read: a bad question changes nothing.
     let question = Question::new(&text_or_stdin(&args.question)?)?;
     let mut engine = open(session, &args.docs, args.answer.generator.as_deref())?;
-    let answer = ask(session, &mut engine, &question, &filter_of(&args.filter))?;
+    let filter = filter_of(&engine.index, &args.filter)?;
+    let answer = ask(session, &mut engine, &question, &filter)?;
     let printer = session.printer;
     show::answer(printer, &answer)?;
     printer.json(&AnswerOut::new(&answer, &show::char_spans(&engine.index, &answer.passages)?))?;

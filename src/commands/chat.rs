@@ -36,7 +36,8 @@ struct Chat<'a> {
 pub(super) fn run(session: &mut Session, args: &ChatArgs) -> Result<ExitCode> {
     let engine = ask::open(session, &args.docs, args.answer.generator.as_deref())?;
     let mut editor = DefaultEditor::new()?;
-    let mut chat = Chat { session, engine, filter: filter_of(&args.filter), turns: Vec::new() };
+    let filter = filter_of(&engine.index, &args.filter)?;
+    let mut chat = Chat { session, engine, filter, turns: Vec::new() };
     session.printer.note(HELP);
     loop {
         let line = match editor.readline("› ") {

@@ -1,6 +1,7 @@
 //! `souffleur ingest`: folders into the index.
 
 use std::{
+    borrow::Cow,
     collections::BTreeMap,
     path::{Path, PathBuf},
     process::ExitCode,
@@ -30,7 +31,7 @@ use crate::{
 };
 
 const NOTHING_KNOWN: WrongUsage =
-    WrongUsage("nothing was ingested before: name the folders to read");
+    WrongUsage(Cow::Borrowed("nothing was ingested before: name the folders to read"));
 
 /// How long files must be still before they are read again.
 const QUIET_TIME: Duration = Duration::from_millis(500);
@@ -110,7 +111,7 @@ fn n_changed(report: &BuildReport) -> usize {
 /// Reads and cuts, writes nothing.
 fn dry_run(session: &Session, embedder: &OpenedEmbedder, args: &IngestArgs) -> Result<ExitCode> {
     if args.paths.is_empty() {
-        return Err(WrongUsage("name the folders to read").into());
+        return Err(WrongUsage(Cow::Borrowed("name the folders to read")).into());
     }
     let _stoppable = session.stoppable();
     let bar = session.printer.bar(0, "files").with_prefix("reading");

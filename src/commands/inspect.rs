@@ -18,7 +18,8 @@ use crate::{
 pub(super) fn run(session: &mut Session, args: &AskArgs) -> Result<ExitCode> {
     let question = Question::new(&text_or_stdin(&args.question)?)?;
     let mut engine = ask::open(session, &args.docs, args.answer.generator.as_deref())?;
-    let answer = ask::ask(session, &mut engine, &question, &filter_of(&args.filter))?;
+    let filter = filter_of(&engine.index, &args.filter)?;
+    let answer = ask::ask(session, &mut engine, &question, &filter)?;
     let printer = session.printer;
     retrieval(printer, session, &question, &answer)?;
     prompt(printer, &answer)?;

@@ -1,6 +1,6 @@
 //! `souffleur models`: list, pull, verify, remove.
 
-use std::{path::Path, process::ExitCode};
+use std::{borrow::Cow, path::Path, process::ExitCode};
 
 use anyhow::Result;
 use model::{
@@ -64,7 +64,7 @@ fn list(session: &Session) -> Result<()> {
 fn pull(session: &Session, ids: &[String], from: Option<&Path>) -> Result<()> {
     let ids = if ids.is_empty() { of_settings(session) } else { ids.to_vec() };
     if from.is_some() && ids.len() != 1 {
-        return Err(WrongUsage("--from holds one model: name it").into());
+        return Err(WrongUsage(Cow::Borrowed("--from holds one model: name it")).into());
     }
     let mut rows = Vec::new();
     for id in &ids {

@@ -1,6 +1,6 @@
 //! `souffleur tokens`: how a model cuts a text into tokens, in colour.
 
-use std::{path::Path, process::ExitCode};
+use std::{borrow::Cow, path::Path, process::ExitCode};
 
 use anstyle::{AnsiColor, Color, Style};
 use anyhow::{Context as _, Result};
@@ -25,7 +25,9 @@ pub(super) fn run(session: &Session, args: &TokensArgs) -> Result<ExitCode> {
     let text = text_or_stdin(&args.text)?;
     let name = args.model.as_deref().unwrap_or(&session.config.models.generator);
     if name == EXTRACT {
-        return Err(WrongUsage("`extract` is no model: name one with --model").into());
+        return Err(
+            WrongUsage(Cow::Borrowed("`extract` is no model: name one with --model")).into()
+        );
     }
     let tokens = pieces(session, name, &text)?;
     let painted: String = tokens
