@@ -4,7 +4,7 @@
 //! document at hand, and the next run goes on from there.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     io,
     ops::ControlFlow,
     path::{Path, PathBuf},
@@ -14,7 +14,7 @@ use std::{
 
 use index::{
     Index, IndexError,
-    catalog::{CatalogError, Duplicate, EmbeddedChunk, NewDocument, Source},
+    catalog::{CatalogError, Duplicate, EmbeddedChunk, NewDocument, Source, StoredDocument},
     hit::DocumentId,
     unit_vector::UnitVector,
 };
@@ -30,6 +30,7 @@ use model::embed::{EmbedError, Embedder, TextRole};
 use crate::{
     in_order::in_order,
     look::{Look, Looker, ReadFile},
+    rebuild::Rebuilt,
 };
 
 /// Chunks that are embedded together. Enough for full batches, few enough to show progress.
@@ -93,6 +94,15 @@ pub struct BuildReport {
     pub unchanged: usize,
     /// Files left aside.
     pub skipped: Vec<Skipped>,
+    /// Symbolic links that were not followed.
+    pub links: Vec<PathBuf>,
+    /// Files and folders that are there but could not be looked at, with how many documents of
+    /// theirs are kept as they were.
+    pub kept: BTreeMap<PathBuf, usize>,
+    /// Folders ingested before that are gone, with how many documents of theirs are kept.
+    pub gone_roots: BTreeMap<PathBuf, usize>,
+    /// What the index held after it was rebuilt, where that was asked for.
+    pub rebuilt: Option<Rebuilt>,
     /// What readers of new documents should know, by path.
     pub findings: Vec<(String, Finding)>,
     /// New documents that repeat another: path, the other's path, similarity (1 for the same
@@ -153,9 +163,14 @@ pub fn build_index(
     let scope = roots.iter().map(fs_err::canonicalize).collect::<Result<Vec<_>, _>>()?;
     on_event(BuildEvent::Discovered { n_files: discovered.files.len() });
     let skipped = std::mem::take(&mut discovered.skipped);
-    let looker = Looker::new(index.catalog().list()?, &discovered, &scope, embedder, options);
+    let documents = index.catalog().list()?;
+    discovered.refuse_empty(|root| documents.iter().any(|it| place(it).starts_with(root)))?;
+    let links = std::mem::take(&mut discovered.links);
+    let looker = Looker::new(documents, &discovered, &scope, embedder, options);
     let mut run = Run::new(index, embedder, &looker, interrupted, on_event)?;
     run.report.skipped = skipped;
+    run.report.links = links;
+    run.report.kept = looker.kept().clone();
     // What is surely gone goes first, so that it does not answer while the rest is read.
     looker.surely_gone().into_iter().try_for_each(|path| run.remove_vanished(path))?;
     let files = &discovered.files;
@@ -328,7 +343,17 @@ impl<'a> Run<'a> {
     fn record(&mut self, it: ReadFile, chunks: &[EmbeddedChunk]) -> Result<(), BuildError> {
         let absolute = Path::new(&it.source.root).join(&it.source.path);
         let old = self.looker.stored(&absolute);
-        let duplicate = self.duplicate_of(&it, old.map(|it| it.id));
+        let own = old.map(|it| it.id);
+        let repeated = match self.duplicate_of(&it, own) {
+            Some(found) => self.index.catalog().get(found.of)?.map(|other| (found, other)),
+            None => None,
+        };
+        // Where the other one is known to repeat this one, saying it again would say it twice.
+        let is_known = |other: &StoredDocument| {
+            own.is_some_and(|own| other.duplicate.is_some_and(|it| it.of == own))
+        };
+        let repeated = repeated.filter(|(_, other)| !is_known(other));
+        let duplicate = repeated.as_ref().map(|(found, _)| *found);
         let signature = it.signature.as_ref().map(Signature::to_bytes).unwrap_or_default();
         if let Some(old) = old
             && old.source.root != it.source.root
@@ -346,9 +371,7 @@ impl<'a> Run<'a> {
             signature: &signature,
             chunks,
         })?;
-        if let Some(Duplicate { of, similarity }) = duplicate
-            && let Some(other) = self.index.catalog().get(of)?
-        {
+        if let Some((Duplicate { similarity, .. }, other)) = repeated {
             self.report.duplicates.push((it.source.path.clone(), other.source.path, similarity));
         }
         self.signatures.retain(|(it, _)| *it != id);
@@ -397,6 +420,12 @@ impl Run<'_> {
         self.report.removed += 1;
         Ok(())
     }
+}
+
+/// Where a document's file is, or was.
+#[must_use]
+pub fn place(document: &StoredDocument) -> PathBuf {
+    Path::new(&document.source.root).join(&document.source.path)
 }
 
 /// Seconds since 1970 (UTC).

@@ -87,6 +87,8 @@ pub enum Command {
     Search(SearchArgs),
     /// Read folders and files into the index; only what changed is read again
     Ingest(IngestArgs),
+    /// Remove documents from the index for good, whether their files still exist or not
+    Forget(ForgetArgs),
     /// Show why a question is answered as it is: ranks, scores, what was cut, the prompt
     #[command(after_help = "Examples:
   souffleur inspect \"How many days of remote work are allowed per week?\"
@@ -264,12 +266,31 @@ pub struct IngestArgs {
     /// Read hidden files too
     #[arg(long)]
     pub hidden: bool,
+    /// Follow symbolic links, out of the folder too
+    #[arg(long)]
+    pub follow_links: bool,
     /// Build the index anew beside the live one, for another embedder or other limits, then switch
     #[arg(long)]
     pub rebuild: bool,
     /// Parse and cut only; write nothing
     #[arg(long)]
     pub dry_run: bool,
+}
+
+/// `souffleur forget`
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  souffleur forget ~/old-handbook
+  souffleur forget ~/handbook/rh/dossier-dupont.pdf --json
+
+Their text, titles and vectors leave the catalog and both indexes before the command ends. Files of
+yours are not touched: what is still in an ingested folder comes back with the next `ingest`.
+Exit status: 0 when they are gone, 1 when no document is known by one of the paths (then none is
+forgotten).")]
+pub struct ForgetArgs {
+    /// Folders and files, as they were ingested
+    #[arg(required = true)]
+    pub paths: Vec<PathBuf>,
 }
 
 /// `souffleur models`

@@ -24,8 +24,8 @@ pub const FILE_NAME: &str = "souffleur.toml";
 const NOT_SETTINGS: [&str; 4] = ["test_models", "docling_dir", "shared_dir", "log"];
 
 /// Keys of a settings file that describe documents beside it; ingestion reads those.
-const DOCUMENT_KEYS: [&str; 6] =
-    ["collection", "licence", "groups", "language", "passwords", "files"];
+const DOCUMENT_KEYS: [&str; 7] =
+    ["collection", "licence", "groups", "language", "password", "passwords", "files"];
 
 /// All settings.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
@@ -79,6 +79,8 @@ pub struct IngestConfig {
     pub text_bytes_max: usize,
     /// Seconds that parsing one file may take.
     pub seconds_max: u64,
+    /// Whether symbolic links are followed.
+    pub follow_links: bool,
     /// Tokens of a chunk at most; 0 for the embedder's own limit.
     pub chunk_tokens_max: usize,
     /// Tokens that neighbouring chunks share.

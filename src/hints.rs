@@ -65,7 +65,10 @@ fn store(error: &StoreError) -> &'static str {
 fn discover(error: &DiscoverError) -> Option<&'static str> {
     match error {
         DiscoverError::NoRoots => Some("name a folder: `souffleur ingest FOLDER`"),
-        DiscoverError::Missing { .. } => Some("check the spelling of the path"),
+        DiscoverError::Missing { .. } => Some(
+            "check the spelling of the path; what was ingested from it, if it is gone, stays until \
+             `souffleur forget PATH`",
+        ),
         DiscoverError::Empty { .. } => Some(
             "formats read are Markdown, HTML, PDF, docx, pptx, xlsx, csv, text and eml; the index \
              is as it was",

@@ -4,7 +4,7 @@
 //! several threads while others are embedded.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     path::{Path, PathBuf},
     time::UNIX_EPOCH,
 };
@@ -24,7 +24,7 @@ use model::embed::Embedder;
 use crate::build_index::BuildOptions;
 
 /// Changes whenever parsing, cleaning or cutting does: stored documents are then read again.
-const READER_VERSION: u32 = 1;
+const READER_VERSION: u32 = 2;
 
 /// What a look at a file found.
 pub(crate) enum Look {
@@ -62,7 +62,9 @@ pub(crate) struct Looker<'a> {
     known_roots: Vec<PathBuf>,
     /// Documents in the folders read whose file is gone, sorted.
     gone: Vec<PathBuf>,
-    /// The same by content hash: a new file with that hash is a move.
+    /// How many documents are kept because they, or a folder above them, could not be looked at.
+    kept: BTreeMap<PathBuf, usize>,
+    /// The gone ones by content hash: a new file with that hash is a move.
     gone_by_hash: HashMap<String, Vec<PathBuf>>,
 }
 
@@ -83,20 +85,14 @@ impl<'a> Looker<'a> {
             .into_iter()
             .map(|it| (Path::new(&it.source.root).join(&it.source.path), it))
             .collect();
-        let present: HashSet<&Path> = discovered.files.iter().map(|it| it.path.as_path()).collect();
-        let in_scope = |path: &Path| scope.iter().any(|root| path.starts_with(root));
-        let mut gone: Vec<PathBuf> = stored
-            .keys()
-            .filter(|path| in_scope(path) && !present.contains(path.as_path()))
-            .cloned()
-            .collect();
-        gone.sort();
+        let Missing { gone, kept } =
+            missing(stored.keys().map(PathBuf::as_path), discovered, scope);
         let mut gone_by_hash: HashMap<String, Vec<PathBuf>> = HashMap::new();
         for path in &gone {
             let hash = stored[path].source.content_hash.clone();
             gone_by_hash.entry(hash).or_default().push(path.clone());
         }
-        Self { embedder, options, discovered, stored, known_roots, gone, gone_by_hash }
+        Self { embedder, options, discovered, stored, known_roots, gone, kept, gone_by_hash }
     }
 
     /// The document that the catalog holds of a file.
@@ -107,6 +103,11 @@ impl<'a> Looker<'a> {
     /// Documents in the folders read whose file is gone, sorted by path.
     pub(crate) fn gone(&self) -> &[PathBuf] {
         &self.gone
+    }
+
+    /// Files and folders that could not be looked at, with how many documents are kept for that.
+    pub(crate) fn kept(&self) -> &BTreeMap<PathBuf, usize> {
+        &self.kept
     }
 
     /// As [`Self::gone`], without those that a new file may turn out to be, moved: it has the same
@@ -210,6 +211,36 @@ impl<'a> Looker<'a> {
     }
 }
 
+/// Documents that were not found again.
+#[derive(Debug, PartialEq, Eq)]
+struct Missing {
+    /// Those that are gone, sorted.
+    gone: Vec<PathBuf>,
+    /// Those of which nobody can tell, by what could not be looked at.
+    kept: BTreeMap<PathBuf, usize>,
+}
+
+/// Sorts out which documents below `scope` have no file any more.
+fn missing<'a>(
+    stored: impl Iterator<Item = &'a Path>,
+    discovered: &Discovered,
+    scope: &[PathBuf],
+) -> Missing {
+    let present: HashSet<&Path> = discovered.files.iter().map(|it| it.path.as_path()).collect();
+    let mut res = Missing { gone: Vec::new(), kept: BTreeMap::new() };
+    for path in stored {
+        if present.contains(path) || !scope.iter().any(|root| path.starts_with(root)) {
+            continue;
+        }
+        match discovered.unreached.iter().find(|it| path.starts_with(it)) {
+            Some(unreached) => *res.kept.entry(unreached.clone()).or_default() += 1,
+            None => res.gone.push(path.to_owned()),
+        }
+    }
+    res.gone.sort();
+    res
+}
+
 fn mtime_ns(path: &Path) -> Result<i64, ParseError> {
     let modified = fs_err::metadata(path)?.modified()?;
     let since = modified.duration_since(UNIX_EPOCH).map_or(0, |it| it.as_nanos());
@@ -218,4 +249,21 @@ fn mtime_ns(path: &Path) -> Result<i64, ParseError> {
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|it| format!("{it:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A folder that was closed for a moment once lost all of its documents.
+    #[test]
+    fn documents_below_a_folder_that_could_not_be_listed_are_kept() {
+        let stored =
+            ["/d/a.md", "/d/closed/b.md", "/d/closed/x/c.md", "/d/closed-too.md", "/e/f.md"];
+        let discovered =
+            Discovered { unreached: vec![PathBuf::from("/d/closed")], ..Discovered::default() };
+        let found = missing(stored.iter().map(Path::new), &discovered, &[PathBuf::from("/d")]);
+        assert_eq!(found.gone, [Path::new("/d/a.md"), Path::new("/d/closed-too.md")]);
+        assert_eq!(found.kept, BTreeMap::from([(PathBuf::from("/d/closed"), 2)]));
+    }
 }

@@ -31,6 +31,12 @@ pub fn styled(style: Style, text: impl Display) -> String {
     format!("{style}{text}{style:#}")
 }
 
+/// Whether what goes to standard error may have colours: nobody reads their codes in a file.
+#[must_use]
+pub fn has_coloured_errors() -> bool {
+    anstream::AutoStream::choice(&io::stderr()) != anstream::ColorChoice::Never
+}
+
 /// Prints, in the form that the user asked for.
 #[derive(Debug, Clone, Copy)]
 pub struct Printer {
@@ -199,6 +205,10 @@ pub fn finding_text(finding: &Finding) -> String {
             let pages: Vec<String> = pages.iter().map(u32::to_string).collect();
             format!("no text layer on pages {} (scans need OCR first)", pages.join(", "))
         }
+        Finding::PageFurniture { n_lines, n_pages } => {
+            format!("headers, footers and page numbers removed: {n_lines} lines on {n_pages} pages")
+        }
+        Finding::Damaged { what } => format!("damaged: {what}"),
         Finding::LeftOut { what } => format!("left out: {what}"),
     }
 }

@@ -29,6 +29,8 @@ pub struct Survey {
     pub text_bytes: usize,
     /// Files left aside.
     pub skipped: Vec<Skipped>,
+    /// Symbolic links that were not followed.
+    pub links: Vec<PathBuf>,
     /// Whether it was interrupted before its end.
     pub interrupted: bool,
     /// How long it took.
@@ -53,8 +55,10 @@ pub fn survey(
     on_file: &mut dyn FnMut(usize, usize),
 ) -> Result<Survey, DiscoverError> {
     let start = Instant::now();
-    let Discovered { files, skipped, settings } = discover(roots, &options.discover)?;
-    let mut res = Survey { skipped, ..Survey::default() };
+    let discovered = discover(roots, &options.discover)?;
+    discovered.refuse_empty(|_| false)?;
+    let Discovered { files, skipped, settings, links, .. } = discovered;
+    let mut res = Survey { skipped, links, ..Survey::default() };
     let cut = |file: &SourceFile| -> Result<Cut, ParseError> {
         let loaded = load(file, &options.limits)?;
         let document = read(file, loaded, &settings.of(&file.path), &options.limits)?;

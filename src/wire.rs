@@ -1,5 +1,7 @@
 //! JSON shapes that other tools rely on. The only file whose types appear in output.
 
+use std::{collections::BTreeMap, path::PathBuf};
+
 use serde::Serialize;
 
 use crate::{
@@ -176,6 +178,26 @@ pub struct IngestOut {
     interrupted: bool,
     findings: Vec<FindingOut>,
     duplicates: Vec<DuplicateOut>,
+    /// Symbolic links that were not followed.
+    links: Vec<String>,
+    /// What could not be looked at, and how many documents of it are kept as they were.
+    unreachable: Vec<KeptOut>,
+    /// Folders that are gone, and how many documents of them are kept.
+    gone: Vec<KeptOut>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rebuilt: Option<RebuiltOut>,
+}
+
+#[derive(Debug, Serialize)]
+struct KeptOut {
+    path: String,
+    documents: usize,
+}
+
+#[derive(Debug, Serialize)]
+struct RebuiltOut {
+    documents: u64,
+    chunks: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -236,6 +258,18 @@ impl From<&BuildReport> for IngestOut {
             interrupted: it.interrupted,
             findings: findings.collect(),
             duplicates: duplicates.collect(),
+            links: it.links.iter().map(|it| it.display().to_string()).collect(),
+            unreachable: kept(&it.kept),
+            gone: kept(&it.gone_roots),
+            rebuilt: it
+                .rebuilt
+                .map(|it| RebuiltOut { documents: it.n_documents, chunks: it.n_chunks }),
         }
     }
+}
+
+fn kept(counts: &BTreeMap<PathBuf, usize>) -> Vec<KeptOut> {
+    let out =
+        |(path, n): (&PathBuf, &usize)| KeptOut { path: path.display().to_string(), documents: *n };
+    counts.iter().map(out).collect()
 }

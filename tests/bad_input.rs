@@ -287,6 +287,34 @@ fn an_unreadable_file_and_an_unreadable_folder_are_reported() {
     assert_eq!(world.json(&["status"]), before);
 }
 
+/// A subfolder that was closed for a moment once lost its documents.
+#[cfg(unix)]
+#[test]
+fn documents_of_a_closed_subfolder_are_kept_and_reported() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let Some((world, _)) = indexed() else { return };
+    world.write("docs/closed/pay.md", "# Pay\n\nSalaries are paid on the 28th.\n");
+    world.json(&["ingest", "docs"]);
+    let before = world.json(&["status"]);
+    let folder = world.path().join("docs/closed");
+    let closed = |mode| std::fs::Permissions::from_mode(mode);
+    fs_err::set_permissions(&folder, closed(0o000)).unwrap();
+    let out = obeying(world.command(&["ingest", "docs", "--json"])).map(|mut it| it.output());
+    fs_err::set_permissions(&folder, closed(0o755)).unwrap();
+    let Some(out) = out else { return };
+    let out = out.unwrap();
+    assert!(out.status.success(), "{}", error_of(&out));
+    let report: Value = serde_json::from_slice(&out.stdout).unwrap();
+    assert_eq!(report["documents"]["removed"], 0, "{report}");
+    assert_eq!(report["unreachable"][0]["documents"], 1, "{report}");
+    assert!(report["documents"]["skipped"][0]["path"].as_str().unwrap().contains("closed"));
+    assert_eq!(world.json(&["status"]), before);
+    // A file that is gone beside it is removed all the same.
+    world.remove("docs/remote.md");
+    assert_eq!(world.json(&["ingest", "docs"])["documents"]["removed"], 1);
+}
+
 /// A small file system of its own, taken away at the end.
 #[cfg(target_os = "linux")]
 struct SmallDisk(PathBuf);
@@ -340,12 +368,15 @@ fn a_full_disk_changes_nothing_and_what_is_there_still_answers() {
     }
     world.remove("data/filler");
     assert_eq!(world.json(&["status"]), before);
-    disk.fill(1_000);
-    world.fails(&["ingest", "docs"], 1, &["MB left", "make room"]);
-    assert_eq!(world.json(&["status"]), before);
-    let found = world.json(&["search", QUESTION]);
-    assert_eq!(found["hits"][0]["document"], "remote.md", "{found}");
-    world.remove("data/filler");
+    // With 60 KB left the catalog opens, and once the process died in the index.
+    for left in [60, 1_000] {
+        disk.fill(left);
+        world.fails(&["ingest", "docs"], 1, &["MB left", "make room"]);
+        assert_eq!(world.json(&["status"]), before);
+        let found = world.json(&["search", QUESTION]);
+        assert_eq!(found["hits"][0]["document"], "remote.md", "{found}");
+        world.remove("data/filler");
+    }
     let report = world.json(&["ingest", "docs"]);
     assert_eq!(report["documents"]["added"], 40, "{report}");
     assert_eq!(world.json(&["status"])["documents"], 41);

@@ -26,6 +26,7 @@ pub mod hit;
 pub mod lexical;
 mod lock;
 mod open;
+mod reserve;
 pub mod unit_vector;
 mod writer;
 
@@ -39,9 +40,10 @@ pub use dense::DenseError;
 pub use open::{OpenError, Preparing, RebuildError, Recut};
 pub use writer::Applied;
 
+use catalog::StoredDocument;
 use filter::Filter;
 use fingerprint::Recipe;
-use hit::{ChunkId, Hit};
+use hit::{ChunkId, DocumentId, Hit};
 use ingest::document::Language;
 use lexical::{LexicalError, TermScore};
 use lock::Lock;
@@ -168,6 +170,22 @@ impl Index {
         progress: &mut dyn FnMut(Preparing),
     ) -> Result<Self, RebuildError> {
         open::rebuild(dir, recipe, recut, progress)
+    }
+
+    /// Forgets the documents that `choose` names, at once and for good: no search returns them any
+    /// more, and when this returns no file of the data folder holds a word of them. For that, the
+    /// derived files are built anew, which takes no model. Choosing none changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// See [`OpenError`]. Where the documents were forgotten already, and building failed, they do
+    /// not answer any more, but derived files still hold traces; [`Index::rebuild`] removes these.
+    pub fn forget(
+        dir: &Path,
+        choose: &mut dyn FnMut(&[StoredDocument]) -> Vec<DocumentId>,
+        progress: &mut dyn FnMut(Preparing),
+    ) -> Result<(), OpenError> {
+        open::forget(dir, choose, progress)
     }
 
     /// How many chunks each leg holds. Both hold what the catalog does, unless changes are pending.

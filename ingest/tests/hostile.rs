@@ -22,7 +22,8 @@ const LIMITS: Limits = Limits {
 };
 
 fn found(dir: &Path) -> Discovered {
-    discover(&[dir.to_owned()], &DiscoverOptions::default()).unwrap()
+    let options = DiscoverOptions { follow_links: true, ..DiscoverOptions::default() };
+    discover(&[dir.to_owned()], &options).unwrap()
 }
 
 /// What becomes of the only file of a folder: its chunks, or why there are none.
@@ -100,8 +101,8 @@ fn long_lines_words_and_tables_are_read() {
     check_read("a.csv", &format!("{}\n{}fond\n", "a,".repeat(20_000), "1,".repeat(20_000)));
 }
 
-#[test]
-fn a_docx_that_unpacks_without_end_is_refused() {
+/// A docx whose text is this many megabytes of blanks.
+fn bomb(megabytes: usize) -> Vec<u8> {
     let mut zip = zip::ZipWriter::new(Cursor::new(Vec::new()));
     let options = zip::write::SimpleFileOptions::default();
     zip.start_file("_rels/.rels", options).unwrap();
@@ -113,11 +114,51 @@ fn a_docx_that_unpacks_without_end_is_refused() {
     )
     .unwrap();
     zip.start_file("word/document.xml", options).unwrap();
-    for _ in 0..64 {
+    for _ in 0..megabytes {
         zip.write_all(&[b' '; 1 << 20]).unwrap();
     }
-    let bytes = zip.finish().unwrap().into_inner();
-    check_refused(&ingest("a.docx", &bytes), "over the limit of");
+    zip.finish().unwrap().into_inner()
+}
+
+#[test]
+fn a_docx_that_unpacks_without_end_is_refused() {
+    check_refused(&ingest("a.docx", &bomb(64)), "over the limit of");
+}
+
+/// What this process has held in memory at most, in bytes.
+#[cfg(target_os = "linux")]
+fn peak_memory() -> u64 {
+    let status = fs_err::read_to_string("/proc/self/status").unwrap();
+    let peak = status.lines().find_map(|it| it.strip_prefix("VmHWM:")).unwrap();
+    peak.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
+}
+
+/// A part of a gigabyte was once held as a whole before it was refused: 657 MB of memory.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_bomb_of_a_gigabyte_takes_little_memory() {
+    const CHILD: &str = "SOUFFLEUR_HOSTILE_BOMB";
+    if !std::env::args().any(|it| it == CHILD) {
+        // In a process of its own: other tests of this one hold memory at the same time.
+        let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+        child.args(["--exact", "a_bomb_of_a_gigabyte_takes_little_memory", "--nocapture"]);
+        let out = child.args(["--skip", CHILD]).output().unwrap();
+        let text = String::from_utf8_lossy(&out.stdout);
+        assert!(out.status.success() && text.contains("peak of "), "{text}");
+        return;
+    }
+    let bytes = bomb(1_024);
+    let before = peak_memory();
+    let limits = Limits::default();
+    let dir = tempfile::tempdir().unwrap();
+    fs_err::write(dir.path().join("a.docx"), bytes).unwrap();
+    let found = found(dir.path());
+    let loaded = load(&found.files[0], &limits).unwrap();
+    let error = read(&found.files[0], loaded, &found.settings.of(dir.path()), &limits).unwrap_err();
+    assert!(error.to_string().contains("over the limit of"), "{error}");
+    let grown = peak_memory() - before;
+    println!("peak of {grown} bytes more");
+    assert!(grown < 100 << 20, "{grown} bytes");
 }
 
 #[test]

@@ -2,14 +2,15 @@
 
 use std::{
     borrow::Cow,
+    collections::BTreeMap,
     path::{Path, PathBuf},
     process::ExitCode,
     sync::mpsc,
     time::Duration,
 };
 
-use anyhow::{Context as _, Result};
-use index::{Index, OpenError};
+use anyhow::{Context as _, Result, bail};
+use index::{Index, OpenError, live_recipe};
 use ingest::{
     discover::{DiscoverOptions, Skipped, discover},
     document::Language,
@@ -23,6 +24,7 @@ use crate::{
     cli::IngestArgs,
     languages::foreign_languages,
     printer::{BOLD, DIM, finding_text, styled},
+    rebuild::Rebuilt,
     session::{Interrupted, OpenedEmbedder, Session, WrongUsage},
     survey::survey,
     wire::IngestOut,
@@ -40,16 +42,17 @@ const LISTED_MAX: usize = 20;
 pub(super) fn run(session: &Session, args: &IngestArgs) -> Result<ExitCode> {
     // Before anything is fetched or made: a folder that cannot be read changes nothing.
     if !args.paths.is_empty() {
-        let options = DiscoverOptions { exclude: args.exclude.clone(), hidden: args.hidden };
-        discover(&args.paths, &options)?;
+        let found = discover(&args.paths, &discover_options(session, args))?;
+        // An index may hold documents of a folder that is empty by now.
+        if live_recipe(&session.config.data_dir)?.is_none() {
+            found.refuse_empty(|_| false)?;
+        }
     }
     let embedder = session.embedder()?;
     if args.dry_run {
         return dry_run(session, &embedder, args);
     }
-    if args.rebuild {
-        rebuild(session, &embedder)?;
-    }
+    let rebuilt = if args.rebuild { Some(rebuild(session, &embedder)?) } else { None };
     let index = if args.paths.is_empty() {
         match session.open_index(&embedder) {
             Err(OpenError::Missing { .. }) => return Err(NOTHING_KNOWN.into()),
@@ -58,12 +61,16 @@ pub(super) fn run(session: &Session, args: &IngestArgs) -> Result<ExitCode> {
     } else {
         session.create_index(&embedder)?
     };
-    let paths = if args.paths.is_empty() { known_roots(&index)? } else { args.paths.clone() };
+    let (paths, gone_roots) = match args.paths.is_empty() {
+        true => known_roots(&index)?,
+        false => (args.paths.clone(), BTreeMap::new()),
+    };
     let options = options(session, &embedder, args);
     let _stoppable = session.stoppable();
     // Before the first reading, so that no change falls between the two.
     let watched = if args.watch { Some(Watched::new(session, &paths)?) } else { None };
     let report = build(session, &index, &embedder, &paths, &options)?;
+    let report = BuildReport { gone_roots, rebuilt, ..report };
     show(session, &report)?;
     print_json(session, args, &report)?;
     warn_of_languages(session, &index, &embedder)?;
@@ -129,6 +136,7 @@ fn dry_run(session: &Session, embedder: &OpenedEmbedder, args: &IngestArgs) -> R
         ),
     ))?;
     list_skipped(session, &survey.skipped)?;
+    list_links(session, &survey.links)?;
     session.printer.json(&json!({
         "documents": survey.n_documents,
         "chunks": survey.n_chunks,
@@ -137,6 +145,7 @@ fn dry_run(session: &Session, embedder: &OpenedEmbedder, args: &IngestArgs) -> R
         "skipped": survey.skipped.iter().map(|it| {
             json!({"path": it.path, "reason": it.reason.to_string()})
         }).collect::<Vec<_>>(),
+        "links": survey.links,
         "seconds": seconds,
         "interrupted": survey.interrupted,
     }))?;
@@ -166,9 +175,17 @@ pub(super) fn ingest_paths(
     Ok(())
 }
 
+fn discover_options(session: &Session, args: &IngestArgs) -> DiscoverOptions {
+    DiscoverOptions {
+        exclude: args.exclude.clone(),
+        hidden: args.hidden,
+        follow_links: args.follow_links || session.config.ingest.follow_links,
+    }
+}
+
 fn options(session: &Session, embedder: &OpenedEmbedder, args: &IngestArgs) -> BuildOptions {
     BuildOptions {
-        discover: DiscoverOptions { exclude: args.exclude.clone(), hidden: args.hidden },
+        discover: discover_options(session, args),
         limits: session.config.ingest.limits(),
         chunks: session.chunk_limits(&embedder.embedder),
         collection: session.config.ingest.collection.clone(),
@@ -214,7 +231,7 @@ fn build(
 }
 
 /// Builds the index anew with the embedder and the limits of the settings, then switches.
-fn rebuild(session: &Session, embedder: &OpenedEmbedder) -> Result<()> {
+fn rebuild(session: &Session, embedder: &OpenedEmbedder) -> Result<Rebuilt> {
     let limits = session.chunk_limits(&embedder.embedder);
     let rebuilt = crate::rebuild::rebuild(
         &session.config.data_dir,
@@ -226,15 +243,32 @@ fn rebuild(session: &Session, embedder: &OpenedEmbedder) -> Result<()> {
     rebuilt.context("could not rebuild the index; the live one is as it was")
 }
 
-fn known_roots(index: &Index) -> Result<Vec<PathBuf>> {
-    let mut roots: Vec<PathBuf> =
-        index.catalog().list()?.into_iter().map(|it| PathBuf::from(it.source.root)).collect();
-    roots.sort();
-    roots.dedup();
-    if roots.is_empty() {
+/// The folders ingested before that are still there, and the others with how many documents each
+/// holds. An error when none is left: then there is nothing to read.
+fn known_roots(index: &Index) -> Result<(Vec<PathBuf>, BTreeMap<PathBuf, usize>)> {
+    let mut counts: BTreeMap<PathBuf, usize> = BTreeMap::new();
+    for document in index.catalog().list()? {
+        *counts.entry(PathBuf::from(document.source.root)).or_default() += 1;
+    }
+    if counts.is_empty() {
         return Err(NOTHING_KNOWN.into());
     }
-    Ok(roots)
+    let is_gone = |path: &Path| path.try_exists().is_ok_and(|exists| !exists);
+    let (gone, there): (BTreeMap<_, _>, BTreeMap<_, _>) =
+        counts.into_iter().partition(|(path, _)| is_gone(path));
+    if there.is_empty() {
+        let gone: Vec<String> = gone.iter().map(|(path, n)| gone_text(path, *n)).collect();
+        bail!("no folder ingested before is there any more: {}", gone.join("; "));
+    }
+    Ok((there.into_keys().collect(), gone))
+}
+
+fn gone_text(path: &Path, n_documents: usize) -> String {
+    let path = path.display();
+    format!(
+        "`{path}` is gone; its {n_documents} documents are kept and still answer, until \
+         `souffleur forget {path}`"
+    )
 }
 
 fn summary(report: &BuildReport) -> String {
@@ -255,8 +289,20 @@ fn summary(report: &BuildReport) -> String {
 
 fn show(session: &Session, report: &BuildReport) -> Result<()> {
     let printer = session.printer;
+    if let Some(Rebuilt { n_documents, n_chunks }) = report.rebuilt {
+        let text = format!("rebuilt: {n_documents} documents, {n_chunks} chunks");
+        printer.line(styled(BOLD, text))?;
+    }
     printer.line(styled(BOLD, summary(report)))?;
+    for (path, n_documents) in &report.gone_roots {
+        printer.warn(gone_text(path, *n_documents));
+    }
     list_skipped(session, &report.skipped)?;
+    for (path, n_documents) in &report.kept {
+        let path = path.display();
+        printer.line(format!("  kept {n_documents} documents of {path} as they were"))?;
+    }
+    list_links(session, &report.links)?;
     for (path, finding) in &report.findings {
         printer.line(format!("  {path}: {}", finding_text(finding)))?;
     }
@@ -288,6 +334,20 @@ fn list_skipped(session: &Session, skipped: &[Skipped]) -> Result<()> {
         let text = format!("  {} files of other formats left aside", others.len());
         printer.line(styled(DIM, text))?;
     }
+    Ok(())
+}
+
+fn list_links(session: &Session, links: &[PathBuf]) -> Result<()> {
+    if links.is_empty() {
+        return Ok(());
+    }
+    let shown: Vec<String> = links.iter().take(3).map(|it| it.display().to_string()).collect();
+    let more = if links.len() > shown.len() { ", …" } else { "" };
+    session.printer.line(format!(
+        "  {} symbolic links not followed ({}{more}): --follow-links follows them",
+        links.len(),
+        shown.join(", ")
+    ))?;
     Ok(())
 }
 

@@ -4,6 +4,7 @@ mod ask;
 mod chat;
 mod doctor;
 mod eval;
+mod forget;
 mod ingest;
 mod inspect;
 mod models;
@@ -56,6 +57,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Search(args) => search::run(&session, &args),
         Command::Ingest(args) => ingest::run(&session, &args),
         Command::Inspect(args) => inspect::run(&mut session, &args),
+        Command::Forget(args) => forget::run(&session, &args),
         Command::Status => status::run(&session),
         Command::Doctor => doctor::run(&session),
         Command::Models(args) => models::run(&session, &args),
@@ -84,6 +86,7 @@ fn settings(cli: &Cli) -> Result<Config> {
         }
         Command::Search(_)
         | Command::Ingest(_)
+        | Command::Forget(_)
         | Command::Status
         | Command::Doctor
         | Command::Models(_)

@@ -39,7 +39,7 @@ pub fn parse(bytes: &[u8], limits: &Limits) -> Result<Parsed, ParseError> {
         walk.n_hidden_chars = 0;
         text = walk.render(body)?;
     }
-    let mut findings = Vec::from_iter(decoded.finding());
+    let mut findings = decoded.findings();
     findings.extend(hidden_finding(walk.n_hidden_chars));
     let title = title(head.title, head.shared_title, walk.first_heading);
     one_page(Parsed { title, metadata: head.metadata, findings, pages: Vec::new() }, text, limits)
