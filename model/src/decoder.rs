@@ -24,6 +24,8 @@ pub(crate) struct Config {
     pub(crate) head_dim: usize,
     pub(crate) vocab_size: usize,
     pub(crate) context_length: usize,
+    /// How many tokens each one attends to, itself included; all that came before if none.
+    pub(crate) sliding_window: Option<usize>,
     pub(crate) norm_eps: f32,
     pub(crate) rope_theta: f32,
     /// What each rotary frequency is divided by; (head_dim / 2)

@@ -3,7 +3,7 @@
 
 use pulp::{Arch, Simd, WithSimd};
 
-use crate::panels::{BLOCK, PANEL};
+use crate::panels::{HalfKind, PANEL};
 
 #[derive(Clone, Copy)]
 pub(crate) enum PanelCodes<'a> {
@@ -42,9 +42,11 @@ fn unpack_codes(codes: PanelCodes<'_>, k: usize) -> [f32; PANEL] {
 /// One row of inputs times one quantised panel.
 pub(crate) struct ScaledRow<'a> {
     pub(crate) codes: PanelCodes<'a>,
-    /// (n_in / 32, 32)
+    /// Inputs that share a scale: 16 or 32.
+    pub(crate) block: usize,
+    /// (n_in / block, 32)
     pub(crate) scales: &'a [f32],
-    /// (n_in / 32, 32)
+    /// (n_in / block, 32), or empty for zeros.
     pub(crate) mins: &'a [f32],
     /// (n_in)
     pub(crate) x: &'a [f32],
@@ -56,20 +58,24 @@ impl WithSimd for ScaledRow<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
-        match self.codes {
-            // Two copies of the loop, so that neither asks at every input which codes it reads.
-            PanelCodes::Nibbles(_) => self.run::<S>(),
-            PanelCodes::Bytes(_) => self.run::<S>(),
+        // A copy of the loop for each form, so that none asks at every input which one it reads.
+        match (self.codes, self.block, self.mins.is_empty()) {
+            (PanelCodes::Nibbles(_), 32, _) => self.run::<S, 32, true>(),
+            (PanelCodes::Nibbles(_), _, _) => self.run::<S, 16, true>(),
+            (PanelCodes::Bytes(_), 32, false) => self.run::<S, 32, true>(),
+            (PanelCodes::Bytes(_), 32, true) => self.run::<S, 32, false>(),
+            (PanelCodes::Bytes(_), _, false) => self.run::<S, 16, true>(),
+            (PanelCodes::Bytes(_), _, true) => self.run::<S, 16, false>(),
         }
     }
 }
 
 impl ScaledRow<'_> {
     #[inline(always)]
-    fn run<S: Simd>(self) {
+    fn run<S: Simd, const BLOCK: usize, const MINS: bool>(self) {
         let mut res = [0.0; PANEL];
-        let scales = self.scales.chunks_exact(PANEL).zip(self.mins.chunks_exact(PANEL));
-        for (idx, (x, (scales, mins))) in self.x.chunks_exact(BLOCK).zip(scales).enumerate() {
+        let blocks = self.x.chunks_exact(BLOCK).zip(self.scales.chunks_exact(PANEL));
+        for (idx, (x, scales)) in blocks.enumerate() {
             let mut even = [0.0; PANEL];
             let mut odd = [0.0; PANEL];
             let mut sum = 0.0;
@@ -85,9 +91,15 @@ impl ScaledRow<'_> {
                 }
                 sum += pair[0] + pair[1];
             }
-            for j in 0..PANEL {
-                let block = mul_add::<S>(even[j] + odd[j], scales[j], mins[j] * sum);
-                res[j] += block;
+            if MINS {
+                let mins = &self.mins[idx * PANEL..][..PANEL];
+                for j in 0..PANEL {
+                    res[j] += mul_add::<S>(even[j] + odd[j], scales[j], mins[j] * sum);
+                }
+            } else {
+                for j in 0..PANEL {
+                    res[j] = mul_add::<S>(even[j] + odd[j], scales[j], res[j]);
+                }
             }
         }
         *self.out = res;
@@ -97,6 +109,7 @@ impl ScaledRow<'_> {
 /// One quantised panel to f32. out: (n_in, 32)
 pub(crate) struct Unpack<'a> {
     pub(crate) codes: PanelCodes<'a>,
+    pub(crate) block: usize,
     pub(crate) scales: &'a [f32],
     pub(crate) mins: &'a [f32],
     pub(crate) out: &'a mut [f32],
@@ -108,13 +121,88 @@ impl WithSimd for Unpack<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
         for (k, out) in self.out.chunks_exact_mut(PANEL).enumerate() {
-            let scales = &self.scales[k / BLOCK * PANEL..][..PANEL];
-            let mins = &self.mins[k / BLOCK * PANEL..][..PANEL];
+            let at = k / self.block * PANEL;
+            let scales = &self.scales[at..][..PANEL];
             let codes = unpack_codes(self.codes, k);
-            for j in 0..PANEL {
-                // Not fused: this is the value that reference implementations dequantise to.
-                out[j] = codes[j] * scales[j] + mins[j];
+            if self.mins.is_empty() {
+                for j in 0..PANEL {
+                    out[j] = codes[j] * scales[j];
+                }
+            } else {
+                let mins = &self.mins[at..][..PANEL];
+                for j in 0..PANEL {
+                    // Not fused: this is the value that reference implementations dequantise to.
+                    out[j] = codes[j] * scales[j] + mins[j];
+                }
             }
+        }
+    }
+}
+
+/// One row of inputs times one panel of 16-bit weights.
+pub(crate) struct HalfRow<'a> {
+    pub(crate) kind: HalfKind,
+    /// (n_in, 32)
+    pub(crate) weights: &'a [u16],
+    /// (n_in)
+    pub(crate) x: &'a [f32],
+    pub(crate) out: &'a mut [f32; PANEL],
+}
+
+impl WithSimd for HalfRow<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        match self.kind {
+            HalfKind::F16 => self.run::<S>(|bits| HalfKind::F16.to_f32(bits)),
+            HalfKind::Bf16 => self.run::<S>(|bits| HalfKind::Bf16.to_f32(bits)),
+        }
+    }
+}
+
+impl HalfRow<'_> {
+    #[inline(always)]
+    fn run<S: Simd>(self, to_f32: impl Fn(u16) -> f32) {
+        let (weights, _) = self.weights.as_chunks::<PANEL>();
+        let mut even = [0.0; PANEL];
+        let mut odd = [0.0; PANEL];
+        let mut pairs = weights.chunks_exact(2).zip(self.x.chunks_exact(2));
+        for (weights, x) in &mut pairs {
+            for j in 0..PANEL {
+                even[j] = mul_add::<S>(x[0], to_f32(weights[0][j]), even[j]);
+            }
+            for j in 0..PANEL {
+                odd[j] = mul_add::<S>(x[1], to_f32(weights[1][j]), odd[j]);
+            }
+        }
+        if !self.x.len().is_multiple_of(2)
+            && let (Some(weights), Some(x)) = (weights.last(), self.x.last())
+        {
+            for j in 0..PANEL {
+                even[j] = mul_add::<S>(*x, to_f32(weights[j]), even[j]);
+            }
+        }
+        *self.out = std::array::from_fn(|j| even[j] + odd[j]);
+    }
+}
+
+/// One panel of 16-bit weights to f32. out: (n_in, 32)
+pub(crate) struct UnpackHalves<'a> {
+    pub(crate) kind: HalfKind,
+    pub(crate) weights: &'a [u16],
+    pub(crate) out: &'a mut [f32],
+}
+
+impl WithSimd for UnpackHalves<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let pairs = self.out.iter_mut().zip(self.weights);
+        match self.kind {
+            HalfKind::F16 => pairs.for_each(|(out, &bits)| *out = HalfKind::F16.to_f32(bits)),
+            HalfKind::Bf16 => pairs.for_each(|(out, &bits)| *out = HalfKind::Bf16.to_f32(bits)),
         }
     }
 }
