@@ -1,9 +1,9 @@
 //! LoRA adapters (Hu et al. 2021) from disk, checked against the decoder that they are for.
 //!
-//! Read are folders as PEFT writes them (`adapter_config.json`, `adapter_model.safetensors`) and GGUF
-//! files as llama.cpp's converter writes them. An option that is not implemented is refused by name:
-//! ignoring it would give wrong text without any error. A folder of our own also says which base it
-//! was trained on, in `souffleur.json`.
+//! Read are folders as PEFT writes them (`adapter_config.json`, `adapter_model.safetensors`) and
+//! GGUF files as llama.cpp's converter writes them. An option that is not implemented is refused by
+//! name: ignoring it would give wrong text without any error. A folder of our own also says which
+//! base it was trained on, in `souffleur.json`.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -100,6 +100,9 @@ pub enum AdapterError {
     /// The model's own files could not be read.
     #[error(transparent)]
     Model(#[from] LoadError),
+    /// The tensor library failed.
+    #[error("could not compare the adapter with the model")]
+    Tensors(#[from] candle_core::Error),
 }
 
 fn hint(base: &Option<String>) -> String {
@@ -383,8 +386,7 @@ const PLAIN_STARTS: [&str; 3] = ["gaussian", "orthogonal", "eva"];
 impl Settings {
     fn read(path: &Path) -> Result<Self, AdapterError> {
         let map = read_object(path).map_err(of_adapter)?;
-        let unsupported =
-            |what: String| AdapterError::Unsupported { path: path.to_owned(), what };
+        let unsupported = |what: String| AdapterError::Unsupported { path: path.to_owned(), what };
         let corrupt = |reason: String| AdapterError::Corrupt { path: path.to_owned(), reason };
         match map.get("peft_type").and_then(Value::as_str) {
             Some("LORA") => {}
@@ -396,7 +398,8 @@ impl Settings {
             value.ok_or_else(|| corrupt(format!("`{key}` is missing or no number")))
         };
         let mut alpha_pattern = Vec::new();
-        for (pattern, alpha) in map.get("alpha_pattern").and_then(Value::as_object).into_iter().flatten()
+        for (pattern, alpha) in
+            map.get("alpha_pattern").and_then(Value::as_object).into_iter().flatten()
         {
             // PEFT takes these for regular expressions; names are what people write.
             let is_name = pattern.chars().all(|c| c.is_alphanumeric() || c == '_' || c == '.');

@@ -4,7 +4,7 @@
 //! them that spells a control token is encoded as text.
 
 use minijinja::syntax::SyntaxConfig;
-use minijinja::value::{Kwargs, Value};
+use minijinja::value::{Kwargs, Serde, Value};
 use minijinja::{Environment, Error, ErrorKind, State, context};
 use serde_json::{Value as Json, json};
 use thiserror::Error;
@@ -162,11 +162,17 @@ impl ChatTemplate {
         Ok(Self { env, texts })
     }
 
-    /// The conversation as text. messages: a list of objects with `role` and `content`
-    pub(crate) fn render(&self, messages: &Json, options: &ChatOptions) -> Result<String, ChatError> {
+    /// The conversation as text, without guards.
+    #[cfg(test)]
+    pub(crate) fn render(
+        &self,
+        messages: &Json,
+        options: &ChatOptions,
+    ) -> Result<String, ChatError> {
         self.render_guarded(messages, options, None)
     }
 
+    /// The conversation as text. messages: a list of objects with `role` and `content`
     fn render_guarded(
         &self,
         messages: &Json,
@@ -177,10 +183,12 @@ impl ChatTemplate {
             "" => Value::UNDEFINED,
             text => Value::from(text),
         };
+        let data =
+            |it: Option<&Json>| it.map_or(Value::from(()), |it| Value::from(Serde(it.clone())));
         let context = context! {
             messages => with_reasoning(messages),
-            tools => options.tools,
-            documents => options.documents,
+            tools => data(options.tools.as_ref()),
+            documents => data(options.documents.as_ref()),
             add_generation_prompt => options.add_generation_prompt,
             enable_thinking => options.thinking.map_or(Value::UNDEFINED, Value::from),
             bos_token => special(&self.texts.bos),
@@ -246,8 +254,8 @@ fn for_each_text(value: &mut Json, change: &mut dyn FnMut(&mut String)) {
     }
 }
 
-/// Moves thoughts of earlier answers into a field of their own. Templates look for their tags, which
-/// they would not find once these are guarded.
+/// Moves thoughts of earlier answers into a field of their own. Templates look for their tags,
+/// which they would not find once these are guarded.
 fn split_thoughts(messages: &mut Json) {
     for message in messages.as_array_mut().into_iter().flatten() {
         let content = message["content"].as_str().unwrap_or_default();
@@ -280,7 +288,7 @@ fn with_reasoning(messages: &Json) -> Value {
             message.insert("reasoning_content".to_owned(), reasoning);
         }
     }
-    Value::from_serialize(&messages)
+    Value::from(Serde(messages))
 }
 
 /// transformers marks what the assistant says by tags of its own; here they are blocks that are
@@ -315,8 +323,8 @@ fn strftime_now(state: &State, format: String) -> Result<String, Error> {
     jiff::fmt::strtime::format(format, now).map_err(failed)
 }
 
-/// `json.dumps(value, ensure_ascii=False, …)`, as transformers defines the filter: nothing is escaped
-/// for HTML, and keys keep their order.
+/// `json.dumps(value, ensure_ascii=False, …)`, as transformers defines the filter: nothing is
+/// escaped for HTML, and keys keep their order.
 fn to_json(state: &State, value: Value, kwargs: Kwargs) -> Result<Value, Error> {
     let separators: Option<Vec<String>> = kwargs.get("separators")?;
     let options = JsonOptions {

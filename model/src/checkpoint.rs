@@ -95,8 +95,10 @@ pub(crate) fn weight_files(dir: &Path) -> Result<Vec<PathBuf>, LoadError> {
             .iter()
             .any(|it| dir.join(it).is_file())
         {
-            true => "weights in Python's pickle format, which can run code: convert them to \
-                     safetensors",
+            true => {
+                "weights in Python's pickle format, which can run code: convert them to \
+                     safetensors"
+            }
             false => "it has neither model.safetensors nor model.safetensors.index.json",
         };
         return Err(LoadError::Unsupported { path: dir.to_owned(), what: what.to_owned() });

@@ -258,10 +258,8 @@ impl Llama3Scaling {
 pub(crate) fn read_object(path: &Path) -> Result<Map<String, Value>, LoadError> {
     let bytes =
         fs_err::read(path).map_err(|source| LoadError::Read { path: path.to_owned(), source })?;
-    serde_json::from_slice(&bytes).map_err(|error| LoadError::Corrupt {
-        path: path.to_owned(),
-        reason: error.to_string(),
-    })
+    serde_json::from_slice(&bytes)
+        .map_err(|error| LoadError::Corrupt { path: path.to_owned(), reason: error.to_string() })
 }
 
 /// The `eos_token_id` of a configuration: one id, a list of them, or nothing. None where it is

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use thiserror::Error;
 
+use crate::adapter::{Adapter, AdapterError, Base};
 use crate::chat::{ChatError, ChatOptions, ChatTemplate, Turn, messages_of};
 use crate::decoder::Decoder;
 use crate::kv_cache::KvCache;
@@ -175,8 +176,14 @@ impl Generator {
     /// leave it.
     pub fn is_thinking(&self, prompt: &[u32]) -> bool {
         let tail = &prompt[prompt.len().saturating_sub(8)..];
-        let bytes: Vec<u8> = tail.iter().flat_map(|&id| self.tokenizer.bytes(id)).copied().collect();
+        let bytes: Vec<u8> =
+            tail.iter().flat_map(|&id| self.tokenizer.bytes(id)).copied().collect();
         String::from_utf8_lossy(&bytes).trim_end().ends_with(crate::thinking::OPEN)
+    }
+
+    /// Loads a LoRA adapter, a PEFT folder or a GGUF file, and checks it against this model.
+    pub fn load_adapter(&self, path: &Path) -> Result<Adapter, AdapterError> {
+        Adapter::load(path, &Base::of(&self.decoder)?)
     }
 
     /// Weights of the network.

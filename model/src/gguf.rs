@@ -348,3 +348,90 @@ fn whole_number(value: &Value) -> Option<u64> {
         _ => None,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{Device, Tensor};
+
+    use super::*;
+    use crate::gguf_write::{Planned, write};
+    use crate::linear::Linear;
+
+    fn golden(name: &str) -> PathBuf {
+        PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
+    }
+
+    #[test]
+    fn every_type_is_read_as_gguf_dequantises_it_and_multiplied_exactly() {
+        let file = Gguf::open(&golden("quantised.gguf")).unwrap();
+        let (n_out, n_in) = (2, 512);
+        let mut n_types = 0;
+        for name in file.tensor_names() {
+            if name.ends_with(".values") {
+                continue;
+            }
+            n_types += 1;
+            let expected = file.values(&format!("{name}.values")).unwrap();
+            assert_eq!(file.values(name).unwrap(), expected, "{name}");
+            let layer = Linear::new(file.matrix(name, (n_out, n_in), None).unwrap(), None);
+            let rows = layer.rows(&[0, 1]).unwrap().flatten_all().unwrap();
+            assert_eq!(rows.to_vec1::<f32>().unwrap(), expected, "{name}");
+            for rows in [1, 3] {
+                let x: Vec<f32> = (0..rows * n_in).map(|i| ((i % 7) as f32 - 3.0) / 4.0).collect();
+                let input = Tensor::from_slice(&x, (rows, n_in), &Device::Cpu).unwrap();
+                let actual = layer.forward(&input).unwrap().to_vec2::<f32>().unwrap();
+                for (x, actual) in x.chunks(n_in).zip(actual) {
+                    for (weights, actual) in expected.chunks(n_in).zip(actual) {
+                        let terms = x.iter().zip(weights).map(|(a, b)| f64::from(a * b));
+                        let size: f64 = terms.clone().map(f64::abs).sum();
+                        let off = (f64::from(actual) - terms.sum::<f64>()).abs();
+                        assert!(off <= 1e-6 * size, "{name}: off by {off} of {size}");
+                    }
+                }
+            }
+        }
+        assert_eq!(n_types, 13, "all types that candle reads, but those of activations");
+    }
+
+    /// Writes some tensors of a file as part `no` of `count`.
+    fn write_part(path: &Path, file: &Gguf, names: &[&str], (no, count): (u16, u16)) {
+        let (no, count) = (Value::U16(no), Value::U16(count));
+        let mut metadata: Vec<(&str, &Value)> =
+            file.metadata().iter().map(|(key, value)| (key.as_str(), value)).collect();
+        metadata.extend([("split.no", &no), ("split.count", &count)]);
+        let stored: Vec<Stored<'_>> = names.iter().map(|it| file.stored(it).unwrap()).collect();
+        let planned: Vec<Planned<'_>> = names
+            .iter()
+            .zip(&stored)
+            .map(|(name, it)| Planned { name, kind: it.kind, shape: it.shape })
+            .collect();
+        let mut out = fs_err::File::create(path).unwrap();
+        write(&mut out, &metadata, &planned, |idx| {
+            Ok::<_, std::io::Error>(stored[idx].bytes.into())
+        })
+        .unwrap();
+    }
+
+    #[test]
+    fn a_split_file_is_read_as_one_and_a_missing_part_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let part = |n: usize| dir.path().join(format!("tiny-0000{n}-of-00002.gguf"));
+        let whole = Gguf::open(&golden("tiny-llama.gguf")).unwrap();
+        let names = whole.tensor_names();
+        let (first, second) = names.split_at(7);
+        write_part(&part(1), &whole, first, (0, 2));
+        let error = Gguf::open(&part(1)).err().unwrap().to_string();
+        assert!(error.contains("tiny-00002-of-00002.gguf"), "{error}");
+        write_part(&part(2), &whole, second, (1, 2));
+        let file = Gguf::open(&part(1)).unwrap();
+        assert_eq!(file.tensor_names(), names);
+        for name in names {
+            assert_eq!(file.values(name).unwrap(), whole.values(name).unwrap(), "{name}");
+        }
+        let error = Gguf::open(&part(2)).err().unwrap().to_string();
+        assert!(error.contains("name the first"), "{error}");
+        fs_err::rename(part(1), dir.path().join("renamed.gguf")).unwrap();
+        let error = Gguf::open(&dir.path().join("renamed.gguf")).err().unwrap().to_string();
+        assert!(error.contains("-00001-of-00002.gguf"), "{error}");
+    }
+}

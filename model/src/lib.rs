@@ -2,9 +2,9 @@
 //!
 //! Read in this order: [`embed`] turns texts into unit vectors, [`chat`] turns a conversation into
 //! token ids, [`generate`] turns those into text. Below them lie the two networks (`bert`,
-//! `decoder`) and what they are made of: `panels` and `kernels` compute, `weights`, `checkpoint` and
-//! `gguf` read files, `linear` and `kv_cache` serve the decoder. [`adapter`] and [`merge`] are about
-//! LoRA.
+//! `decoder`) and what they are made of: `panels` and `kernels` compute, `weights`, `checkpoint`
+//! and `gguf` read files, `linear` and `kv_cache` serve the decoder. [`adapter`] and [`merge`] are
+//! about LoRA.
 //!
 //! The crate is synchronous and owns no global state besides rayon's thread pool, whose size
 //! [`device::set_threads`] may choose once.

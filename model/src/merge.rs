@@ -228,7 +228,9 @@ fn merge_gguf(
         let values = sum(base.values(planned.name)?, &delta);
         Ok(Cow::Owned(match planned.kind {
             GgmlDType::Q8_0 => to_q8_0(&values),
-            GgmlDType::F16 => values.iter().flat_map(|it| f16::from_f32(*it).to_le_bytes()).collect(),
+            GgmlDType::F16 => {
+                values.iter().flat_map(|it| f16::from_f32(*it).to_le_bytes()).collect()
+            }
             _ => values.iter().flat_map(|it| it.to_le_bytes()).collect(),
         }))
     };
@@ -283,7 +285,8 @@ mod tests {
     }
 
     fn load(path: &Path) -> Decoder {
-        if path.is_dir() { from_folder(path) } else { from_gguf(&Gguf::open(path).unwrap()) }.unwrap()
+        if path.is_dir() { from_folder(path) } else { from_gguf(&Gguf::open(path).unwrap()) }
+            .unwrap()
     }
 
     /// Merges, loads the result, and compares its logits with those that PEFT's merged model gives.

@@ -7,11 +7,11 @@
 //! once, at load.
 //!
 //! Quantised weights stay quantised in memory (4 or 8 bits and a scale per 16 or 32 inputs), and
-//! weights of 16 bits stay as they are; they become f32 in registers or, for many rows, one panel at
-//! a time. Activations are never quantised, so the result is the one of the dequantised matrix up to
-//! the order of summation. That is exact where candle's quantised products are not (they round
-//! activations to 8 bits), and fast for every inner size that is a multiple of 32, where theirs ask
-//! for 256.
+//! weights of 16 bits stay as they are; they become f32 in registers or, for many rows, one panel
+//! at a time. Activations are never quantised, so the result is the one of the dequantised matrix
+//! up to the order of summation. That is exact where candle's quantised products are not (they
+//! round activations to 8 bits), and fast for every inner size that is a multiple of 32, where
+//! theirs ask for 256.
 
 use pulp::Arch;
 use rayon::prelude::*;

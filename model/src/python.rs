@@ -43,7 +43,9 @@ fn write_json(
         ValueKind::Bool => out.push_str(if value.is_true() { "true" } else { "false" }),
         ValueKind::Number => out.push_str(&match float(value) {
             Some(it) if it.is_nan() => "NaN".to_owned(),
-            Some(it) if it.is_infinite() => if it > 0.0 { "Infinity" } else { "-Infinity" }.to_owned(),
+            Some(it) if it.is_infinite() => {
+                if it > 0.0 { "Infinity" } else { "-Infinity" }.to_owned()
+            }
             Some(it) => float_text(it),
             None => value.to_string(),
         }),
@@ -176,8 +178,7 @@ fn repr(value: &Value, depth: usize) -> String {
             None => value.to_string(),
         },
         ValueKind::Seq => {
-            let items: Vec<String> =
-                items(value).iter().map(|it| repr(it, depth + 1)).collect();
+            let items: Vec<String> = items(value).iter().map(|it| repr(it, depth + 1)).collect();
             match (value.is_tuple(), items.len()) {
                 (true, 1) => format!("({},)", items[0]),
                 (true, _) => format!("({})", items.join(", ")),
