@@ -516,8 +516,10 @@ mod tests {
                 let actual = HalfKind::F16.to_f32(bits);
                 assert_eq!(actual.to_bits(), expected.to_f32().to_bits(), "{expected}");
             }
-            let expected = half::bf16::from_bits(bits).to_f32();
-            assert_eq!(HalfKind::Bf16.to_f32(bits).to_bits(), expected.to_bits());
+            let expected = half::bf16::from_bits(bits);
+            if !expected.is_nan() {
+                assert_eq!(HalfKind::Bf16.to_f32(bits).to_bits(), expected.to_f32().to_bits());
+            }
         }
     }
 }

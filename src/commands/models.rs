@@ -13,7 +13,7 @@ use serde_json::json;
 use crate::{
     cli::{MergeArgs, MergedTypeArg, ModelsCommand},
     printer::{BOLD, DIM, GREEN, YELLOW, styled},
-    session::{EXTRACT, Session},
+    session::{EXTRACT, Session, model_path},
 };
 
 pub(super) fn run(session: &Session, command: &ModelsCommand) -> Result<ExitCode> {
@@ -96,7 +96,9 @@ fn report(session: &Session, entry: &ModelEntry, model: &InstalledModel) -> Resu
 
 fn of_settings(session: &Session) -> Vec<String> {
     let models = &session.config.models;
-    [&models.embedder, &models.generator].into_iter().filter(|it| *it != EXTRACT).cloned().collect()
+    // What is named by its path is here already.
+    let is_fetched = |it: &&String| *it != EXTRACT && model_path(it).is_none();
+    [&models.embedder, &models.generator].into_iter().filter(is_fetched).cloned().collect()
 }
 
 fn verify(session: &Session, ids: &[String]) -> Result<ExitCode> {
