@@ -144,6 +144,17 @@ mod tests {
     }
 
     #[test]
+    fn a_prompt_that_opens_thoughts_is_told_by_its_end() {
+        let generator = crate::testing::tiny_generator(1); // One token per byte.
+        let ends_inside = |prompt: &str| {
+            let ids: Vec<u32> = prompt.bytes().map(u32::from).collect();
+            generator.is_thinking(&ids)
+        };
+        assert!(ends_inside("assistant\n<think>\n") && ends_inside("<think>"));
+        assert!(!ends_inside("<think>\n\n</think>\n\n") && !ends_inside("assistant\n"));
+    }
+
+    #[test]
     fn thoughts_are_split_off() {
         check("<think>\nHm, é.\n</think>\n\nTwo days.", false, (Some("Hm, é."), "Two days."));
         check("\n<think></think>\nTwo.", false, (None, "Two."));
