@@ -154,10 +154,10 @@ pub enum LanguageArg {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "How to answer")]
 pub struct AnswerArgs {
-    /// Model that writes: an id, a .gguf file, or `extract` to quote without any model
+    /// Model that writes: an id, a .gguf file, a folder, or `extract` to quote without any model
     #[arg(long, value_name = "MODEL")]
     pub generator: Option<String>,
-    /// `cot` asks for reasoning steps first and shows them apart
+    /// `cot` asks for reasoning steps first and shows them apart; models that can think do
     #[arg(long)]
     pub style: Option<Style>,
     /// Passages shown to the model at most
@@ -321,6 +321,8 @@ pub enum ModelsCommand {
         /// Ids of models; none: all that are here.
         ids: Vec<String>,
     },
+    /// Write a model with a LoRA adapter merged into it
+    Merge(MergeArgs),
     /// Remove models from this machine
     #[command(after_help = "Examples:
   souffleur models remove qwen3-1.7b")]
@@ -329,6 +331,38 @@ pub enum ModelsCommand {
         #[arg(required = true)]
         ids: Vec<String>,
     },
+}
+
+/// `souffleur models merge`
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  souffleur models merge --base qwen3-0.6b --adapter adapters/handbook --out handbook.gguf
+  souffleur models merge --base ./SmolLM2-135M --adapter adapters/handbook --out ./merged")]
+pub struct MergeArgs {
+    /// The model that the adapter was trained on: an id, a .gguf file or a folder
+    #[arg(long, value_name = "MODEL")]
+    pub base: String,
+    /// The adapter: a PEFT folder or a .gguf file
+    #[arg(long, value_name = "PATH")]
+    pub adapter: PathBuf,
+    /// What to write: a folder for a base that is a folder, a .gguf file for a .gguf file
+    #[arg(long, value_name = "PATH")]
+    pub out: PathBuf,
+    /// How a .gguf file holds the matrices that the adapter changes
+    #[arg(long = "type", default_value = "f16", value_name = "TYPE")]
+    pub merged_type: MergedTypeArg,
+}
+
+/// A type of weights on the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum MergedTypeArg {
+    /// 32 bits, exact
+    F32,
+    /// 16 bits
+    F16,
+    /// 8 bits
+    #[value(name = "q8_0")]
+    Q8,
 }
 
 /// `souffleur tokens`

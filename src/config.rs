@@ -55,7 +55,7 @@ pub struct Config {
 pub struct ModelsConfig {
     /// Id or folder of the embedder.
     pub embedder: String,
-    /// Id or file of the generator, or `extract`.
+    /// Id, file or folder of the generator, or `extract`.
     pub generator: String,
     /// The model hub, or a mirror of it.
     pub hub_endpoint: String,

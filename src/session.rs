@@ -40,11 +40,8 @@ const MODELS: &str = include_str!("../config/models.toml");
 /// to fit a small model's attention.
 const CHUNK_TOKENS_MAX: usize = 256;
 
-/// Generators of fewer parameters (in millions) are given sentences instead of passages.
-const SMALL_MEGAPARAMETERS: u32 = 500;
-
-/// As above for a GGUF file of the user's, by its size: four bits a parameter and more.
-const SMALL_FILE_BYTES: u64 = 250_000_000;
+/// Generators of fewer parameters are given sentences instead of passages.
+const SMALL_PARAMETERS: usize = 500_000_000;
 
 /// The name of the generator that quotes.
 pub const EXTRACT: &str = "extract";
@@ -364,10 +361,8 @@ impl Session {
         if name == EXTRACT {
             return Ok(Writer::Extract { reason: None });
         }
-        let path = Path::new(name);
-        if path.extension().is_some_and(|it| it.eq_ignore_ascii_case("gguf")) {
-            let small = path.metadata().is_ok_and(|it| it.len() < SMALL_FILE_BYTES);
-            return load_writer(path, name, None, small, asked.is_some());
+        if let Some(path) = model_path(name) {
+            return load_writer(path, name, None, asked.is_some());
         }
         let entry = self.entry(name, Some(ModelRole::Generator))?;
         let files = match self.files(entry) {
@@ -381,11 +376,22 @@ impl Session {
             }
             Err(error) => return Err(error.into()),
         };
-        let gguf = files
-            .file_ending(".gguf")
-            .with_context(|| format!("model `{name}` has no .gguf file"))?;
-        let small = entry.megaparameters.is_some_and(|it| it < SMALL_MEGAPARAMETERS);
-        load_writer(&gguf, name, Some(entry.languages.clone()), small, asked.is_some())
+        let path = weights_of(&files);
+        load_writer(&path, name, Some(entry.languages.clone()), asked.is_some())
+    }
+
+    /// Where a generator's weights are: a GGUF file or a folder, from its id or its path.
+    ///
+    /// # Errors
+    /// When it is not known, or cannot be had.
+    pub fn generator_path(&self, name: &str) -> Result<PathBuf> {
+        match model_path(name) {
+            Some(path) => Ok(path.to_owned()),
+            None => {
+                let entry = self.entry(name, Some(ModelRole::Generator))?;
+                Ok(weights_of(&self.files(entry)?))
+            }
+        }
     }
 
     /// The prompts of the settings.
@@ -428,15 +434,28 @@ impl Session {
     }
 }
 
+/// The path of a generator that is named by where it is: a GGUF file, or a folder.
+#[must_use]
+pub fn model_path(name: &str) -> Option<&Path> {
+    let path = Path::new(name);
+    let is_gguf = path.extension().is_some_and(|it| it.eq_ignore_ascii_case("gguf"));
+    (is_gguf || path.is_dir()).then_some(path)
+}
+
+/// The GGUF file of an installed generator, or its folder where it has none.
+fn weights_of(files: &InstalledModel) -> PathBuf {
+    files.file_ending(".gguf").unwrap_or_else(|| files.dir.clone())
+}
+
 fn load_writer(
-    gguf: &Path,
+    model: &Path,
     name: &str,
     languages: Option<Vec<String>>,
-    small: bool,
     insisted: bool,
 ) -> Result<Writer> {
     let generator =
-        Generator::load(gguf).with_context(|| format!("could not load the generator `{name}`"))?;
+        Generator::load(model).with_context(|| format!("could not load the generator `{name}`"))?;
+    let small = generator.n_parameters() < SMALL_PARAMETERS;
     Ok(Writer::Model {
         generator: Box::new(generator),
         name: name.to_owned(),

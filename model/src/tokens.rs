@@ -2,11 +2,7 @@
 
 use std::path::Path;
 
-use crate::{
-    LoadError,
-    gguf::Gguf,
-    tokenizer::{TextTokenizer, load_for_encoder},
-};
+use crate::{LoadError, load_generator, tokenizer::load_for_encoder};
 
 /// A token of a text.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,13 +14,13 @@ pub struct Piece {
     pub text: String,
 }
 
-/// Cuts a text with the tokenizer of a GGUF file.
+/// Cuts a text with the tokenizer of a generator: a GGUF file, or a folder with `tokenizer.json`.
 ///
 /// # Errors
 /// When the file cannot be read or has no tokenizer of ours.
-pub fn of_gguf(gguf: &Path, text: &str) -> Result<Vec<Piece>, LoadError> {
-    let tokenizer = TextTokenizer::new(Gguf::open(gguf)?.tokenizer()?)?;
-    let ids = tokenizer.encode_plain(text).map_err(|error| corrupt(gguf, &error))?;
+pub fn of_generator(model: &Path, text: &str) -> Result<Vec<Piece>, LoadError> {
+    let tokenizer = load_generator::tokenizer(model)?;
+    let ids = tokenizer.encode_plain(text).map_err(|error| corrupt(model, &error))?;
     let mut open = Vec::new();
     let mut res: Vec<Piece> = Vec::with_capacity(ids.len());
     for id in ids {

@@ -1,18 +1,19 @@
-//! `souffleur models`: list, pull, verify, remove.
+//! `souffleur models`: list, pull, verify, merge, remove.
 
 use std::{borrow::Cow, path::Path, process::ExitCode};
 
 use anyhow::Result;
 use model::{
     catalogue::ModelEntry,
+    merge::{MergeOptions, MergedType, merge},
     store::{InstalledModel, StoreError},
 };
 use serde_json::json;
 
 use crate::{
-    cli::ModelsCommand,
+    cli::{MergeArgs, MergedTypeArg, ModelsCommand},
     printer::{BOLD, DIM, GREEN, YELLOW, styled},
-    session::{EXTRACT, Session, WrongUsage},
+    session::{EXTRACT, Session, WrongUsage, model_path},
 };
 
 pub(super) fn run(session: &Session, command: &ModelsCommand) -> Result<ExitCode> {
@@ -20,6 +21,7 @@ pub(super) fn run(session: &Session, command: &ModelsCommand) -> Result<ExitCode
         ModelsCommand::List => list(session)?,
         ModelsCommand::Pull { ids, from } => pull(session, ids, from.as_deref())?,
         ModelsCommand::Verify { ids } => return verify(session, ids),
+        ModelsCommand::Merge(args) => merge_adapter(session, args)?,
         ModelsCommand::Remove { ids } => remove(session, ids)?,
     }
     Ok(ExitCode::SUCCESS)
@@ -97,7 +99,7 @@ fn report(session: &Session, entry: &ModelEntry, model: &InstalledModel) -> Resu
 /// The models that the settings name by id; those named by path are here already.
 fn of_settings(session: &Session) -> Vec<String> {
     let models = &session.config.models;
-    let by_id = |it: &&String| *it != EXTRACT && !Path::new(it).exists();
+    let by_id = |it: &&String| *it != EXTRACT && model_path(it).is_none();
     [&models.embedder, &models.generator].into_iter().filter(by_id).cloned().collect()
 }
 
@@ -130,6 +132,29 @@ fn verify(session: &Session, ids: &[String]) -> Result<ExitCode> {
     }
     session.printer.json(&json!({ "models": rows }))?;
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+fn merge_adapter(session: &Session, args: &MergeArgs) -> Result<()> {
+    let base = session.generator_path(&args.base)?;
+    let merged = merge(&MergeOptions {
+        base: &base,
+        adapter: &args.adapter,
+        out: &args.out,
+        merged_type: match args.merged_type {
+            MergedTypeArg::F32 => MergedType::F32,
+            MergedTypeArg::F16 => MergedType::F16,
+            MergedTypeArg::Q8 => MergedType::Q8_0,
+        },
+    })?;
+    #[expect(clippy::cast_precision_loss, reason = "megabytes need no more digits")]
+    let megabytes = merged.n_bytes as f64 / 1e6;
+    let out = args.out.display();
+    let line = format!("({} matrices changed, {megabytes:.0} MB)", merged.n_matrices);
+    session.printer.line(format!("{} {}", styled(BOLD, out), styled(DIM, line)))?;
+    session.printer.json(&json!({
+        "out": args.out, "n_matrices": merged.n_matrices, "bytes": merged.n_bytes,
+    }))?;
+    Ok(())
 }
 
 fn remove(session: &Session, ids: &[String]) -> Result<()> {
