@@ -65,7 +65,8 @@ pub enum AskEvent<'a> {
 pub struct Answer {
     /// Its text, with marks such as `[1]` for its sources.
     pub text: String,
-    /// Reasoning before the answer, for [`Style::Cot`].
+    /// Reasoning before the answer: the steps that `Style::Cot` asks for, and thoughts of models
+    /// that think aloud.
     pub reasoning: Option<String>,
     /// The language that it was asked for in.
     pub language: Language,
@@ -128,6 +129,15 @@ impl Answer {
             truncated: false,
             timings: Timings::default(),
         }
+    }
+
+    /// The sentences with their citation marks.
+    pub(crate) fn text_with_marks(&self) -> String {
+        let marked = self.sentences.iter().map(|it| {
+            let marks: String = it.citations.iter().map(|it| format!(" [{}]", it + 1)).collect();
+            format!("{}{marks}", it.text)
+        });
+        marked.collect::<Vec<_>>().join(" ")
     }
 
     /// The answer without citation marks.

@@ -1,6 +1,14 @@
 //! What makes vectors: a model of this process, or one on a server.
 
-use model::embed::{self, Embeddings, TextRole};
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use index::fingerprint::EmbedderPrint;
+use model::{
+    catalogue::{ModelEntry, PoolingKind},
+    embed::{self, EmbedderSpec, Embeddings, Pooling, TextRole},
+    store::{InstalledModel, sha256_of},
+};
 
 use crate::upstream::{embeddings::UpstreamEmbedder, error::UpstreamError};
 
@@ -68,5 +76,92 @@ impl Embedder {
             Self::Local(it) => Ok(it.embed(texts, role)?),
             Self::Upstream(it) => Ok(it.embed(texts, role)?),
         }
+    }
+}
+
+/// An embedder with what the index must know of it.
+#[derive(Debug)]
+pub struct OpenedEmbedder {
+    /// The model.
+    pub embedder: Embedder,
+    /// What its vectors depend on.
+    pub print: EmbedderPrint,
+    /// Languages (ISO 639-1) that it handles well; `None` where nobody has said so.
+    pub languages: Option<Vec<String>>,
+    /// The cosine that it gives to unrelated texts.
+    pub cosine_unrelated: f32,
+}
+
+impl OpenedEmbedder {
+    /// Whether it handles a language well, as far as is known.
+    #[must_use]
+    pub fn speaks(&self, language: &str) -> bool {
+        self.languages.as_ref().is_none_or(|it| it.iter().any(|it| it == language))
+    }
+
+    /// An embedder of the catalogue, from its files.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn of_catalogue(entry: &ModelEntry, files: &InstalledModel) -> Result<Self> {
+        let spec = EmbedderSpec {
+            pooling: match entry.pooling.unwrap_or(PoolingKind::Mean) {
+                PoolingKind::Mean => Pooling::Mean,
+                PoolingKind::Cls => Pooling::Cls,
+            },
+            query_prefix: entry.query_prefix.clone(),
+            passage_prefix: entry.passage_prefix.clone(),
+            tokens_max: entry.context_length,
+        };
+        let embedder: Embedder = embed::Embedder::load(&files.dir, &spec)
+            .with_context(|| format!("could not load the embedder `{}`", entry.id))?
+            .into();
+        let print = print_of(&entry.id, files.fingerprint(), &embedder, &spec);
+        Ok(Self {
+            embedder,
+            print,
+            languages: Some(entry.languages.clone()),
+            cosine_unrelated: entry.cosine_unrelated,
+        })
+    }
+
+    /// An embedder in a folder of the user's: mean pooling, no prefixes. Other ones need an entry
+    /// in the catalogue.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn of_folder(folder: &Path, tokens_max: usize) -> Result<Self> {
+        let spec = EmbedderSpec {
+            pooling: Pooling::Mean,
+            query_prefix: String::new(),
+            passage_prefix: String::new(),
+            tokens_max,
+        };
+        let embedder: Embedder = embed::Embedder::load(folder, &spec)
+            .with_context(|| format!("could not load the embedder in `{}`", folder.display()))?
+            .into();
+        let name = folder.file_name().unwrap_or(folder.as_os_str()).to_string_lossy();
+        let weights_sha256 = sha256_of(&folder.join("model.safetensors"))?;
+        let print = print_of(&name, weights_sha256, &embedder, &spec);
+        Ok(Self { embedder, print, languages: None, cosine_unrelated: 0.0 })
+    }
+}
+
+fn print_of(
+    id: &str,
+    weights_sha256: String,
+    embedder: &Embedder,
+    spec: &EmbedderSpec,
+) -> EmbedderPrint {
+    EmbedderPrint {
+        id: id.to_owned(),
+        weights_sha256,
+        dim: u32::try_from(embedder.dim()).unwrap_or(u32::MAX),
+        pooling: match spec.pooling {
+            Pooling::Mean => "mean".to_owned(),
+            Pooling::Cls => "cls".to_owned(),
+        },
+        query_prefix: spec.query_prefix.clone(),
+        passage_prefix: spec.passage_prefix.clone(),
     }
 }

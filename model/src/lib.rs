@@ -2,8 +2,9 @@
 //!
 //! Read in this order: [`embed`] turns texts into unit vectors, [`chat`] turns a conversation into
 //! token ids, [`generate`] turns those into text. Below them lie the two networks (`bert`,
-//! `decoder`) and what they are made of: `panels` and `kernels` compute, `weights` and `gguf` read
-//! files, `linear` and `kv_cache` serve the decoder.
+//! `decoder`) and what they are made of: `panels` and `kernels` compute, `weights`, `checkpoint`
+//! and `gguf` read files, `linear` and `kv_cache` serve the decoder. [`adapter`] and [`merge`] are
+//! about LoRA.
 //!
 //! The crate is synchronous and owns no global state besides rayon's thread pool, whose size
 //! [`device::set_threads`] may choose once.
@@ -11,27 +12,38 @@
 // Links the kernels' crate with its AVX-512 feature switched on; candle calls it by itself.
 use gemm as _;
 
+pub mod adapter;
 pub mod catalogue;
 pub mod chat;
 pub mod device;
 pub mod embed;
 pub mod generate;
 pub mod load_error;
+pub mod merge;
 pub mod sample;
 pub mod store;
 pub mod testing;
+pub mod thinking;
 pub mod tokens;
 
 mod bert;
+mod build_tokenizer;
+mod checkpoint;
+mod config_json;
 mod count;
 mod decoder;
 mod gguf;
+mod gguf_blocks;
+mod gguf_write;
 mod kernels;
 mod kv_cache;
 mod linear;
 mod load_decoder;
+mod load_generator;
+mod names;
 mod panel_product;
 mod panels;
+mod python;
 mod tokenizer;
 mod weights;
 

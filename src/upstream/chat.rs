@@ -2,7 +2,12 @@
 
 use std::{cell::RefCell, ops::ControlFlow};
 
-use model::{chat::Turn, generate::FinishReason, sample::SampleOptions};
+use model::{
+    chat::Turn,
+    generate::FinishReason,
+    sample::SampleOptions,
+    thinking::{self, Splitter},
+};
 
 use super::{
     client::{Client, ClientOptions, FailedTry, bytes_of},
@@ -11,7 +16,6 @@ use super::{
     http::{BaseUrl, Exchange, Head, Poll},
     protocol::{self, ChatEvent, Delta},
     sse::Events,
-    think::{Splitter, split_at_close},
 };
 
 pub use super::protocol::Usage;
@@ -175,7 +179,7 @@ impl Chat {
     ) -> Result<(), UpstreamError> {
         let mut events = Events::default();
         loop {
-            let phase = if incoming.has_begun() { Phase::BetweenChunks } else { Phase::FirstByte };
+            let phase = if incoming.has_begun { Phase::BetweenChunks } else { Phase::FirstByte };
             let piece = match exchange.piece(phase, poll) {
                 Ok(Some(piece)) => piece,
                 // Complete answers are kept, however the connection ends after them.
@@ -251,17 +255,20 @@ impl Chat {
 
     /// Makes a reply of what came.
     fn complete(&self, incoming: Incoming, emit: Emit<'_>) -> Result<Reply, UpstreamError> {
-        let Incoming { mut text, mut reasoning, splitter, finish, usage, cancelled } = incoming;
-        let (rest, thought) = splitter.finish();
-        if !rest.is_empty() {
-            text.push_str(&rest);
+        let Incoming { mut text, mut reasoning, mut splitter, finish, usage, cancelled, .. } =
+            incoming;
+        let rest = splitter.finish();
+        if !rest.answer.is_empty() {
+            text.push_str(&rest.answer);
             // The reply is complete: a reader who leaves now has lost nothing.
-            let _ = emit(&rest);
+            let _ = emit(&rest.answer);
         }
-        reasoning.push_str(&thought);
-        if let Some((thought, answer)) = split_at_close(&text) {
-            reasoning.push_str(thought);
-            text = answer.to_owned();
+        reasoning.push_str(&rest.thoughts);
+        if text.contains(thinking::CLOSE) {
+            // The server's template opened the thoughts in the prompt.
+            let (thoughts, answer) = thinking::split(&text, true);
+            reasoning.extend(thoughts);
+            text = answer;
         }
         let finish = match finish.as_deref() {
             _ if cancelled => FinishReason::Cancelled,
@@ -287,11 +294,13 @@ impl Chat {
 type Emit<'a> = &'a mut dyn FnMut(&str) -> ControlFlow<()>;
 
 /// A reply on its way.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Incoming {
+    /// Whether the model has begun to write, be it reasoning.
+    has_begun: bool,
     /// Text that was shown.
     text: String,
-    /// Reasoning that came apart from the text.
+    /// Reasoning, from inside and outside the text.
     reasoning: String,
     /// Takes reasoning off the text.
     splitter: Splitter,
@@ -300,17 +309,29 @@ struct Incoming {
     cancelled: bool,
 }
 
-impl Incoming {
-    /// Whether the model has begun to write, be it reasoning.
-    fn has_begun(&self) -> bool {
-        !self.text.is_empty() || !self.reasoning.is_empty() || self.splitter.has_begun()
+impl Default for Incoming {
+    fn default() -> Self {
+        Self {
+            has_begun: false,
+            text: String::new(),
+            reasoning: String::new(),
+            splitter: Splitter::new(false),
+            finish: None,
+            usage: None,
+            cancelled: false,
+        }
     }
+}
 
+impl Incoming {
     fn take(&mut self, delta: Delta, emit: Emit<'_>) -> ControlFlow<()> {
+        self.has_begun |= !delta.text.is_empty() || !delta.reasoning.is_empty();
         self.reasoning.push_str(&delta.reasoning);
         self.finish = delta.finish.or(self.finish.take());
         self.usage = delta.usage.or(self.usage);
-        let text = self.splitter.push(&delta.text);
+        let split = self.splitter.push(&delta.text);
+        self.reasoning.push_str(&split.thoughts);
+        let text = split.answer;
         if text.is_empty() {
             return ControlFlow::Continue(());
         }

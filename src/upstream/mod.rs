@@ -17,7 +17,6 @@ pub mod probe;
 pub mod retry;
 pub mod settings;
 pub mod sse;
-pub mod think;
 
 mod open;
 mod protocol;

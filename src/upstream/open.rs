@@ -18,9 +18,9 @@ use super::{
     settings::Secret,
 };
 use crate::{
-    embedder::Embedder,
+    embedder::{Embedder, OpenedEmbedder},
     engine::Writer,
-    session::{OpenedEmbedder, Session},
+    session::Session,
 };
 
 /// What stands in an index's fingerprint for the hash of weights that only the server has.

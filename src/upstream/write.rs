@@ -13,7 +13,6 @@ use crate::{
     compose::Context,
     config::Style,
     engine::{AskError, Engine, Writer, prompt_limits, sample_options},
-    prompts::Prompts,
     retrieve::Question,
 };
 
@@ -97,13 +96,7 @@ impl Engine {
             context.n_tokens = usage.n_prompt_tokens;
             context.is_estimate = false;
         }
-        if self.settings.prompts.style == Style::Plain {
-            return reply.text;
-        }
-        let (reasoned, text) = Prompts::split_reasoned(answer.language, &reply.text);
-        let parts: Vec<String> = reply.reasoning.into_iter().chain(reasoned).collect();
-        answer.reasoning = (!parts.is_empty()).then(|| parts.join("\n"));
-        text
+        self.take_reasoning(reply.reasoning, reply.text, answer)
     }
 }
 
