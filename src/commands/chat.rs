@@ -10,6 +10,7 @@ use super::{ask, filter_of, show};
 use crate::{
     cli::ChatArgs,
     engine::Engine,
+    places::places,
     printer::{CYAN, DIM, styled},
     retrieve::Question,
     session::Session,
@@ -53,9 +54,10 @@ pub(super) fn run(session: &mut Session, args: &ChatArgs) -> Result<ExitCode> {
         };
         let standalone = understand(session, &mut engine, &turns, &question)?;
         let answer = ask::ask(session, &mut engine, &standalone, &filter)?;
-        show::answer(session.printer, &answer)?;
+        let places = places(&engine.index, &answer)?;
+        show::answer(session.printer, &answer, &places)?;
         let chars = show::char_spans(&engine.index, &answer.passages)?;
-        session.printer.json(&AnswerOut::new(&answer, &chars))?;
+        session.printer.json(&AnswerOut::new(&answer, &chars, &places))?;
         turns.push((standalone.text().to_owned(), answer.text));
         if turns.len() > TURNS_MAX {
             turns.remove(0);
