@@ -72,7 +72,7 @@ static MOMENT: LazyLock<Regex> = LazyLock::new(|| {
         r"decembre|january|february|march|april|may|june|july|august|september|october|november|",
         r"december|(mon|tues|wednes|thurs|fri|satur|sun)days?|lundis?|mardis?|mercredis?|jeudis?|",
         r"vendredis?|samedis?|dimanches?|midi|minuit|noon|midnight|matin|soir|morning|evening|",
-        r"siecle|century|fin|debut|avant|apres|before|after|until|lors|pendant|during|within)\b",
+        r"siecle|century)\b",
     ))
 });
 

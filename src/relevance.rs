@@ -51,13 +51,13 @@ impl Signals {
     pub fn relevance(&self) -> f32 {
         let cosine = self.cosine.unwrap_or(0.0);
         let lacks = f32::from(u8::from(self.lacks));
-        let of_cosine = if self.embedder_speaks { 3.17 } else { 0.97 };
-        let z = -4.94
-            + 2.81 * self.coverage
-            + 2.66 * self.evidence
-            + 1.96 * self.substance
+        let of_cosine = if self.embedder_speaks { 3.0 } else { 0.88 };
+        let z = -4.79
+            + 2.83 * self.coverage
+            + 2.51 * self.evidence
+            + 1.89 * self.substance
             + of_cosine * cosine
-            - 1.63 * lacks;
+            - 1.61 * lacks;
         1.0 / (1.0 + (-z).exp())
     }
 }
