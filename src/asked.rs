@@ -290,7 +290,9 @@ impl Asked {
         let in_range = |it: &String| {
             amounts(it).iter().any(|it| ranges.iter().any(|range| range.holds(it) == Some(true)))
         };
-        !self.claims.missing_names(&facts).is_empty()
+        // Words in capitals look like names: `DEJEUNERS` is there where `déjeuner` is.
+        let is_word = |it: &String| stems(it, self.language).is_subset(&stems(text, self.language));
+        !self.claims.missing_names(&facts).iter().all(is_word)
             || !self.claims.missing(&facts).iter().all(in_range)
     }
 
@@ -392,6 +394,13 @@ pub(crate) mod tests {
             Asked::new("How much is the standard laptop?", Some(Language::English), &idf, 6);
         let chunk = chunk("Laptops", "The standard laptop costs €1,100.");
         assert!(asked.read(&chunk).coverage > 0.99);
+    }
+
+    #[test]
+    fn a_word_in_capitals_is_no_unknown_name() {
+        let asked = asked("Quel est le plafond des DEJEUNERS à Oslo ?");
+        assert!(!asked.lacks("Un déjeuner à Oslo."));
+        assert!(asked.lacks("Un déjeuner à Paris."));
     }
 
     #[test]
