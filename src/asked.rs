@@ -1,12 +1,12 @@
 //! What a question asks, and how well the sentences of a passage bear on it.
 
-use std::{collections::BTreeMap, sync::LazyLock};
+use std::{cell::LazyCell, collections::BTreeMap, sync::LazyLock};
 
 use index::catalog::StoredChunk;
 use ingest::document::Language;
 
 use crate::{
-    cite::{Claims, SourceFacts},
+    cite::{Claims, SourceFacts, fold},
     compose::passage_text,
     expected::Expected,
     ranges::{Amount, amounts, ranges},
@@ -291,7 +291,12 @@ impl Asked {
             amounts(it).iter().any(|it| ranges.iter().any(|range| range.holds(it) == Some(true)))
         };
         // Words in capitals look like names: `DEJEUNERS` is there where `déjeuner` is.
-        let is_word = |it: &String| stems(it, self.language).is_subset(&stems(text, self.language));
+        let own = LazyCell::new(|| Vocabulary::of(text, self.language));
+        let is_word = |name: &String| {
+            stems(name, self.language)
+                .into_iter()
+                .all(|stem| own.has(&Wanted { stem, word: fold(name), compound: None }) > 0.0)
+        };
         !self.claims.missing_names(&facts).iter().all(is_word)
             || !self.claims.missing(&facts).iter().all(in_range)
     }
