@@ -14,13 +14,15 @@ use model::{
 
 use crate::{
     answer::{Answer, AskEvent, Clock, Cut, QuoteReason},
+    asked::Asked,
     cite::{Case, CheckedSentence, Source},
     compose::{ComposeError, Context, Draftable, PromptLimits, compose, passage_text},
     condense,
     config::{GenerationConfig, PromptsConfig, RetrievalConfig, Style},
     extract::{self, Candidate},
     prompts::{Example, PromptError, Prompts},
-    retrieve::{Leg, Passage, Question, RetrieveError, RetrieveOptions, retrieve},
+    retrieve::{Leg, Passage, Question, RetrieveError, RetrieveOptions, read_question, retrieve},
+    versions,
 };
 
 /// Tokens of a follow-up question made to stand alone, at most.
@@ -121,14 +123,17 @@ impl Engine {
         let language = self.answer_language(question, &found);
         let (passages, irrelevant): (Vec<_>, Vec<_>) =
             found.into_iter().partition(|it| self.is_relevant(it));
-        let cut = irrelevant.into_iter().map(|it| (it, Cut::NotRelevant)).collect();
+        let mut cut: Vec<_> = irrelevant.into_iter().map(|it| (it, Cut::NotRelevant)).collect();
         if passages.is_empty() {
             return self.refuse(language, cut, clock);
         }
+        let asked = read_question(&self.index, question).map_err(RetrieveError::from)?;
+        let (passages, outdated) = versions::current(&asked, passages);
+        cut.extend(outdated);
         let mut answer = Answer { passages, cut, ..Answer::empty(language) };
         let draft = match self.quote_reason(language) {
-            Some(reason) => self.quote(question, &mut answer, reason, &mut clock, on_event)?,
-            None => self.write(question, &mut answer, &mut clock, on_event)?,
+            Some(reason) => self.quote(&asked, &mut answer, reason, &mut clock, on_event)?,
+            None => self.write(question, &asked, &mut answer, &mut clock, on_event)?,
         };
         let Some(draft) = draft else {
             let cut = answer.passages.into_iter().map(|it| (it, Cut::NotRelevant));
@@ -248,7 +253,7 @@ impl Engine {
     /// Quotes sentences of the passages. `None` when none bears on the question.
     fn quote(
         &self,
-        question: &Question,
+        asked: &Asked,
         answer: &mut Answer,
         reason: Option<QuoteReason>,
         clock: &mut Clock,
@@ -259,10 +264,9 @@ impl Engine {
         }
         answer.quote_reason = reason;
         answer.generator = Some("extract".to_owned());
-        let (candidates, cosines) = self.candidates(question, answer)?;
+        let (candidates, cosines) = self.candidates(asked, answer)?;
         clock.prompt_is_ready();
-        let quoted =
-            extract::quote(question.text(), question.language, &candidates, cosines.as_deref());
+        let quoted = extract::quote(asked, &candidates, cosines.as_deref());
         if let Some(text) = &quoted {
             clock.first_piece();
             let _ = on_event(AskEvent::Text(text));
@@ -274,14 +278,14 @@ impl Engine {
     /// embedder speaks its language.
     fn candidates(
         &self,
-        question: &Question,
+        asked: &Asked,
         answer: &Answer,
     ) -> Result<(Vec<Candidate>, Option<Vec<f32>>), EmbedError> {
-        let candidates = extract::candidates(&answer.passages);
+        let candidates = extract::candidates(asked, &answer.passages);
         if !self.embedder_speaks(answer.language) {
             return Ok((candidates, None));
         }
-        let mut texts = vec![question.text()];
+        let mut texts = vec![asked.question()];
         texts.extend(candidates.iter().map(|it| it.text.as_str()));
         let embedded = self.embedder.embed(&texts, TextRole::Query)?;
         let asked = embedded.row(0).to_vec();
@@ -291,13 +295,12 @@ impl Engine {
 
     /// The prompt of a small model: the sentences that bear most on the question. Whole passages
     /// and examples confuse it more than they help (docs/decisions/0005-small-generators.md).
-    fn small_prompt(&self, question: &Question, answer: &Answer) -> Result<Vec<Turn>, AskError> {
-        let (candidates, cosines) = self.candidates(question, answer)?;
-        let chosen =
-            extract::evidence(question.text(), question.language, &candidates, cosines.as_deref());
+    fn small_prompt(&self, asked: &Asked, answer: &Answer) -> Result<Vec<Turn>, AskError> {
+        let (candidates, cosines) = self.candidates(asked, answer)?;
+        let chosen = extract::evidence(&candidates, cosines.as_deref());
         let sentences: Vec<(usize, String)> =
             chosen.into_iter().map(|(passage, text)| (passage + 1, text)).collect();
-        let user = self.prompts.small_user(answer.language, &sentences, question.text())?;
+        let user = self.prompts.small_user(answer.language, &sentences, asked.question())?;
         Ok(vec![Turn::system(self.prompts.small_system(answer.language)?), Turn::user(user)])
     }
 
@@ -305,6 +308,7 @@ impl Engine {
     fn write(
         &mut self,
         question: &Question,
+        asked: &Asked,
         answer: &mut Answer,
         clock: &mut Clock,
         on_event: &mut dyn FnMut(AskEvent<'_>) -> ControlFlow<()>,
@@ -312,7 +316,7 @@ impl Engine {
         if matches!(self.writer, Writer::Model { small: true, .. })
             && self.settings.prompts.style == Style::Plain
         {
-            let turns = self.small_prompt(question, answer)?;
+            let turns = self.small_prompt(asked, answer)?;
             let n_passages = answer.passages.len();
             answer.context = Some(Context { turns, n_tokens: 0, n_passages, n_examples: 0 });
         } else {
