@@ -97,6 +97,8 @@ pub enum Cut {
     NotRelevant,
     /// It does not fit.
     NoRoom,
+    /// A newer version of its document says otherwise.
+    Outdated,
 }
 
 /// Where the time of an answer went.

@@ -9,6 +9,7 @@ use model::chat::Turn;
 
 use crate::{
     config::Style,
+    engine::AnswerSettings,
     prompts::{Example, PassageArg, PromptError, Prompts},
     retrieve::Passage,
 };
@@ -35,6 +36,19 @@ pub struct PromptLimits {
     pub prompt_tokens_max: usize,
     /// Tokens of all examples at most.
     pub examples_tokens_max: usize,
+}
+
+impl PromptLimits {
+    /// The limits of the settings for a model that attends to `context_length` tokens.
+    #[must_use]
+    pub fn new(settings: &AnswerSettings, context_length: usize) -> Self {
+        let context = settings.generation.context_tokens_max.get().min(context_length);
+        let answer = settings.generation.answer_tokens_max.get();
+        Self {
+            prompt_tokens_max: context.saturating_sub(answer),
+            examples_tokens_max: settings.prompts.examples_tokens_max,
+        }
+    }
 }
 
 /// A prompt that fits, and what had to go.

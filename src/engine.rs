@@ -14,6 +14,7 @@ use model::{
 
 use crate::{
     answer::{Answer, AskEvent, Clock, Cut, QuoteReason},
+    asked::Asked,
     cite::{Case, Source},
     compose::{ComposeError, Context, Draftable, PromptLimits, compose, passage_text},
     condense,
@@ -22,8 +23,9 @@ use crate::{
     examples::similar_examples,
     extract::{self, Candidate},
     prompts::{PromptError, Prompts},
-    retrieve::{Leg, Passage, Question, RetrieveError, RetrieveOptions, retrieve},
+    retrieve::{Leg, Passage, Question, RetrieveError, RetrieveOptions, read_question, retrieve},
     upstream::{chat::Chat, error::UpstreamError, write::condense_upstream},
+    versions,
 };
 
 /// Tokens of a follow-up question made to stand alone, at most.
@@ -129,14 +131,17 @@ impl Engine {
         let language = self.answer_language(question, &found);
         let (passages, irrelevant): (Vec<_>, Vec<_>) =
             found.into_iter().partition(|it| self.is_relevant(it));
-        let cut = irrelevant.into_iter().map(|it| (it, Cut::NotRelevant)).collect();
+        let mut cut: Vec<_> = irrelevant.into_iter().map(|it| (it, Cut::NotRelevant)).collect();
         if passages.is_empty() {
             return self.refuse(language, cut, clock);
         }
+        let asked = read_question(&self.index, question).map_err(RetrieveError::from)?;
+        let (passages, outdated) = versions::current(&asked, passages);
+        cut.extend(outdated);
         let mut answer = Answer { passages, cut, ..Answer::empty(language) };
         let draft = match self.quote_reason(language) {
-            Some(reason) => self.quote(question, &mut answer, reason, &mut clock, on_event)?,
-            None => self.write(question, &mut answer, &mut clock, on_event)?,
+            Some(reason) => self.quote(&asked, &mut answer, reason, &mut clock, on_event)?,
+            None => self.write(question, &asked, &mut answer, &mut clock, on_event)?,
         };
         let Some(draft) = draft else {
             let cut = answer.passages.into_iter().map(|it| (it, Cut::NotRelevant));
@@ -261,7 +266,7 @@ impl Engine {
     /// Quotes sentences of the passages. `None` when none bears on the question.
     fn quote(
         &self,
-        question: &Question,
+        asked: &Asked,
         answer: &mut Answer,
         reason: Option<QuoteReason>,
         clock: &mut Clock,
@@ -272,10 +277,9 @@ impl Engine {
         }
         answer.quote_reason = reason;
         answer.generator = Some("extract".to_owned());
-        let (candidates, cosines) = self.candidates(question, answer)?;
+        let (candidates, cosines) = self.candidates(asked, answer)?;
         clock.prompt_is_ready();
-        let quoted =
-            extract::quote(question.text(), question.language, &candidates, cosines.as_deref());
+        let quoted = extract::quote(asked, &candidates, cosines.as_deref());
         if let Some(text) = &quoted {
             clock.first_piece();
             let _ = on_event(AskEvent::Text(text));
@@ -287,14 +291,14 @@ impl Engine {
     /// embedder speaks its language.
     fn candidates(
         &self,
-        question: &Question,
+        asked: &Asked,
         answer: &Answer,
     ) -> Result<(Vec<Candidate>, Option<Vec<f32>>), EmbedError> {
-        let candidates = extract::candidates(&answer.passages);
+        let candidates = extract::candidates(asked, &answer.passages);
         if !self.embedder_speaks(answer.language) {
             return Ok((candidates, None));
         }
-        let mut texts = vec![question.text()];
+        let mut texts = vec![asked.question()];
         texts.extend(candidates.iter().map(|it| it.text.as_str()));
         let embedded = self.embedder.embed(&texts, TextRole::Query)?;
         let asked = embedded.row(0).to_vec();
@@ -306,15 +310,14 @@ impl Engine {
     /// and examples confuse it more than they help (docs/decisions/0005-small-generators.md).
     pub(crate) fn small_prompt(
         &self,
-        question: &Question,
+        asked: &Asked,
         answer: &Answer,
     ) -> Result<Vec<Turn>, AskError> {
-        let (candidates, cosines) = self.candidates(question, answer)?;
-        let chosen =
-            extract::evidence(question.text(), question.language, &candidates, cosines.as_deref());
+        let (candidates, cosines) = self.candidates(asked, answer)?;
+        let chosen = extract::evidence(&candidates, cosines.as_deref());
         let sentences: Vec<(usize, String)> =
             chosen.into_iter().map(|(passage, text)| (passage + 1, text)).collect();
-        let user = self.prompts.small_user(answer.language, &sentences, question.text())?;
+        let user = self.prompts.small_user(answer.language, &sentences, asked.question())?;
         Ok(vec![Turn::system(self.prompts.small_system(answer.language)?), Turn::user(user)])
     }
 
@@ -322,17 +325,18 @@ impl Engine {
     fn write(
         &mut self,
         question: &Question,
+        asked: &Asked,
         answer: &mut Answer,
         clock: &mut Clock,
         on_event: &mut dyn FnMut(AskEvent<'_>) -> ControlFlow<()>,
     ) -> Result<Option<String>, AskError> {
         if matches!(self.writer, Writer::Upstream(_)) {
-            return self.write_upstream(question, answer, clock, on_event);
+            return self.write_upstream(question, asked, answer, clock, on_event);
         }
         if matches!(self.writer, Writer::Model { small: true, .. })
             && self.settings.prompts.style == Style::Plain
         {
-            let turns = self.small_prompt(question, answer)?;
+            let turns = self.small_prompt(asked, answer)?;
             let n_passages = answer.passages.len();
             let is_estimate = false;
             answer.context =
@@ -346,7 +350,7 @@ impl Engine {
     /// The prompt of a model that reads whole passages, with the examples nearest to the question.
     fn compose(&mut self, question: &Question, answer: &mut Answer) -> Result<(), AskError> {
         let Writer::Model { generator, .. } = &self.writer else { return Ok(()) };
-        let limits = prompt_limits(&self.settings, generator.context_length());
+        let limits = PromptLimits::new(&self.settings, generator.context_length());
         let count = |turns: &[Turn]| generator.encode_chat(turns).map_or(usize::MAX, |it| it.len());
         let examples_max = self.settings.prompts.examples_max;
         self.compose_within(question, answer, &limits, examples_max, &count)
@@ -473,15 +477,6 @@ impl Engine {
 fn source<'a>(passage: &Passage, text: &'a str) -> Source<'a> {
     let heading = format!("{}\n{}", passage.chunk.title, passage.chunk.heading_path.join("\n"));
     Source { heading, text, language: passage.chunk.facets.language }
-}
-
-pub(crate) fn prompt_limits(settings: &AnswerSettings, context_length: usize) -> PromptLimits {
-    let context = settings.generation.context_tokens_max.get().min(context_length);
-    let answer = settings.generation.answer_tokens_max.get();
-    PromptLimits {
-        prompt_tokens_max: context.saturating_sub(answer),
-        examples_tokens_max: settings.prompts.examples_tokens_max,
-    }
 }
 
 pub(crate) fn sample_options(settings: &GenerationConfig) -> SampleOptions {

@@ -9,6 +9,7 @@
 //! The modules below are in reading order.
 
 pub mod answer;
+pub mod asked;
 pub mod build_index;
 pub mod cite;
 pub mod cli;
@@ -20,18 +21,25 @@ pub mod embedder;
 pub mod engine;
 pub mod eval;
 mod examples;
+pub mod expected;
 pub mod extract;
 pub mod hints;
 mod in_order;
 pub mod languages;
 mod look;
+pub mod places;
 pub mod printer;
 pub mod prompts;
+pub mod ranges;
 pub mod rebuild;
 pub mod relevance;
 pub mod retrieve;
+#[cfg(test)]
+pub(crate) mod samples;
 pub mod session;
 pub mod survey;
+pub mod units;
 pub mod upstream;
+pub mod versions;
 pub mod wire;
 pub mod words;

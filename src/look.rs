@@ -19,9 +19,8 @@ use ingest::{
     parse::ParseError,
     read::{Loaded, load, read},
 };
-use model::embed::Embedder;
 
-use crate::build_index::BuildOptions;
+use crate::{build_index::BuildOptions, embedder::Embedder};
 
 /// Changes whenever parsing, cleaning or cutting does: stored documents are then read again.
 const READER_VERSION: u32 = 2;

@@ -1,55 +1,47 @@
 //! Does a passage bear on a question? A small logistic model over signals that any corpus has.
 //!
-//! It decides between an answer and a refusal. Its weights were fitted on the questions of
-//! `examples/questions.jsonl` (143, 20 of them not answered by the sample handbook, most of those
-//! on topics that it does treat); `souffleur eval answers` shows what they give.
-
-use std::collections::BTreeMap;
+//! It decides between an answer and a refusal. Where its weights come from, and what they give on
+//! questions that they were not fitted on: docs/benchmarks.md, "Refusals".
 
 use index::catalog::StoredChunk;
-use ingest::document::Language;
 
-use crate::{
-    cite::{Claims, SourceFacts, split},
-    compose::passage_text,
-    words::stems,
-};
+use crate::asked::Asked;
+
+/// The weight of a question's stems from which it says enough: a question of two words is easily
+/// covered by chance.
+const WEIGHT_ENOUGH: f32 = 4.0;
 
 /// What speaks for a passage.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Signals {
-    /// Share of the question's stems, weighted by how rare they are, that the passage has.
+    /// Share of the question's stems, by weight, that the passage and its headings have.
     pub coverage: f32,
-    /// Largest share of the question's stems that one sentence of the passage has: words that
-    /// stand together answer more often than words that stand apart.
-    pub sentence_coverage: f32,
+    /// How well the passage's best sentence answers, from 0 to 1: its share of the stems, with the
+    /// header of its table, its headings and its neighbours, less where it does not hold the kind
+    /// of answer that is asked for.
+    pub evidence: f32,
+    /// How much the question says, from 0 to 1.
+    pub substance: f32,
     /// Cosine of question and passage, where the dense leg found it.
     pub cosine: Option<f32>,
-    /// Whether the question names something that the passage does not mention.
-    pub lacks_name: bool,
+    /// Whether the question gives a name, figure or code that the passage does not have.
+    pub lacks: bool,
     /// Whether the embedder is at home in the question's language.
     pub embedder_speaks: bool,
 }
 
 impl Signals {
-    /// Reads a passage for a question, given what each of the question's stems tells.
+    /// Reads a passage for a question.
     #[must_use]
-    pub fn of(
-        chunk: &StoredChunk,
-        question: &str,
-        language: Option<Language>,
-        weights: &BTreeMap<String, f32>,
-    ) -> Self {
+    pub fn of(chunk: &StoredChunk, asked: &Asked) -> Self {
+        let reading = asked.read(chunk);
         let heading = format!("{}\n{}", chunk.title, chunk.heading_path.join("\n"));
-        let text = format!("{heading}\n{}", passage_text(chunk));
-        let claims = Claims::of(question);
-        let facts = SourceFacts::of(&text);
         Self {
-            coverage: coverage(&text, chunk.facets.language, weights),
-            sentence_coverage: sentence_coverage(&text, question, language),
+            coverage: reading.coverage,
+            evidence: reading.evidence(),
+            substance: asked.weight().min(WEIGHT_ENOUGH) / WEIGHT_ENOUGH,
             cosine: None,
-            lacks_name: !claims.missing_names(&facts).is_empty()
-                || !claims.missing(&facts).is_empty(),
+            lacks: asked.lacks(&format!("{heading}\n{}", reading.text)),
             embedder_speaks: false,
         }
     }
@@ -58,35 +50,16 @@ impl Signals {
     #[must_use]
     pub fn relevance(&self) -> f32 {
         let cosine = self.cosine.unwrap_or(0.0);
-        let lacks_name = f32::from(u8::from(self.lacks_name));
-        let z = if self.embedder_speaks {
-            -3.82 + 4.76 * self.coverage + 4.94 * cosine - 1.76 * lacks_name
-        } else {
-            -2.73 + 1.1 * self.coverage + 0.7 * cosine + 3.9 * self.sentence_coverage
-                - 0.74 * lacks_name
-        };
+        let lacks = f32::from(u8::from(self.lacks));
+        let of_cosine = if self.embedder_speaks { 3.0 } else { 0.88 };
+        let z = -4.79
+            + 2.83 * self.coverage
+            + 2.51 * self.evidence
+            + 1.89 * self.substance
+            + of_cosine * cosine
+            - 1.61 * lacks;
         1.0 / (1.0 + (-z).exp())
     }
-}
-
-/// Share of the weight of a question's stems that a text has.
-fn coverage(text: &str, language: Option<Language>, weights: &BTreeMap<String, f32>) -> f32 {
-    let total: f32 = weights.values().sum();
-    if total <= 0.0 {
-        return 0.0;
-    }
-    let own = stems(text, language);
-    let covered: f32 =
-        weights.iter().filter(|(term, _)| own.contains(*term)).map(|(_, weight)| weight).sum();
-    covered / total
-}
-
-#[expect(clippy::cast_precision_loss, reason = "the stems of a question are few")]
-fn sentence_coverage(text: &str, question: &str, language: Option<Language>) -> f32 {
-    let asked = stems(question, language);
-    let shared = |sentence: &str| stems(sentence, language).intersection(&asked).count();
-    let best = split(text).into_iter().map(|it| shared(&text[it])).max().unwrap_or(0);
-    best as f32 / asked.len().max(1) as f32
 }
 
 #[cfg(test)]
@@ -95,9 +68,10 @@ mod tests {
 
     const SURE: Signals = Signals {
         coverage: 0.9,
-        sentence_coverage: 0.8,
+        evidence: 0.8,
+        substance: 0.6,
         cosine: Some(0.6),
-        lacks_name: false,
+        lacks: false,
         embedder_speaks: true,
     };
 
@@ -114,8 +88,10 @@ mod tests {
             let sure = Signals { embedder_speaks, ..SURE };
             for less in [
                 Signals { coverage: 0.1, ..sure },
+                Signals { evidence: 0.1, ..sure },
+                Signals { substance: 0.1, ..sure },
                 Signals { cosine: Some(0.1), ..sure },
-                Signals { lacks_name: true, ..sure },
+                Signals { lacks: true, ..sure },
             ] {
                 assert!(less.relevance() < sure.relevance(), "{less:?}");
             }
@@ -124,7 +100,7 @@ mod tests {
 
     #[test]
     fn a_passage_that_shares_nothing_is_not_relevant() {
-        let nothing = Signals { coverage: 0.0, sentence_coverage: 0.0, cosine: Some(0.2), ..SURE };
+        let nothing = Signals { coverage: 0.0, evidence: 0.0, cosine: Some(0.2), ..SURE };
         for embedder_speaks in [true, false] {
             assert!(Signals { embedder_speaks, ..nothing }.relevance() < 0.2);
         }

@@ -12,6 +12,7 @@ use ingest::{document::Language, duplicates::SimHash, language::detect};
 use model::embed::TextRole;
 
 use crate::{
+    asked::Asked,
     embedder::{EmbedError, Embedder},
     relevance::Signals,
 };
@@ -116,6 +117,15 @@ pub struct Passage {
     pub n_duplicates: usize,
 }
 
+impl Passage {
+    /// Its document's date (UTC), ISO 8601.
+    #[must_use]
+    pub fn date(&self) -> Option<String> {
+        let modified = jiff::Timestamp::from_second(self.chunk.facets.modified?).ok()?;
+        Some(modified.strftime("%Y-%m-%d").to_string())
+    }
+}
+
 /// Why retrieval failed.
 #[derive(Debug, thiserror::Error)]
 pub enum RetrieveError {
@@ -160,13 +170,13 @@ pub fn retrieve(
     fused.truncate(options.passages_max * LOOKED_AT_PER_SHOWN);
     let ids: Vec<ChunkId> = fused.iter().map(|it| it.chunk).collect();
     let chunks = index.catalog().chunks(&ids)?;
-    let weights = index.term_weights(question.text(), question.language)?;
+    let asked = read_question(index, question)?;
     let passages = chunks.into_iter().filter_map(|chunk| {
         let hit = fused.iter().find(|it| it.chunk == chunk.id)?;
         let signals = Signals {
             cosine: hit.dense.map(|it| it.score),
             embedder_speaks: options.embedder_speaks,
-            ..Signals::of(&chunk, question.text(), question.language, &weights)
+            ..Signals::of(&chunk, &asked)
         };
         Some(Passage {
             chunk,
@@ -181,6 +191,15 @@ pub fn retrieve(
     let mut res = collapse(passages.collect());
     res.truncate(options.passages_max);
     Ok(res)
+}
+
+/// Reads a question as the documents of an index weigh its words.
+///
+/// # Errors
+/// When the index fails.
+pub fn read_question(index: &Index, question: &Question) -> Result<Asked, IndexError> {
+    let idf = index.term_weights(question.text(), question.language)?;
+    Ok(Asked::new(question.text(), question.language, &idf, index.n_searchable()))
 }
 
 /// Keeps the first of passages that say the same.

@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::{
     answer::{Answer, Cut, Timings},
     build_index::BuildReport,
+    places::Place,
     retrieve::Passage,
 };
 
@@ -24,6 +25,8 @@ pub struct AnswerOut<'a> {
     truncated: bool,
     sentences: Vec<SentenceOut<'a>>,
     sources: Vec<SourceOut<'a>>,
+    /// Older versions that say otherwise and were left out.
+    older_versions: Vec<OlderOut<'a>>,
     context: ContextOut,
     timings_ms: TimingsOut,
 }
@@ -38,6 +41,27 @@ struct SentenceOut<'a> {
     attributed: bool,
     support: f32,
     missing: &'a [String],
+    /// The words that speak for it; `null` where none do.
+    evidence: Option<EvidenceOut<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+struct EvidenceOut<'a> {
+    /// From 1, as in the text.
+    source: usize,
+    /// Unicode characters of the document's text, from 0.
+    char_start: usize,
+    char_end: usize,
+    text: &'a str,
+    heading: Option<&'a str>,
+    page: Option<u32>,
+}
+
+#[derive(Debug, Serialize)]
+struct OlderOut<'a> {
+    document: &'a str,
+    /// The document's date, ISO 8601.
+    date: Option<String>,
 }
 
 /// A passage of an answer or a search.
@@ -85,17 +109,20 @@ struct TimingsOut {
 }
 
 impl<'a> AnswerOut<'a> {
-    /// `chars` gives the span of each passage of the answer, in characters of its document.
+    /// `chars` gives the span of each passage of the answer, in characters of its document;
+    /// `places` that of each sentence's evidence.
     #[must_use]
-    pub fn new(answer: &'a Answer, chars: &[(usize, usize)]) -> Self {
-        let sentences = answer.sentences.iter().map(|it| SentenceOut {
+    pub fn new(answer: &'a Answer, chars: &[(usize, usize)], places: &'a [Option<Place>]) -> Self {
+        let sentences = answer.sentences.iter().zip(places).map(|(it, place)| SentenceOut {
             text: &it.text,
             verdict: it.verdict.as_str(),
             citations: it.citations.iter().map(|it| it + 1).collect(),
             attributed: it.origin == crate::cite::Origin::Attributed,
             support: it.support,
             missing: &it.missing,
+            evidence: place.as_ref().map(EvidenceOut::from),
         });
+        let older = answer.cut.iter().filter(|(_, cut)| *cut == Cut::Outdated);
         let sources = answer.passages.iter().zip(chars).enumerate();
         let n_dropped = answer.cut.iter().filter(|(_, cut)| *cut == Cut::NoRoom).count();
         Self {
@@ -108,6 +135,7 @@ impl<'a> AnswerOut<'a> {
             truncated: answer.truncated,
             sentences: sentences.collect(),
             sources: sources.map(|(i, (it, chars))| SourceOut::new(i + 1, it, *chars)).collect(),
+            older_versions: older.map(|(it, _)| OlderOut::from(it)).collect(),
             context: ContextOut {
                 tokens: answer.context.as_ref().map_or(0, |it| it.n_tokens),
                 tokens_estimated: answer.context.as_ref().is_some_and(|it| it.is_estimate),
@@ -117,6 +145,25 @@ impl<'a> AnswerOut<'a> {
             },
             timings_ms: TimingsOut::from(&answer.timings),
         }
+    }
+}
+
+impl<'a> From<&'a Place> for EvidenceOut<'a> {
+    fn from(it: &'a Place) -> Self {
+        Self {
+            source: it.source + 1,
+            char_start: it.chars.start,
+            char_end: it.chars.end,
+            text: &it.text,
+            heading: it.heading.as_deref(),
+            page: it.page,
+        }
+    }
+}
+
+impl<'a> From<&'a Passage> for OlderOut<'a> {
+    fn from(it: &'a Passage) -> Self {
+        Self { document: &it.chunk.facets.path, date: it.date() }
     }
 }
 

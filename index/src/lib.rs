@@ -284,6 +284,12 @@ impl Index {
         Ok(self.legs.lexical.term_weights(question, language)?)
     }
 
+    /// Chunks that the lexical leg holds: what the weights of terms are relative to.
+    #[must_use]
+    pub fn n_searchable(&self) -> u64 {
+        self.legs.lexical.n_chunks()
+    }
+
     /// The `k` chunks nearest to a question's vector among those that pass the filter, by cosine,
     /// best first.
     ///

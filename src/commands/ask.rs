@@ -11,6 +11,7 @@ use crate::{
     answer::{Answer, AskEvent},
     cli::AskArgs,
     engine::Engine,
+    places::places,
     printer::{Printer, quote_reason_text},
     retrieve::Question,
     session::Session,
@@ -24,8 +25,10 @@ pub(super) fn run(session: &mut Session, args: &AskArgs) -> Result<ExitCode> {
     let filter = filter_of(&engine.index, &args.filter)?;
     let answer = ask(session, &mut engine, &question, &filter)?;
     let printer = session.printer;
-    show::answer(printer, &answer)?;
-    printer.json(&AnswerOut::new(&answer, &show::char_spans(&engine.index, &answer.passages)?))?;
+    let places = places(&engine.index, &answer)?;
+    show::answer(printer, &answer, &places)?;
+    let chars = show::char_spans(&engine.index, &answer.passages)?;
+    printer.json(&AnswerOut::new(&answer, &chars, &places))?;
     Ok(if session.is_interrupted() { ExitCode::from(130) } else { ExitCode::SUCCESS })
 }
 

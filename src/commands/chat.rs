@@ -13,6 +13,7 @@ use crate::{
     cli::ChatArgs,
     engine::Engine,
     hints,
+    places::places,
     printer::{CYAN, DIM, styled},
     retrieve::{Question, QuestionError},
     session::Session,
@@ -88,12 +89,13 @@ impl Chat<'_> {
         let understood = self.understand(&question)?;
         let standalone = understood.as_ref().unwrap_or(&question);
         let answer = ask::ask(self.session, &mut self.engine, standalone, &self.filter)?;
-        show::answer(self.session.printer, &answer)?;
+        let places = places(&self.engine.index, &answer)?;
+        show::answer(self.session.printer, &answer, &places)?;
         let chars = show::char_spans(&self.engine.index, &answer.passages)?;
         self.session.printer.json_line(&TurnOut {
             question: question.text(),
             understood_as: understood.as_ref().map(Question::text),
-            answer: AnswerOut::new(&answer, &chars),
+            answer: AnswerOut::new(&answer, &chars, &places),
         })?;
         self.turns.push((standalone.text().to_owned(), answer.text));
         if self.turns.len() > TURNS_MAX {

@@ -9,6 +9,7 @@ use super::{ask, filter_of, show, text_or_stdin};
 use crate::{
     answer::{Answer, Cut},
     cli::AskArgs,
+    places::{Place, places},
     printer::{BOLD, DIM, Printer, styled},
     retrieve::{Passage, Question},
     session::Session,
@@ -24,8 +25,9 @@ pub(super) fn run(session: &mut Session, args: &AskArgs) -> Result<ExitCode> {
     retrieval(printer, session, &question, &answer)?;
     prompt(printer, &answer)?;
     printer.line(styled(BOLD, "\nAnswer"))?;
-    show::answer(printer, &answer)?;
-    printer.json(&as_json(&engine.index, &question, &answer)?)?;
+    let places = places(&engine.index, &answer)?;
+    show::answer(printer, &answer, &places)?;
+    printer.json(&as_json(&engine.index, &question, &answer, &places)?)?;
     Ok(if session.is_interrupted() { ExitCode::from(130) } else { ExitCode::SUCCESS })
 }
 
@@ -57,7 +59,7 @@ fn retrieval(
 }
 
 fn line(printer: Printer, index: usize, passage: &Passage) -> Result<()> {
-    show::passage(printer, index, passage)?;
+    show::passage(printer, index, passage, &[])?;
     printer.line(styled(DIM, format!("    {}", show::scores(passage))))?;
     Ok(())
 }
@@ -86,6 +88,7 @@ fn cut_text(cut: Cut) -> &'static str {
     match cut {
         Cut::NotRelevant => "does not seem to bear on the question",
         Cut::NoRoom => "does not fit the prompt",
+        Cut::Outdated => "a newer version of its document says otherwise",
     }
 }
 
@@ -93,6 +96,7 @@ fn as_json(
     index: &index::Index,
     question: &Question,
     answer: &Answer,
+    places: &[Option<Place>],
 ) -> Result<serde_json::Value> {
     let chars = show::char_spans(index, &answer.passages)?;
     let cut: Vec<serde_json::Value> = answer
@@ -118,7 +122,7 @@ fn as_json(
     });
     Ok(json!({
         "question": question.text(),
-        "answer": AnswerOut::new(answer, &chars),
+        "answer": AnswerOut::new(answer, &chars, places),
         "cut": cut,
         "prompt": prompt,
     }))

@@ -33,7 +33,7 @@ pub(super) fn run(session: &Session, args: &SearchArgs) -> Result<ExitCode> {
     let passages = retrieve(&index, &embedder.embedder, &question, &options)?;
     let printer = session.printer;
     for (i, it) in passages.iter().enumerate() {
-        show::passage(printer, i + 1, it)?;
+        show::passage(printer, i + 1, it, &[])?;
         printer.line(styled(DIM, format!("    {}", show::scores(it))))?;
     }
     if passages.is_empty() {

@@ -7,6 +7,7 @@ use ingest::document::Language;
 use crate::{
     answer::{Answer, Cut},
     cite::{CheckedSentence, Origin, Verdict},
+    places::Place,
     printer::{BOLD, CYAN, DIM, GREEN, Printer, RED, YELLOW, styled},
     retrieve::Passage,
 };
@@ -15,7 +16,7 @@ use crate::{
 const SNIPPET_CHARS: usize = 160;
 
 /// An answer: its sentences with verdicts, then its sources.
-pub(super) fn answer(printer: Printer, answer: &Answer) -> Result<()> {
+pub(super) fn answer(printer: Printer, answer: &Answer, places: &[Option<Place>]) -> Result<()> {
     let words = Words::of(answer.language);
     if let Some(reasoning) = &answer.reasoning {
         printer.line(styled(DIM, format!("{}\n{}\n", words.reasoning, reasoning.trim())))?;
@@ -38,7 +39,13 @@ pub(super) fn answer(printer: Printer, answer: &Answer) -> Result<()> {
     }
     printer.line(format!("\n{}", styled(BOLD, words.sources)))?;
     for (i, it) in answer.passages.iter().enumerate() {
-        passage(printer, i + 1, it)?;
+        let of_source: Vec<&Place> =
+            places.iter().flatten().filter(|place| place.source == i).collect();
+        passage(printer, i + 1, it, &of_source)?;
+    }
+    for (it, _) in answer.cut.iter().filter(|(_, cut)| *cut == Cut::Outdated) {
+        let date = it.date().map_or(String::new(), |it| format!(" ({it})"));
+        printer.line(styled(DIM, format!("{} {}{date}", words.older, it.chunk.facets.path)))?;
     }
     let ms = |it: std::time::Duration| format!("{:.2} s", it.as_secs_f64());
     printer.line(styled(
@@ -78,14 +85,23 @@ fn sentence_line(sentence: &CheckedSentence, words: &Words) -> String {
     )
 }
 
-/// A passage with its place and the beginning of its text.
-pub(super) fn passage(printer: Printer, index: usize, passage: &Passage) -> Result<()> {
+/// A passage with its place, and its text around the evidence (places in this passage); without
+/// any, the beginning of its text.
+pub(super) fn passage(
+    printer: Printer,
+    index: usize,
+    passage: &Passage,
+    evidence: &[&Place],
+) -> Result<()> {
     let chunk = &passage.chunk;
+    let first = evidence.first();
+    let page = first.and_then(|it| it.page).or(chunk.page);
+    let heading = first.and_then(|it| it.heading.as_ref()).or(chunk.heading_path.last());
     let mut place = chunk.facets.path.clone();
-    if let Some(page) = chunk.page {
+    if let Some(page) = page {
         place = format!("{place}, p. {page}");
     }
-    if let Some(heading) = chunk.heading_path.last() {
+    if let Some(heading) = heading {
         place = format!("{place} › {heading}");
     }
     printer.line(format!(
@@ -94,7 +110,19 @@ pub(super) fn passage(printer: Printer, index: usize, passage: &Passage) -> Resu
         styled(BOLD, &chunk.title),
         styled(DIM, place)
     ))?;
-    printer.line(format!("    {}", snippet(&chunk.text)))?;
+    let mut shown: Vec<String> = Vec::new();
+    for it in evidence {
+        let around = snippet_around(&chunk.text, &it.text);
+        if !shown.contains(&around) {
+            shown.push(around);
+        }
+    }
+    if shown.is_empty() {
+        shown.push(snippet(&chunk.text));
+    }
+    for it in shown {
+        printer.line(format!("    {it}"))?;
+    }
     Ok(())
 }
 
@@ -118,7 +146,7 @@ pub(super) fn scores(passage: &Passage) -> String {
 
 /// The beginning of a text on one line.
 pub(super) fn snippet(text: &str) -> String {
-    let flat = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let flat = flat(text);
     match flat.char_indices().nth(SNIPPET_CHARS) {
         Some((end, _)) => format!("{}…", &flat[..end]),
         None => flat,
@@ -137,6 +165,38 @@ pub(super) fn shortened(host: &str, n_passages: usize, language: Option<Language
              examples (setting: upstream.context_tokens)"
         ),
     }
+}
+
+/// A text on one line, without the marks of its headings.
+fn flat(text: &str) -> String {
+    let is_mark = |it: &&str| it.chars().all(|c| c == '#');
+    text.split_whitespace().filter(|it| !is_mark(it)).collect::<Vec<_>>().join(" ")
+}
+
+/// The part of a text that holds `words`, on one line, with what stands before and after them.
+fn snippet_around(text: &str, words: &str) -> String {
+    let (text, words) = (flat(text), flat(words));
+    let Some(at) = text.find(&words) else { return snippet(&words) };
+    let n_words = words.chars().count();
+    // All of the words, and as much around them as a snippet has room for.
+    let room = SNIPPET_CHARS.saturating_sub(n_words) / 2;
+    let (before, after) = (&text[..at], &text[at + words.len()..]);
+    let before = match before.char_indices().rev().nth(room) {
+        // From the next blank on: no word is cut.
+        Some((cut, _)) => match before[cut..].find(' ') {
+            Some(blank) => format!("…{}", &before[cut + blank..]),
+            None => "…".to_owned(),
+        },
+        None => before.to_owned(),
+    };
+    let after = match after.char_indices().nth(room) {
+        Some((cut, _)) => match after[..cut].rfind(' ') {
+            Some(blank) => format!("{}…", &after[..=blank]),
+            None => "…".to_owned(),
+        },
+        None => after.to_owned(),
+    };
+    format!("{before}{words}{after}")
 }
 
 /// The spans of passages in Unicode characters of their documents' texts.
@@ -167,6 +227,7 @@ struct Words {
     missing: &'static str,
     truncated: &'static str,
     no_room: &'static str,
+    older: &'static str,
     first_token: &'static str,
     total: &'static str,
 }
@@ -184,6 +245,7 @@ impl Words {
                 missing: "not in the source:",
                 truncated: "the answer reached its limit of tokens (--answer-tokens)",
                 no_room: "passages found did not fit the prompt (generation.context_tokens_max)",
+                older: "an older version says otherwise:",
                 first_token: "first token",
                 total: "total",
             },
@@ -197,9 +259,26 @@ impl Words {
                 missing: "absent de la source :",
                 truncated: "la réponse a atteint sa limite de jetons (--answer-tokens)",
                 no_room: "passages trouvés ne tiennent pas dans l'invite (generation.context_tokens_max)",
+                older: "une version plus ancienne dit autre chose :",
                 first_token: "premier jeton",
                 total: "total",
             },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_snippet_shows_all_of_the_evidence_and_what_stands_around_it() {
+        let before = "mot ".repeat(60);
+        let found =
+            snippet_around(&format!("{before}Le\nprix est 8 €. {before}"), "Le prix est 8 €.");
+        assert!(found.starts_with("… mot"), "{found}");
+        assert!(found.contains("mot Le prix est 8 €. mot"), "{found}");
+        assert!(found.ends_with("mot …"), "{found}");
+        assert_eq!(snippet_around("Court. Fin.", "Fin."), "Court. Fin.");
     }
 }

@@ -10,9 +10,10 @@ use super::{
 };
 use crate::{
     answer::{Answer, AskEvent, Clock, Cut},
-    compose::Context,
+    asked::Asked,
+    compose::{Context, PromptLimits},
     config::Style,
-    engine::{AskError, Engine, Writer, prompt_limits, sample_options},
+    engine::{AskError, Engine, Writer, sample_options},
     retrieve::Question,
 };
 
@@ -22,6 +23,7 @@ impl Engine {
     pub(crate) fn write_upstream(
         &self,
         question: &Question,
+        asked: &Asked,
         answer: &mut Answer,
         clock: &mut Clock,
         on_event: &mut dyn FnMut(AskEvent<'_>) -> ControlFlow<()>,
@@ -30,7 +32,7 @@ impl Engine {
         answer.generator = Some(chat.model().to_owned());
         let by_sentences = chat.is_small() && self.settings.prompts.style == Style::Plain;
         if by_sentences {
-            let turns = self.small_prompt(question, answer)?;
+            let turns = self.small_prompt(asked, answer)?;
             let (n_tokens, n_passages) = (chat.estimate(&turns), answer.passages.len());
             let is_estimate = true;
             answer.context =
@@ -62,7 +64,7 @@ impl Engine {
         answer: &mut Answer,
         examples_max: usize,
     ) -> Result<(), AskError> {
-        let limits = prompt_limits(&self.settings, chat.context_tokens());
+        let limits = PromptLimits::new(&self.settings, chat.context_tokens());
         let count = |turns: &[Turn]| chat.estimate(turns);
         self.compose_within(question, answer, &limits, examples_max, &count)?;
         if let Some(context) = &mut answer.context {

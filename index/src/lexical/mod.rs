@@ -298,6 +298,12 @@ impl Lexical {
         weights().map_err(|error| self.search_error(error))
     }
 
+    /// Chunks that can be found.
+    #[must_use]
+    pub fn n_chunks(&self) -> u64 {
+        self.reader.searcher().num_docs()
+    }
+
     fn id_term(&self, id: ChunkId) -> Term {
         Term::from_field_i64(self.fields.id, id.0)
     }
