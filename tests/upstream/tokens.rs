@@ -54,7 +54,7 @@ fn the_estimate_is_above_what_real_tokenizers_give() {
         let counter = Counter::load(&path).unwrap();
         let pieces = match path.ends_with("tokenizer.json") {
             true => tokens::of_file(&path, &texts[0]),
-            false => tokens::of_gguf(&path, &texts[0]),
+            false => tokens::of_generator(&path, &texts[0]),
         };
         assert_eq!(counter.count(&texts[0]), pieces.unwrap().len());
         let (mut estimated, mut counted) = (0, 0);
