@@ -15,7 +15,7 @@ use std::{
 };
 
 use jiff::Timestamp;
-use ureq::http::{HeaderValue, Uri, header, uri::Scheme};
+use ureq::http::{HeaderValue, Uri, header};
 
 use super::{
     error::{Phase, Said, UpstreamError},
@@ -71,12 +71,13 @@ impl BaseUrl {
         if text.is_empty() {
             return Err(UpstreamError::NotSet { key });
         }
-        let uri: Uri = text.parse().map_err(|_| bad("it does not parse"))?;
-        let is_plain = match uri.scheme() {
-            Some(it) if *it == Scheme::HTTP => true,
-            Some(it) if *it == Scheme::HTTPS => false,
+        let scheme = text.split_once("://").map_or("", |(it, _)| it).to_ascii_lowercase();
+        let is_plain = match scheme.as_str() {
+            "http" => true,
+            "https" => false,
             _ => return Err(bad("it must begin with http:// or https://")),
         };
+        let uri: Uri = text.parse().map_err(|_| bad("it does not parse"))?;
         let authority = uri.authority().ok_or_else(|| bad("it names no host"))?;
         if authority.as_str().contains('@') {
             return Err(bad("it holds a user or a password, which belong in a key"));
@@ -420,13 +421,15 @@ mod tests {
         for (text, word) in [
             ("127.0.0.1:8080/v1", "http://"),
             ("ftp://host/v1", "http://"),
+            ("http", "http://"),
             ("http://me:secret@host/v1", "password"),
             ("http://host/v1?key=secret", "query"),
             ("http:///v1", "parse"),
-            ("ht tp://secret", "parse"),
+            ("ht tp://secret", "http://"),
+            ("http://sec ret/v1", "parse"),
         ] {
             let error = BaseUrl::parse("k", text).unwrap_err().to_string();
-            assert!(error.contains(word) && !error.contains("secret"), "{text}: {error}");
+            assert!(error.contains(word) && !error.contains("sec"), "{text}: {error}");
         }
         assert!(matches!(BaseUrl::parse("k", " "), Err(UpstreamError::NotSet { key: "k" })));
     }

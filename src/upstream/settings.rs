@@ -124,7 +124,8 @@ impl Serialize for Secret {
 
 impl<'de> Deserialize<'de> for Secret {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_str(SecretVisitor)
+        // Not as a text: some formats refuse another kind by themselves, and show it.
+        deserializer.deserialize_any(SecretVisitor)
     }
 }
 
