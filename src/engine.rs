@@ -8,6 +8,7 @@ use model::{
     chat::{ChatError, Turn},
     embed::{EmbedError, Embedder, TextRole},
     generate::{Draft, Event, FinishReason, GenerateError, Generator},
+    rerank::Reranker,
     sample::SampleOptions,
 };
 
@@ -19,7 +20,7 @@ use crate::{
     config::{GenerationConfig, PromptsConfig, RetrievalConfig, Style},
     extract::{self, Candidate},
     prompts::{Example, PromptError, Prompts},
-    retrieve::{Leg, Passage, Question, RetrieveError, RetrieveOptions, retrieve},
+    retrieve::{Encoders, Found, Leg, Passage, Question, RetrieveError, RetrieveOptions, retrieve},
 };
 
 /// Tokens of a follow-up question made to stand alone, at most.
@@ -36,6 +37,8 @@ pub struct Engine {
     pub embedder_languages: Vec<String>,
     /// The cosine that the embedder gives to unrelated texts.
     pub cosine_unrelated: f32,
+    /// Puts candidates in a better order, where that is asked for.
+    pub reranker: Option<Reranker>,
     /// What writes answers.
     pub writer: Writer,
     /// How it is asked.
@@ -114,24 +117,25 @@ impl Engine {
         on_event: &mut dyn FnMut(AskEvent<'_>) -> ControlFlow<()>,
     ) -> Result<Answer, AskError> {
         let mut clock = Clock::start();
-        let found = self.retrieve(question, filter)?;
+        let Found { passages, report } = self.retrieve(question, filter)?;
         clock.timings.retrieve = clock.start.elapsed();
-        let _ = on_event(AskEvent::Retrieved { passages: &found });
-        let language = self.answer_language(question, &found);
+        let _ = on_event(AskEvent::Retrieved { passages: &passages, report: &report });
+        let language = self.answer_language(question, &passages);
         let (passages, irrelevant): (Vec<_>, Vec<_>) =
-            found.into_iter().partition(|it| self.is_relevant(it));
+            passages.into_iter().partition(|it| self.is_relevant(it));
         let cut = irrelevant.into_iter().map(|it| (it, Cut::NotRelevant)).collect();
-        if passages.is_empty() {
-            return self.refuse(language, cut, clock);
+        let mut answer = Answer { passages, cut, retrieval: report, ..Answer::empty(language) };
+        if answer.passages.is_empty() {
+            return self.refuse(answer, clock);
         }
-        let mut answer = Answer { passages, cut, ..Answer::empty(language) };
         let draft = match self.quote_reason(language) {
             Some(reason) => self.quote(question, &mut answer, reason, &mut clock, on_event)?,
             None => self.write(question, &mut answer, &mut clock, on_event)?,
         };
         let Some(draft) = draft else {
-            let cut = answer.passages.into_iter().map(|it| (it, Cut::NotRelevant));
-            return self.refuse(language, answer.cut.into_iter().chain(cut).collect(), clock);
+            let passages = std::mem::take(&mut answer.passages).into_iter();
+            answer.cut.extend(passages.map(|it| (it, Cut::NotRelevant)));
+            return self.refuse(answer, clock);
         };
         self.check(&draft, question.language, &mut answer)?;
         answer.timings = clock.stop();
@@ -143,25 +147,21 @@ impl Engine {
     /// Passages for a question, best first, those that may not be relevant included.
     ///
     /// # Errors
-    /// When the index or the embedder fails.
-    pub fn retrieve(
-        &self,
-        question: &Question,
-        filter: &Filter,
-    ) -> Result<Vec<Passage>, RetrieveError> {
+    /// When the index or a model fails.
+    pub fn retrieve(&self, question: &Question, filter: &Filter) -> Result<Found, RetrieveError> {
         self.retrieve_top(question, filter, self.settings.retrieval.passages_max.get())
     }
 
     /// As [`Self::retrieve`], with another number of passages.
     ///
     /// # Errors
-    /// When the index or the embedder fails.
+    /// When the index or a model fails.
     pub fn retrieve_top(
         &self,
         question: &Question,
         filter: &Filter,
         passages_max: usize,
-    ) -> Result<Vec<Passage>, RetrieveError> {
+    ) -> Result<Found, RetrieveError> {
         let options = RetrieveOptions {
             candidates_max: self.settings.retrieval.candidates_max.get(),
             passages_max,
@@ -169,8 +169,10 @@ impl Engine {
             embedder_speaks: question.language.is_none_or(|it| self.embedder_speaks(it)),
             cosine_unrelated: self.cosine_unrelated,
             leg: Leg::Both,
+            rerank_max: self.settings.retrieval.rerank_max.get(),
         };
-        retrieve(&self.index, &self.embedder, question, &options)
+        let encoders = Encoders { embedder: &self.embedder, reranker: self.reranker.as_ref() };
+        retrieve(&self.index, encoders, question, &options)
     }
 
     fn embedder_speaks(&self, language: Language) -> bool {
@@ -231,16 +233,12 @@ impl Engine {
         Ok(Some(condense::trusted(&draft.text, turns, question).unwrap_or(joined)))
     }
 
-    /// A plain refusal, without calling the model.
-    fn refuse(
-        &self,
-        language: Language,
-        cut: Vec<(Passage, Cut)>,
-        clock: Clock,
-    ) -> Result<Answer, AskError> {
+    /// A plain refusal, without calling the model. Keeps of `found` what retrieval brought.
+    fn refuse(&self, found: Answer, clock: Clock) -> Result<Answer, AskError> {
+        let Answer { language, cut, retrieval, .. } = found;
         let text = self.prompts.refusal(language)?;
         let timings = clock.stop();
-        Ok(Answer { text, refused: true, cut, timings, ..Answer::empty(language) })
+        Ok(Answer { text, refused: true, cut, retrieval, timings, ..Answer::empty(language) })
     }
 
     /// Quotes sentences of the passages. `None` when none bears on the question.

@@ -24,6 +24,7 @@ pub mod printer;
 pub mod prompts;
 pub mod rebuild;
 pub mod relevance;
+pub mod rerank;
 pub mod retrieve;
 pub mod session;
 pub mod survey;

@@ -2,7 +2,7 @@
 
 use std::{
     ops::ControlFlow,
-    path::{Path, PathBuf},
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -19,14 +19,15 @@ use indicatif::ProgressBar;
 use ingest::chunk::ChunkLimits;
 use model::{
     catalogue::{Catalogue, ModelEntry, ModelRole, PoolingKind},
-    embed::{Embedder, EmbedderSpec, Pooling},
+    embed::{Embedder, EmbedderSpec, Pooling, Precision, weights_files},
     generate::Generator,
+    rerank::Reranker,
     store::{InstalledModel, PullEvent, PullOptions, Store, StoreError, sha256_of},
 };
 
 use crate::{
     answer::QuoteReason,
-    config::Config,
+    config::{Config, ModelsConfig},
     engine::{AnswerSettings, Engine, Writer},
     printer::Printer,
     prompts::Prompts,
@@ -38,6 +39,10 @@ const MODELS: &str = include_str!("../config/models.toml");
 /// Tokens of a chunk at most where the settings leave it open: small enough for several passages
 /// to fit a small model's attention.
 const CHUNK_TOKENS_MAX: usize = 256;
+
+/// Tokens of a question and a passage that a reranker in a folder reads at most: what most were
+/// trained on.
+const RERANK_TOKENS_MAX: usize = 512;
 
 /// Generators of fewer parameters (in millions) are given sentences instead of passages.
 const SMALL_MEGAPARAMETERS: u32 = 500;
@@ -185,10 +190,12 @@ impl Session {
     /// # Errors
     /// When it cannot be had or read.
     pub fn embedder(&self) -> Result<OpenedEmbedder> {
-        let name = &self.config.models.embedder;
+        let ModelsConfig { embedder: name, embedder_precision: precision, .. } =
+            &self.config.models;
+        let precision = *precision;
         let folder = Path::new(name);
         if folder.is_dir() {
-            return folder_embedder(folder);
+            return folder_embedder(folder, precision);
         }
         let entry = self.entry(name, Some(ModelRole::Embedder))?;
         let files = self.files(entry)?;
@@ -198,6 +205,7 @@ impl Session {
             query_prefix: entry.query_prefix.clone(),
             passage_prefix: entry.passage_prefix.clone(),
             tokens_max: entry.context_length,
+            precision,
         };
         let embedder = Embedder::load(&files.dir, &spec)
             .with_context(|| format!("could not load the embedder `{name}`"))?;
@@ -208,6 +216,27 @@ impl Session {
             languages: Some(entry.languages.clone()),
             cosine_unrelated: entry.cosine_unrelated,
         })
+    }
+
+    /// The reranker of the settings, where they name one.
+    ///
+    /// # Errors
+    /// When it cannot be had or read.
+    pub fn reranker(&self) -> Result<Option<Reranker>> {
+        let name = &self.config.retrieval.reranker;
+        if name.is_empty() {
+            return Ok(None);
+        }
+        let folder = Path::new(name);
+        let load = |dir: &Path, tokens_max: usize| {
+            let loaded = Reranker::load(dir, tokens_max);
+            loaded.with_context(|| format!("could not load the reranker `{name}`")).map(Some)
+        };
+        if folder.is_dir() {
+            return load(folder, RERANK_TOKENS_MAX);
+        }
+        let entry = self.entry(name, Some(ModelRole::Reranker))?;
+        load(&self.files(entry)?.dir, entry.context_length)
     }
 
     /// Sizes of chunks for an embedder.
@@ -333,13 +362,20 @@ impl Session {
     ///
     /// # Errors
     /// When prompts are not usable.
-    pub fn engine(&self, index: Index, embedder: OpenedEmbedder, writer: Writer) -> Result<Engine> {
+    pub fn engine(
+        &self,
+        index: Index,
+        embedder: OpenedEmbedder,
+        reranker: Option<Reranker>,
+        writer: Writer,
+    ) -> Result<Engine> {
         let languages = embedder.languages.unwrap_or_else(|| vec!["en".into(), "fr".into()]);
         Ok(Engine {
             index,
             embedder: embedder.embedder,
             embedder_languages: languages,
             cosine_unrelated: embedder.cosine_unrelated,
+            reranker,
             writer,
             prompts: self.prompts()?,
             settings: AnswerSettings {
@@ -379,20 +415,18 @@ fn stop_at_once() {
     std::process::exit(130);
 }
 
-/// An embedder in a folder of the user's: mean pooling, no prefixes. Other ones need an entry in the
-/// catalogue.
-fn folder_embedder(folder: &Path) -> Result<OpenedEmbedder> {
-    let weights: PathBuf = folder.join("model.safetensors");
-    let spec = EmbedderSpec {
-        pooling: Pooling::Mean,
-        query_prefix: String::new(),
-        passage_prefix: String::new(),
-        tokens_max: CHUNK_TOKENS_MAX,
-    };
-    let embedder = Embedder::load(folder, &spec)
-        .with_context(|| format!("could not load the embedder in `{}`", folder.display()))?;
+/// An embedder in a folder of the user's, used as the folder's own files say.
+fn folder_embedder(folder: &Path, precision: Precision) -> Result<OpenedEmbedder> {
+    let context = || format!("could not load the embedder in `{}`", folder.display());
+    let spec = EmbedderSpec::of_folder(folder, CHUNK_TOKENS_MAX).with_context(context)?;
+    let spec = EmbedderSpec { precision, ..spec };
+    let embedder = Embedder::load(folder, &spec).with_context(context)?;
+    let mut hashes = Vec::new();
+    for file in weights_files(folder).with_context(context)? {
+        hashes.push(sha256_of(&file)?);
+    }
     let name = folder.file_name().unwrap_or(folder.as_os_str()).to_string_lossy();
-    let print = print_of(&name, sha256_of(&weights)?, &embedder, &spec);
+    let print = print_of(&name, hashes.join("+"), &embedder, &spec);
     Ok(OpenedEmbedder { embedder, print, languages: None, cosine_unrelated: 0.0 })
 }
 
@@ -419,5 +453,6 @@ fn print_of(
         },
         query_prefix: spec.query_prefix.clone(),
         passage_prefix: spec.passage_prefix.clone(),
+        precision: spec.precision.as_str().to_owned(),
     }
 }

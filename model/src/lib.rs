@@ -1,9 +1,10 @@
 //! Text to vectors, prompt to tokens, model files on disk. Knows nothing of documents or indexes.
 //!
-//! Read in this order: [`embed`] turns texts into unit vectors, [`chat`] turns a conversation into
-//! token ids, [`generate`] turns those into text. Below them lie the two networks (`bert`,
-//! `decoder`) and what they are made of: `panels` and `kernels` compute, `weights` and `gguf` read
-//! files, `linear` and `kv_cache` serve the decoder.
+//! Read in this order: [`embed`] turns texts into unit vectors, [`rerank`] a question and a passage
+//! into a score, [`chat`] turns a conversation into token ids, [`generate`] turns those into text.
+//! Below them lie the two networks (`bert`, `decoder`) and what they are made of: `panels`, `int8`
+//! and `kernels` compute, `checkpoint`, `weights` and `gguf` read files, `linear` and `kv_cache`
+//! serve the decoder.
 //!
 //! The crate is synchronous and owns no global state besides rayon's thread pool, whose size
 //! [`device::set_threads`] may choose once.
@@ -17,21 +18,29 @@ pub mod device;
 pub mod embed;
 pub mod generate;
 pub mod load_error;
+pub mod rerank;
 pub mod sample;
 pub mod store;
 pub mod testing;
 pub mod tokens;
 
 mod bert;
+mod checkpoint;
 mod count;
 mod decoder;
 mod gguf;
+mod hash_embedder;
+mod int8;
+mod int8_product;
 mod kernels;
 mod kv_cache;
 mod linear;
 mod load_decoder;
+mod packed;
 mod panel_product;
 mod panels;
+mod pickle;
+mod sentence_folder;
 mod tokenizer;
 mod weights;
 

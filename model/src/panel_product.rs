@@ -13,7 +13,7 @@ pub(crate) enum PanelCodes<'a> {
 
 /// `a * b + c`, fused where the processor can; in software the fused form would be very slow.
 #[inline(always)]
-fn mul_add<S: Simd>(a: f32, b: f32, c: f32) -> f32 {
+pub(crate) fn mul_add<S: Simd>(a: f32, b: f32, c: f32) -> f32 {
     if S::F32_LANES > 1 { a.mul_add(b, c) } else { a * b + c }
 }
 

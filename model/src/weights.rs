@@ -32,8 +32,20 @@ impl Safetensors {
         Ok(Self { path: path.to_owned(), map, tensors, data_start })
     }
 
-    pub(crate) fn contains(&self, name: &str) -> bool {
-        self.tensors.contains_key(name)
+    /// A file of another format whose tensors lie in it just as plainly, each where `tensors` says,
+    /// in bytes from the file's beginning. The caller has checked that they lie within.
+    pub(crate) fn of_places(path: &Path, map: Mmap, tensors: HashMap<String, TensorInfo>) -> Self {
+        Self { path: path.to_owned(), map, tensors, data_start: 0 }
+    }
+
+    /// Names of the tensors, in no order.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.tensors.keys().map(String::as_str)
+    }
+
+    /// The shape of a tensor, where there is one of that name.
+    pub(crate) fn shape(&self, name: &str) -> Option<&[usize]> {
+        self.tensors.get(name).map(|it| it.shape.as_slice())
     }
 
     /// All values of a tensor as f32.

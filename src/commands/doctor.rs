@@ -135,7 +135,41 @@ fn disk(session: &Session) -> Vec<Check> {
 fn models(session: &Session) -> Vec<Check> {
     let config = &session.config.models;
     let names = [("embedder", &config.embedder), ("generator", &config.generator)];
-    names.into_iter().map(|(role, id)| model(session, role, id)).collect()
+    let mut res: Vec<Check> =
+        names.into_iter().map(|(role, id)| model(session, role, id)).collect();
+    res.extend(reranker(session));
+    res
+}
+
+/// The reranker, where the settings name one: read whole, because only its weights tell whether it
+/// can score pairs.
+fn reranker(session: &Session) -> Option<Check> {
+    const NAME: &str = "reranker";
+    let id = &session.config.retrieval.reranker;
+    if id.is_empty() {
+        return None;
+    }
+    if !Path::new(id).exists() {
+        let check = model(session, NAME, id);
+        if check.level != Level::Ok {
+            return Some(check);
+        }
+    }
+    Some(match session.reranker() {
+        Ok(Some(it)) => Check {
+            name: NAME,
+            level: Level::Ok,
+            detail: format!("{id} (reads {} tokens of a pair)", it.tokens_max()),
+            fix: None,
+        },
+        Ok(None) => return None,
+        Err(error) => Check {
+            name: NAME,
+            level: Level::Problem,
+            detail: format!("{error:#}"),
+            fix: Some("set `retrieval.reranker` to a cross-encoder, or to nothing".into()),
+        },
+    })
 }
 
 fn model(session: &Session, role: &'static str, id: &str) -> Check {
@@ -187,18 +221,20 @@ fn index(session: &Session) -> Vec<Check> {
         Ok(counts) => counts,
         Err(error) => return vec![problem(error.to_string(), None)],
     };
-    let same = recipe.embedder.id == session.config.models.embedder
-        || Path::new(&session.config.models.embedder).exists();
+    let config = &session.config.models;
+    let same_model = recipe.embedder.id == config.embedder || Path::new(&config.embedder).exists();
+    let same = same_model && recipe.embedder.precision == config.embedder_precision.as_str();
     let mut res = vec![Check {
         name: "index",
         level: if same { Level::Ok } else { Level::Problem },
         detail: format!(
-            "{} documents, {} chunks, built with {}",
-            counts.documents, counts.chunks, recipe.embedder.id
+            "{} documents, {} chunks, built with {} in {}",
+            counts.documents, counts.chunks, recipe.embedder.id, recipe.embedder.precision
         ),
         fix: (!same).then(|| {
-            let embedder = &session.config.models.embedder;
-            format!("the settings name {embedder}: souffleur ingest --rebuild")
+            let precision = config.embedder_precision.as_str();
+            let embedder = &config.embedder;
+            format!("the settings name {embedder} in {precision}: souffleur ingest --rebuild")
         }),
     }];
     if let Ok(languages) = opened.catalog().languages()

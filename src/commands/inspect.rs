@@ -41,6 +41,9 @@ fn retrieval(
         answer.language.code(),
         session.config.retrieval.relevance_min
     ))?;
+    if let Some(cost) = &answer.retrieval.rerank {
+        printer.line(show::rerank_cost(cost))?;
+    }
     printer.line(styled(BOLD, "\nPassages in the prompt"))?;
     for (i, it) in answer.passages.iter().enumerate() {
         line(printer, i + 1, it)?;
@@ -97,6 +100,7 @@ fn as_json(
                 "score": it.score,
                 "score_bm25": it.lexical.map(|it| it.score),
                 "score_dense": it.dense.map(|it| it.score),
+                "score_rerank": it.rerank.map(|it| it.score),
                 "relevance": it.relevance,
                 "reason": cut_text(*cut),
             })

@@ -94,7 +94,10 @@ fn report(session: &Session, entry: &ModelEntry, model: &InstalledModel) -> Resu
 
 fn of_settings(session: &Session) -> Vec<String> {
     let models = &session.config.models;
-    [&models.embedder, &models.generator].into_iter().filter(|it| *it != EXTRACT).cloned().collect()
+    let ids = [&models.embedder, &models.generator, &session.config.retrieval.reranker];
+    // What is no id but a path is there already, or nowhere.
+    let fetched = |it: &&String| !it.is_empty() && *it != EXTRACT && !Path::new(it).exists();
+    ids.into_iter().filter(fetched).cloned().collect()
 }
 
 fn verify(session: &Session, ids: &[String]) -> Result<ExitCode> {
