@@ -86,8 +86,8 @@ pub enum Embedder {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Embeddings {
     /// (texts, dim)
-    data: Vec<f32>,
-    dim: usize,
+    pub(crate) data: Vec<f32>,
+    pub(crate) dim: usize,
     /// Tokens that were read, special ones included.
     pub n_tokens: usize,
     /// Texts of which the end was cut.

@@ -135,7 +135,6 @@ impl QuantisedRows {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::int8_product::Int8Product;
     use crate::sample::Rng;
 
     fn values(n: usize, seed: u64) -> Vec<f32> {

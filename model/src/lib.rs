@@ -11,6 +11,8 @@
 
 // Links the kernels' crate with its AVX-512 feature switched on; candle calls it by itself.
 use gemm as _;
+// Chooses the backend of `zip`.
+use flate2 as _;
 
 pub mod catalogue;
 pub mod chat;
