@@ -5,11 +5,11 @@ use std::{fmt, iter};
 
 use rayon::prelude::*;
 use thiserror::Error;
-use tokenizers::Tokenizer;
 
 use crate::LoadError;
 use crate::bert::Bert;
 use crate::count::TokenCounter;
+use crate::encode::TextEncoder;
 use crate::packed::{Encoded, Packed, batches};
 use crate::tokenizer;
 
@@ -34,7 +34,8 @@ pub enum Precision {
     /// 32-bit floating point, as the model was published.
     #[default]
     F32,
-    /// 8-bit integers: faster, and vectors that differ a little.
+    /// 8-bit integers, save for queries, keys and values: faster, and vectors that differ a
+    /// little.
     Int8,
 }
 
@@ -139,7 +140,7 @@ impl Embedder {
     /// Tokens of a text, without prefix and special tokens. Cheap for words seen before.
     pub fn count_tokens(&self, text: &str) -> usize {
         match self {
-            Self::Bert(it) => it.counter.count(&it.tokenizer, text),
+            Self::Bert(it) => it.counter.count(it.encoder.tokenizer(), text),
             Self::Hash(_) => text.split_whitespace().count(),
         }
     }
@@ -187,8 +188,7 @@ impl Embeddings {
 /// A BERT or XLM-RoBERTa encoder with its tokenizer.
 pub struct BertEmbedder {
     bert: Bert,
-    /// Adds the special tokens and cuts at `tokens_max`.
-    tokenizer: Tokenizer,
+    encoder: TextEncoder,
     counter: TokenCounter,
     spec: EmbedderSpec,
 }
@@ -218,7 +218,9 @@ impl BertEmbedder {
             return Err(LoadError::Unsupported { path: dir.to_owned(), what });
         }
         let counter = TokenCounter::new(&tokenizer);
-        Ok(Self { bert, tokenizer, counter, spec: spec.clone() })
+        let encoder = TextEncoder::new(tokenizer, spec.tokens_max)
+            .map_err(|error| LoadError::Corrupt { path, reason: error.to_string() })?;
+        Ok(Self { bert, encoder, counter, spec: spec.clone() })
     }
 
     fn embed(&self, texts: &[&str], role: TextRole) -> Result<Embeddings, EmbedError> {
@@ -259,14 +261,12 @@ impl BertEmbedder {
             .par_iter()
             .enumerate()
             .map(|(text_idx, text)| {
-                let encoding = if prefix.is_empty() {
-                    self.tokenizer.encode_fast(*text, true)
+                let encoded = if prefix.is_empty() {
+                    self.encoder.one(text)
                 } else {
-                    self.tokenizer.encode_fast(format!("{prefix}{text}"), true)
+                    self.encoder.one(&format!("{prefix}{text}"))
                 };
-                encoding
-                    .map(Encoded::from)
-                    .map_err(|source| EmbedError::Tokenize { text_idx, source })
+                encoded.map_err(|source| EmbedError::Tokenize { text_idx, source })
             })
             .collect()
     }

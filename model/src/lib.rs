@@ -30,6 +30,7 @@ mod bert;
 mod checkpoint;
 mod count;
 mod decoder;
+mod encode;
 mod gguf;
 mod hash_embedder;
 mod int8;

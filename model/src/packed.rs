@@ -26,14 +26,10 @@ pub(crate) struct Packed {
     pub(crate) lens: Vec<usize>,
 }
 
-impl From<Encoding> for Encoded {
-    fn from(encoding: Encoding) -> Self {
+impl Encoded {
+    pub(crate) fn new(encoding: &Encoding, truncated: bool) -> Self {
         let types = encoding.get_type_ids().iter().map(|&it| u8::from(it != 0)).collect();
-        Self {
-            ids: encoding.get_ids().to_vec(),
-            types,
-            truncated: !encoding.get_overflowing().is_empty(),
-        }
+        Self { ids: encoding.get_ids().to_vec(), types, truncated }
     }
 }
 

@@ -112,7 +112,9 @@ impl Source {
         for x in weight[..hidden * hidden].iter_mut().chain(&mut bias[..hidden]) {
             *x *= scale;
         }
-        Ok(Dense { weight: self.weight(&weight, hidden), bias })
+        // In f32 always: the values bear 8 bits badly. With them in 8 bits, the vectors of MiniLM
+        // for very short texts have a cosine of 0.993 to those of f32; without, 0.996.
+        Ok(Dense { weight: Weight::F32(Panels::from_f32(&weight, hidden)), bias })
     }
 
     fn dense(&self, name: &str, n_out: usize, n_in: usize) -> Result<Dense, LoadError> {
