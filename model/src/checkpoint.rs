@@ -1,24 +1,28 @@
-//! The weights of a model folder, whatever form they were saved in: one safetensors file, several
-//! with an index, or PyTorch's pickle.
+//! A folder with `config.json` and weights: in one safetensors file or several, or, for encoders,
+//! in PyTorch's pickle.
 
-use std::collections::{HashMap, HashSet};
-use std::path::{Component, Path, PathBuf};
+use std::collections::{BTreeSet, HashMap};
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
 use crate::LoadError;
+use crate::linear::Weight;
+use crate::panels::{HalfKind, Panels};
 use crate::pickle;
-use crate::weights::{Safetensors, Table};
+use crate::weights::{Kind, Safetensors, Table};
 
+const SINGLE: &str = "model.safetensors";
+const INDEX: &str = "model.safetensors.index.json";
 /// How PyTorch names the weights that it pickles.
 const PICKLED: &str = "pytorch_model.bin";
 
-/// The open files of a folder and which tensor is in which.
-#[derive(Debug)]
+/// The weights of a folder.
 pub(crate) struct Checkpoint {
-    files: Vec<Safetensors>,
-    /// Which of `files` holds a tensor, by the tensor's name.
-    homes: HashMap<String, usize>,
+    dir: PathBuf,
+    shards: Vec<Safetensors>,
+    /// The shard that holds a tensor.
+    shard_of: HashMap<String, usize>,
 }
 
 /// A matrix that is read row by row from its file.
@@ -38,97 +42,149 @@ impl Rows {
 
 /// What `model.safetensors.index.json` says.
 #[derive(Deserialize)]
-struct ShardIndex {
-    /// Tensor to file.
+struct Index {
     weight_map: HashMap<String, String>,
 }
 
 impl Checkpoint {
-    /// Opens the [`weights_files`] of a folder.
+    /// Opens the [`weight_files`] of a folder.
     pub(crate) fn open(dir: &Path) -> Result<Self, LoadError> {
-        let mut files = Vec::new();
-        for path in weights_files(dir)? {
-            files.push(if path.ends_with(PICKLED) {
-                pickle::open(&path)?
+        Self::of_files(dir, &weight_files(dir)?)
+    }
+
+    /// Opens the [`encoder_files`] of a folder.
+    pub(crate) fn open_encoder(dir: &Path) -> Result<Self, LoadError> {
+        Self::of_files(dir, &encoder_files(dir)?)
+    }
+
+    fn of_files(dir: &Path, files: &[PathBuf]) -> Result<Self, LoadError> {
+        let mut shards = Vec::with_capacity(files.len());
+        let mut shard_of = HashMap::new();
+        for (idx, path) in files.iter().enumerate() {
+            let shard = if path.ends_with(PICKLED) {
+                pickle::open(path)?
             } else {
-                Safetensors::open(&path)?
-            });
+                Safetensors::open(path)?
+            };
+            shard_of.extend(shard.names().into_iter().map(|name| (name.to_owned(), idx)));
+            shards.push(shard);
         }
-        let mut homes = HashMap::new();
-        for (idx, file) in files.iter().enumerate() {
-            homes.extend(file.names().map(|name| (name.to_owned(), idx)));
-        }
-        Ok(Self { files, homes })
+        Ok(Self { dir: dir.to_owned(), shards, shard_of })
     }
 
     pub(crate) fn contains(&self, name: &str) -> bool {
-        self.homes.contains_key(name)
+        self.shard_of.contains_key(name)
     }
 
+    /// Names of all tensors, in no order.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.shard_of.keys().map(String::as_str)
+    }
+
+    /// A tensor's shape, outermost first.
     pub(crate) fn shape(&self, name: &str) -> Option<&[usize]> {
-        self.home(name).shape(name)
+        self.shard_of.get(name).and_then(|&idx| self.shards[idx].shape(name))
     }
 
     /// All values of a tensor as f32.
     pub(crate) fn read(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, LoadError> {
-        self.home(name).read(name, shape)
+        self.shard(name)?.read(name, shape)
+    }
+
+    /// A tensor of few values as f32.
+    pub(crate) fn vector(&self, name: &str, n: usize) -> Result<Vec<f32>, LoadError> {
+        self.read(name, &[n])
     }
 
     /// Keeps only the file with the matrix `name`, to read its rows later. shape: (rows, width)
     pub(crate) fn into_rows(mut self, name: &str, shape: [usize; 2]) -> Result<Rows, LoadError> {
-        let idx = self.homes.get(name).copied().unwrap_or(0);
-        let file = self.files.swap_remove(idx);
-        let table = file.table(name, &shape)?;
+        let table = self.shard(name)?.table(name, &shape)?;
+        let file = self.shards.swap_remove(self.shard_of[name]);
         Ok(Rows { file, table, width: shape[1] })
     }
 
-    /// The file with a tensor; for a tensor that is nowhere the first one, whose error names it.
-    fn home(&self, name: &str) -> &Safetensors {
-        &self.files[self.homes.get(name).copied().unwrap_or(0)]
+    /// A matrix of shape (n_out, n_in), in the type that it is stored in.
+    pub(crate) fn matrix(
+        &self,
+        name: &str,
+        (n_out, n_in): (usize, usize),
+    ) -> Result<Weight, LoadError> {
+        let shard = self.shard(name)?;
+        let (kind, bytes) = shard.stored(name, &[n_out, n_in])?;
+        let half = match kind {
+            Kind::F32 => {
+                let values = shard.read(name, &[n_out, n_in])?;
+                return Ok(Weight::Panels(Panels::from_f32(&values, n_in)));
+            }
+            Kind::F16 => HalfKind::F16,
+            Kind::Bf16 => HalfKind::Bf16,
+        };
+        let row = |row: usize| &bytes[row * n_in * 2..][..n_in * 2];
+        Ok(Weight::Panels(Panels::from_halves((n_out, n_in), half, row)))
+    }
+
+    fn shard(&self, name: &str) -> Result<&Safetensors, LoadError> {
+        self.shard_of.get(name).map(|&idx| &self.shards[idx]).ok_or_else(|| LoadError::Tensor {
+            path: self.dir.clone(),
+            tensor: name.to_owned(),
+            reason: "is missing".to_owned(),
+        })
     }
 }
 
-/// The files that hold a folder's weights: the first of `model.safetensors`, what
-/// `model.safetensors.index.json` names, and `pytorch_model.bin` that is there.
+/// The files that hold an encoder's weights: safetensors files, else `pytorch_model.bin`.
 ///
 /// # Errors
 ///
-/// When the index is damaged or names files elsewhere. A file that is missing is found when it is
-/// opened.
-pub fn weights_files(dir: &Path) -> Result<Vec<PathBuf>, LoadError> {
-    let single = dir.join("model.safetensors");
-    let index = dir.join("model.safetensors.index.json");
+/// When there are none, or the index of several is damaged or names files that are not there.
+pub fn encoder_files(dir: &Path) -> Result<Vec<PathBuf>, LoadError> {
     let pickled = dir.join(PICKLED);
-    if !single.exists() && index.exists() {
-        shards(dir, &index)
-    } else if !single.exists() && pickled.exists() {
-        Ok(vec![pickled])
-    } else {
-        // Where there is none at all, the error will name the file that most models have.
-        Ok(vec![single])
+    let in_safetensors = dir.join(SINGLE).is_file() || dir.join(INDEX).is_file();
+    if !in_safetensors && pickled.is_file() {
+        return Ok(vec![pickled]);
     }
+    weight_files(dir)
 }
 
-fn shards(dir: &Path, path: &Path) -> Result<Vec<PathBuf>, LoadError> {
-    let corrupt = |reason: String| LoadError::Corrupt { path: path.to_owned(), reason };
-    let text = fs_err::read_to_string(path)
-        .map_err(|source| LoadError::Read { path: path.to_owned(), source })?;
-    let index: ShardIndex =
-        serde_json::from_str(&text).map_err(|error| corrupt(error.to_string()))?;
-    let names: HashSet<&str> = index.weight_map.values().map(String::as_str).collect();
-    let mut names: Vec<&str> = names.into_iter().collect();
-    names.sort_unstable();
+/// The safetensors files that hold a folder's weights, in the order of their names.
+pub(crate) fn weight_files(dir: &Path) -> Result<Vec<PathBuf>, LoadError> {
+    let single = dir.join(SINGLE);
+    if single.is_file() {
+        return Ok(vec![single]);
+    }
+    let path = dir.join(INDEX);
+    if !path.is_file() {
+        let what =
+            match [PICKLED, "pytorch_model.bin.index.json"].iter().any(|it| dir.join(it).is_file())
+            {
+                true => {
+                    "weights in Python's pickle format, which can run code: convert them to \
+                     safetensors"
+                }
+                false => "it has neither model.safetensors nor model.safetensors.index.json",
+            };
+        return Err(LoadError::Unsupported { path: dir.to_owned(), what: what.to_owned() });
+    }
+    let corrupt = |reason: String| LoadError::Corrupt { path: path.clone(), reason };
+    let text =
+        fs_err::read(&path).map_err(|source| LoadError::Read { path: path.clone(), source })?;
+    let index: Index = serde_json::from_slice(&text).map_err(|error| corrupt(error.to_string()))?;
+    let names: BTreeSet<&str> = index.weight_map.values().map(String::as_str).collect();
     if names.is_empty() {
         return Err(corrupt("it names no file".to_owned()));
     }
-    let mut res = Vec::with_capacity(names.len());
+    let mut files = Vec::with_capacity(names.len());
     for name in names {
-        // Files of the folder only: an index must not reach elsewhere on the disk.
-        let mut parts = Path::new(name).components();
-        if !matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None)) {
-            return Err(corrupt(format!("`{name}` is not the name of a file beside it")));
+        // A name is a file of this folder, never a path that leads out of it.
+        if Path::new(name).file_name().is_none_or(|it| it != name) {
+            return Err(corrupt(format!("`{name}` is not the name of a file in the folder")));
         }
-        res.push(dir.join(name));
+        let file = dir.join(name);
+        if !file.is_file() {
+            let n_tensors = index.weight_map.values().filter(|it| *it == name).count();
+            return Err(LoadError::MissingPart { path: file, n_tensors });
+        }
+        files.push(file);
     }
-    Ok(res)
+    Ok(files)
 }

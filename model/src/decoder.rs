@@ -24,6 +24,8 @@ pub(crate) struct Config {
     pub(crate) head_dim: usize,
     pub(crate) vocab_size: usize,
     pub(crate) context_length: usize,
+    /// How many tokens each one attends to, itself included; all that came before if none.
+    pub(crate) sliding_window: Option<usize>,
     pub(crate) norm_eps: f32,
     pub(crate) rope_theta: f32,
     /// What each rotary frequency is divided by; (head_dim / 2)
@@ -157,7 +159,7 @@ impl Attention {
         let k = k.reshape((all, n_kv_heads, head_dim))?.permute((1, 2, 0))?; // (kv, head_dim, all)
         let v = v.reshape((all, n_kv_heads, head_dim))?.transpose(0, 1)?; // (kv, all, head_dim)
         let scores = q.matmul(&k)?; // (kv, group * tokens, all)
-        scores.inplace_op1(&CausalSoftmax { tokens, past })?;
+        scores.inplace_op1(&CausalSoftmax { tokens, past, window: config.sliding_window })?;
         let attended = scores.matmul(&v)?; // (kv, group * tokens, head_dim)
         let attended = attended
             .reshape((n_kv_heads, group, tokens, head_dim))?
@@ -226,6 +228,8 @@ impl Angles {
 struct CausalSoftmax {
     tokens: usize,
     past: usize,
+    /// How many tokens a query sees, its own included; all if none.
+    window: Option<usize>,
 }
 
 impl InplaceOp1 for CausalSoftmax {
@@ -236,6 +240,12 @@ impl InplaceOp1 for CausalSoftmax {
     fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> Result<()> {
         let scores = contiguous_mut(storage, layout)?;
         let all = self.past + self.tokens;
+        if let Some(window) = self.window {
+            for (row, scores) in scores.chunks_exact_mut(all).enumerate() {
+                let first = (self.past + row % self.tokens + 1).saturating_sub(window);
+                scores[..first].fill(f32::NEG_INFINITY);
+            }
+        }
         kernels::softmax(scores, all, |row| self.past + row % self.tokens + 1);
         Ok(())
     }

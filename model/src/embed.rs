@@ -13,7 +13,7 @@ use crate::encode::TextEncoder;
 use crate::packed::{Encoded, Packed, batches};
 use crate::tokenizer;
 
-pub use crate::checkpoint::weights_files;
+pub use crate::checkpoint::encoder_files;
 pub use crate::hash_embedder::HashEmbedder;
 
 /// How one vector is made of a text's token vectors.

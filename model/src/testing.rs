@@ -1,10 +1,11 @@
 //! Models that need no files, for tests of what is built on top.
 
-use crate::chat::ChatTemplate;
+use crate::build_tokenizer::{Description, from_description};
+use crate::chat::{ChatTemplate, SpecialTexts};
 use crate::decoder::Config;
 use crate::generate::Generator;
 use crate::load_decoder;
-use crate::tokenizer::{Description, TextTokenizer, byte_alphabet};
+use crate::tokenizer::byte_alphabet;
 
 const CHAT_ML: &str = "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\n' \
     + message['content'] + '<|im_end|>' + '\n'}}{% endfor %}{% if add_generation_prompt %}\
@@ -27,6 +28,7 @@ pub fn tiny_generator(seed: u64) -> Generator {
         head_dim: 8,
         vocab_size: tokens.len(),
         context_length: 1_024,
+        sliding_window: None,
         norm_eps: 1e-5,
         rope_theta: 10_000.0,
         rope_factors: vec![1.0; 4],
@@ -37,8 +39,9 @@ pub fn tiny_generator(seed: u64) -> Generator {
         tokens,
         ..Description::default()
     };
-    let tokenizer = TextTokenizer::new(description).expect("a tokenizer of bytes is valid");
-    let chat = ChatTemplate::new(CHAT_ML.to_owned(), "", "").expect("a constant template parses");
+    let tokenizer = from_description(description).expect("a tokenizer of bytes is valid");
+    let chat =
+        ChatTemplate::new(CHAT_ML, SpecialTexts::default()).expect("a constant template parses");
     Generator::new(load_decoder::random(config, seed), tokenizer, Some(chat), vec![257])
         .expect("the parts are made for each other")
 }

@@ -47,7 +47,7 @@ pub(crate) fn positions_of(dir: &Path) -> Result<usize, LoadError> {
 impl Source {
     fn open(dir: &Path, precision: Precision) -> Result<Self, LoadError> {
         let config = Config::read(&dir.join("config.json"))?;
-        let weights = Checkpoint::open(dir)?;
+        let weights = Checkpoint::open_encoder(dir)?;
         let prefix = ["", "bert.", "roberta."]
             .into_iter()
             .find(|prefix| weights.contains(&format!("{prefix}embeddings.word_embeddings.weight")))
