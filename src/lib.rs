@@ -23,6 +23,7 @@ pub mod hints;
 mod in_order;
 pub mod languages;
 mod look;
+mod open_encoders;
 pub mod printer;
 pub mod prompts;
 pub mod rebuild;

@@ -1,7 +1,8 @@
 //! Speed of the quick-start models, one JSON line each, to put beside their peers' in one run.
 //!
-//! `cargo bench -p model --bench speed -- MODELS_DIR [CORPUS.jsonl [N_TEXTS]]`; the corpus has one
-//! object with `title` and `text` per line and is embedded as the peers embed it: cut at 256 tokens.
+//! `cargo bench -p model --bench speed -- MODELS_DIR [CORPUS.jsonl [N_TEXTS]]`; the corpus has
+//! one object with `title` and `text` per line and is embedded as the peers embed it: cut at 256
+//! tokens.
 
 #![expect(clippy::print_stdout, reason = "its output is the measurement")]
 
