@@ -241,10 +241,10 @@ impl Session {
             0 => room.min(CHUNK_TOKENS_MAX),
             n => n.min(room),
         };
-        ChunkLimits {
-            tokens_max: tokens_max.max(ChunkLimits::TOKENS_MIN),
-            overlap: self.config.ingest.chunk_overlap.min(tokens_max / 2),
-        }
+        let tokens_max = tokens_max.max(ChunkLimits::TOKENS_MIN);
+        // Less than half a chunk, so that the next one advances.
+        let overlap_max = tokens_max.div_ceil(2) - 1;
+        ChunkLimits { tokens_max, overlap: self.config.ingest.chunk_overlap.min(overlap_max) }
     }
 
     /// How chunks and vectors are made with an embedder.
