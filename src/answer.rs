@@ -7,7 +7,7 @@ use ingest::document::Language;
 use crate::{
     cite::{CheckedSentence, Verdict},
     compose::Context,
-    retrieve::Passage,
+    retrieve::{Passage, RetrievalReport},
 };
 
 /// Why an answer quotes instead of being written.
@@ -34,6 +34,8 @@ pub enum AskEvent<'a> {
     Retrieved {
         /// All of them, best first.
         passages: &'a [Passage],
+        /// What went on.
+        report: &'a RetrievalReport,
     },
     /// The answer quotes, and why.
     Quoting {
@@ -82,6 +84,8 @@ pub struct Answer {
     pub passages: Vec<Passage>,
     /// Passages that were found and are not in the prompt, with the reason.
     pub cut: Vec<(Passage, Cut)>,
+    /// What went on while passages were sought.
+    pub retrieval: RetrievalReport,
     /// The prompt.
     pub context: Option<Context>,
     /// Whether the answer hit its limit of tokens.
@@ -127,6 +131,7 @@ impl Answer {
             sentences: Vec::new(),
             passages: Vec::new(),
             cut: Vec::new(),
+            retrieval: RetrievalReport::default(),
             context: None,
             truncated: false,
             timings: Timings::default(),

@@ -162,6 +162,9 @@ pub struct AnswerArgs {
     /// `cot` asks for reasoning steps first and shows them apart; models that can think do
     #[arg(long)]
     pub style: Option<Style>,
+    /// Model that puts candidates in a better order: an id or a folder; `--rerank=` for none
+    #[arg(long, value_name = "MODEL")]
+    pub rerank: Option<String>,
     /// Passages shown to the model at most
     #[arg(long, value_name = "N")]
     pub passages: Option<std::num::NonZeroUsize>,
@@ -231,6 +234,9 @@ pub struct SearchArgs {
     /// Which leg ranks
     #[arg(long, default_value = "hybrid")]
     pub mode: SearchMode,
+    /// Model that puts candidates in a better order: an id or a folder; `--rerank=` for none
+    #[arg(long, value_name = "MODEL")]
+    pub rerank: Option<String>,
     /// Which documents.
     #[command(flatten)]
     pub filter: FilterArgs,
@@ -391,6 +397,9 @@ pub enum EvalCommand {
     Retrieval {
         /// Folder with corpus.jsonl, queries.jsonl and qrels.tsv.
         dir: PathBuf,
+        /// Model that puts candidates in a better order: an id or a folder; `--rerank=` for none
+        #[arg(long, value_name = "MODEL")]
+        rerank: Option<String>,
     },
     /// Answer questions and compare: exact match, F1, citation precision, refusals
     #[command(after_help = "Examples:

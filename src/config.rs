@@ -12,6 +12,7 @@ use figment::{
     value::{Dict, Map},
 };
 use ingest::parse::Limits;
+use model::embed::Precision;
 use serde::{Deserialize, Serialize};
 
 use crate::upstream::settings::{Secret, UpstreamConfig};
@@ -59,6 +60,8 @@ pub struct Config {
 pub struct ModelsConfig {
     /// Id or folder of the embedder, or `openai`.
     pub embedder: String,
+    /// What the embedder computes in.
+    pub embedder_precision: Precision,
     /// Id, file or folder of the generator, or `openai`, or `extract`.
     pub generator: String,
     /// The model hub, or a mirror of it.
@@ -113,6 +116,10 @@ pub struct RetrievalConfig {
     pub candidates_max: NonZeroUsize,
     /// Passages shown to the model at most.
     pub passages_max: NonZeroUsize,
+    /// Id or folder of the reranker; empty for none.
+    pub reranker: String,
+    /// Candidates that the reranker reads at most.
+    pub rerank_max: NonZeroUsize,
     /// Relevance under which a passage does not bear on the question, from 0 to 1.
     pub relevance_min: f32,
 }
@@ -198,6 +205,9 @@ pub struct RetrievalOverrides {
     /// `--passages`
     #[serde(skip_serializing_if = "Option::is_none")]
     pub passages_max: Option<NonZeroUsize>,
+    /// `--rerank`
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reranker: Option<String>,
 }
 
 /// Flags that set how answers are written.

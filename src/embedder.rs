@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use index::fingerprint::EmbedderPrint;
 use model::{
     catalogue::{ModelEntry, PoolingKind},
-    embed::{self, EmbedderSpec, Embeddings, Pooling, TextRole},
+    embed::{self, EmbedderSpec, Embeddings, Pooling, Precision, TextRole, encoder_files},
     store::{InstalledModel, sha256_of},
 };
 
@@ -103,7 +103,11 @@ impl OpenedEmbedder {
     ///
     /// # Errors
     /// When it cannot be read.
-    pub fn of_catalogue(entry: &ModelEntry, files: &InstalledModel) -> Result<Self> {
+    pub fn of_catalogue(
+        entry: &ModelEntry,
+        files: &InstalledModel,
+        precision: Precision,
+    ) -> Result<Self> {
         let spec = EmbedderSpec {
             pooling: match entry.pooling.unwrap_or(PoolingKind::Mean) {
                 PoolingKind::Mean => Pooling::Mean,
@@ -112,6 +116,7 @@ impl OpenedEmbedder {
             query_prefix: entry.query_prefix.clone(),
             passage_prefix: entry.passage_prefix.clone(),
             tokens_max: entry.context_length,
+            precision,
         };
         let embedder: Embedder = embed::Embedder::load(&files.dir, &spec)
             .with_context(|| format!("could not load the embedder `{}`", entry.id))?
@@ -125,24 +130,22 @@ impl OpenedEmbedder {
         })
     }
 
-    /// An embedder in a folder of the user's: mean pooling, no prefixes. Other ones need an entry
-    /// in the catalogue.
+    /// An embedder in a folder of the user's, used as the folder's own files say; at most
+    /// `tokens_max` tokens of a text where they do not say it.
     ///
     /// # Errors
     /// When it cannot be read.
-    pub fn of_folder(folder: &Path, tokens_max: usize) -> Result<Self> {
-        let spec = EmbedderSpec {
-            pooling: Pooling::Mean,
-            query_prefix: String::new(),
-            passage_prefix: String::new(),
-            tokens_max,
-        };
-        let embedder: Embedder = embed::Embedder::load(folder, &spec)
-            .with_context(|| format!("could not load the embedder in `{}`", folder.display()))?
-            .into();
+    pub fn of_folder(folder: &Path, tokens_max: usize, precision: Precision) -> Result<Self> {
+        let context = || format!("could not load the embedder in `{}`", folder.display());
+        let spec = EmbedderSpec::of_folder(folder, tokens_max).with_context(context)?;
+        let spec = EmbedderSpec { precision, ..spec };
+        let embedder: Embedder = embed::Embedder::load(folder, &spec).with_context(context)?.into();
+        let mut hashes = Vec::new();
+        for file in encoder_files(folder).with_context(context)? {
+            hashes.push(sha256_of(&file)?);
+        }
         let name = folder.file_name().unwrap_or(folder.as_os_str()).to_string_lossy();
-        let weights_sha256 = sha256_of(&folder.join("model.safetensors"))?;
-        let print = print_of(&name, weights_sha256, &embedder, &spec);
+        let print = print_of(&name, hashes.join("+"), &embedder, &spec);
         Ok(Self { embedder, print, languages: None, cosine_unrelated: 0.0 })
     }
 }
@@ -163,5 +166,6 @@ fn print_of(
         },
         query_prefix: spec.query_prefix.clone(),
         passage_prefix: spec.passage_prefix.clone(),
+        precision: spec.precision.as_str().to_owned(),
     }
 }

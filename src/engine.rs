@@ -8,6 +8,7 @@ use model::{
     chat::{ChatError, ChatOptions, Turn, messages_of},
     embed::TextRole,
     generate::{Event, FinishReason, GenerateError, Generator},
+    rerank::Reranker,
     sample::SampleOptions,
     thinking,
 };
@@ -23,7 +24,10 @@ use crate::{
     examples::similar_examples,
     extract::{self, Candidate},
     prompts::{PromptError, Prompts},
-    retrieve::{Leg, Passage, Question, RetrieveError, RetrieveOptions, read_question, retrieve},
+    retrieve::{
+        Encoders, Found, Leg, Passage, Question, RetrieveError, RetrieveOptions, read_question,
+        retrieve,
+    },
     upstream::{chat::Chat, error::UpstreamError, write::condense_upstream},
     versions,
 };
@@ -42,6 +46,8 @@ pub struct Engine {
     pub embedder_languages: Vec<String>,
     /// The cosine that the embedder gives to unrelated texts.
     pub cosine_unrelated: f32,
+    /// Puts candidates in a better order, where that is asked for.
+    pub reranker: Option<Reranker>,
     /// What writes answers.
     pub writer: Writer,
     /// How it is asked.
@@ -125,27 +131,28 @@ impl Engine {
         on_event: &mut dyn FnMut(AskEvent<'_>) -> ControlFlow<()>,
     ) -> Result<Answer, AskError> {
         let mut clock = Clock::start();
-        let found = self.retrieve(question, filter)?;
+        let Found { passages, report } = self.retrieve(question, filter)?;
         clock.timings.retrieve = clock.start.elapsed();
-        let _ = on_event(AskEvent::Retrieved { passages: &found });
-        let language = self.answer_language(question, &found);
+        let _ = on_event(AskEvent::Retrieved { passages: &passages, report: &report });
+        let language = self.answer_language(question, &passages);
         let (passages, irrelevant): (Vec<_>, Vec<_>) =
-            found.into_iter().partition(|it| self.is_relevant(it));
+            passages.into_iter().partition(|it| self.is_relevant(it));
         let mut cut: Vec<_> = irrelevant.into_iter().map(|it| (it, Cut::NotRelevant)).collect();
-        if passages.is_empty() {
-            return self.refuse(language, cut, clock);
-        }
         let asked = read_question(&self.index, question).map_err(RetrieveError::from)?;
         let (passages, outdated) = versions::current(&asked, passages);
         cut.extend(outdated);
-        let mut answer = Answer { passages, cut, ..Answer::empty(language) };
+        let mut answer = Answer { passages, cut, retrieval: report, ..Answer::empty(language) };
+        if answer.passages.is_empty() {
+            return self.refuse(answer, clock);
+        }
         let draft = match self.quote_reason(language) {
             Some(reason) => self.quote(&asked, &mut answer, reason, &mut clock, on_event)?,
             None => self.write(question, &asked, &mut answer, &mut clock, on_event)?,
         };
         let Some(draft) = draft else {
-            let cut = answer.passages.into_iter().map(|it| (it, Cut::NotRelevant));
-            return self.refuse(language, answer.cut.into_iter().chain(cut).collect(), clock);
+            let passages = std::mem::take(&mut answer.passages).into_iter();
+            answer.cut.extend(passages.map(|it| (it, Cut::NotRelevant)));
+            return self.refuse(answer, clock);
         };
         self.check(&draft, question.language, &mut answer)?;
         answer.timings = clock.stop();
@@ -157,25 +164,21 @@ impl Engine {
     /// Passages for a question, best first, those that may not be relevant included.
     ///
     /// # Errors
-    /// When the index or the embedder fails.
-    pub fn retrieve(
-        &self,
-        question: &Question,
-        filter: &Filter,
-    ) -> Result<Vec<Passage>, RetrieveError> {
+    /// When the index or a model fails.
+    pub fn retrieve(&self, question: &Question, filter: &Filter) -> Result<Found, RetrieveError> {
         self.retrieve_top(question, filter, self.settings.retrieval.passages_max.get())
     }
 
     /// As [`Self::retrieve`], with another number of passages.
     ///
     /// # Errors
-    /// When the index or the embedder fails.
+    /// When the index or a model fails.
     pub fn retrieve_top(
         &self,
         question: &Question,
         filter: &Filter,
         passages_max: usize,
-    ) -> Result<Vec<Passage>, RetrieveError> {
+    ) -> Result<Found, RetrieveError> {
         let options = RetrieveOptions {
             candidates_max: self.settings.retrieval.candidates_max.get(),
             passages_max,
@@ -183,8 +186,10 @@ impl Engine {
             embedder_speaks: question.language.is_none_or(|it| self.embedder_speaks(it)),
             cosine_unrelated: self.cosine_unrelated,
             leg: Leg::Both,
+            rerank_max: self.settings.retrieval.rerank_max.get(),
         };
-        retrieve(&self.index, &self.embedder, question, &options)
+        let encoders = Encoders { embedder: &self.embedder, reranker: self.reranker.as_ref() };
+        retrieve(&self.index, encoders, question, &options)
     }
 
     fn embedder_speaks(&self, language: Language) -> bool {
@@ -251,16 +256,12 @@ impl Engine {
         Ok(Some(condense::trusted(&text, turns, question).unwrap_or(joined)))
     }
 
-    /// A plain refusal, without calling the model.
-    fn refuse(
-        &self,
-        language: Language,
-        cut: Vec<(Passage, Cut)>,
-        clock: Clock,
-    ) -> Result<Answer, AskError> {
+    /// A plain refusal, without calling the model. Keeps of `found` what retrieval brought.
+    fn refuse(&self, found: Answer, clock: Clock) -> Result<Answer, AskError> {
+        let Answer { language, cut, retrieval, .. } = found;
         let text = self.prompts.refusal(language)?;
         let timings = clock.stop();
-        Ok(Answer { text, refused: true, cut, timings, ..Answer::empty(language) })
+        Ok(Answer { text, refused: true, cut, retrieval, timings, ..Answer::empty(language) })
     }
 
     /// Quotes sentences of the passages. `None` when none bears on the question.

@@ -27,12 +27,14 @@ pub mod hints;
 mod in_order;
 pub mod languages;
 mod look;
+mod open_encoders;
 pub mod places;
 pub mod printer;
 pub mod prompts;
 pub mod ranges;
 pub mod rebuild;
 pub mod relevance;
+pub mod rerank;
 pub mod retrieve;
 #[cfg(test)]
 pub(crate) mod samples;

@@ -1,20 +1,25 @@
-//! Question to passages: both legs, fused, near duplicates collapsed, judged for relevance.
+//! Question to passages: both legs, fused, reranked where that is asked for, near duplicates
+//! collapsed, judged for relevance.
 
 use index::{
     Index, IndexError,
     catalog::{CatalogError, StoredChunk},
     filter::Filter,
-    fuse::{FuseSettings, Place, fuse},
+    fuse::{FuseSettings, FusedHit, Place, fuse},
     hit::ChunkId,
     unit_vector::UnitVector,
 };
 use ingest::{document::Language, duplicates::SimHash, language::detect};
-use model::embed::TextRole;
+use model::{
+    embed::TextRole,
+    rerank::{PairScore, RerankError, Reranker},
+};
 
 use crate::{
     asked::Asked,
     embedder::{EmbedError, Embedder},
     relevance::Signals,
+    rerank::{RerankCost, rerank},
 };
 
 /// Characters of a question at most.
@@ -96,6 +101,36 @@ pub struct RetrieveOptions {
     pub cosine_unrelated: f32,
     /// Which legs rank.
     pub leg: Leg,
+    /// Candidates that a reranker reads at most.
+    pub rerank_max: usize,
+}
+
+/// What turns texts into numbers.
+#[derive(Debug, Clone, Copy)]
+pub struct Encoders<'a> {
+    /// Texts to vectors.
+    pub embedder: &'a Embedder,
+    /// A question and a passage to a score, where candidates are reranked.
+    pub reranker: Option<&'a Reranker>,
+}
+
+/// What was found.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Found {
+    /// Best first.
+    pub passages: Vec<Passage>,
+    /// What went on.
+    pub report: RetrievalReport,
+}
+
+/// What went on while passages were sought.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RetrievalReport {
+    /// Where the question is too long for the embedder: the tokens that it read of it. Words are
+    /// sought for the whole question all the same.
+    pub question_cut_at: Option<usize>,
+    /// What reranking took, where it was asked for.
+    pub rerank: Option<RerankCost>,
 }
 
 /// A chunk that was found, with everything that speaks for it.
@@ -109,6 +144,9 @@ pub struct Passage {
     pub lexical: Option<Place>,
     /// Rank (from 1) and cosine among the dense leg's.
     pub dense: Option<Place>,
+    /// What the reranker gave it, if it was among the candidates that were reranked: their order is
+    /// then that of its logit.
+    pub rerank: Option<PairScore>,
     /// How sure it is that the passage bears on the question, from 0 to 1.
     pub relevance: f32,
     /// What that rests on.
@@ -138,21 +176,25 @@ pub enum RetrieveError {
     /// The question could not be embedded.
     #[error(transparent)]
     Embed(#[from] EmbedError),
+    /// The candidates could not be reranked.
+    #[error(transparent)]
+    Rerank(#[from] RerankError),
 }
 
 /// Finds passages for a question, best first.
 ///
 /// # Errors
-/// When the index or the embedder fails.
+/// When the index or a model fails.
 pub fn retrieve(
     index: &Index,
-    embedder: &Embedder,
+    encoders: Encoders<'_>,
     question: &Question,
     options: &RetrieveOptions,
-) -> Result<Vec<Passage>, RetrieveError> {
+) -> Result<Found, RetrieveError> {
     let k = options.candidates_max;
     let lexical = index.search_lexical(question.text(), question.language, &options.filter, k)?;
-    let embedded = embedder.embed(&[question.text()], TextRole::Query)?;
+    let embedded = encoders.embedder.embed(&[question.text()], TextRole::Query)?;
+    let question_cut_at = (embedded.n_truncated > 0).then_some(embedded.n_tokens);
     let dense = match UnitVector::new(embedded.row(0).to_vec()) {
         Some(vector) => index.search_dense(&vector, &options.filter, k)?,
         None => Vec::new(),
@@ -167,7 +209,25 @@ pub fn retrieve(
         ..FuseSettings::measured(options.embedder_speaks)
     };
     let mut fused = fuse(&lexical, &dense, &settings);
-    fused.truncate(options.passages_max * LOOKED_AT_PER_SHOWN);
+    let looked_at = options.passages_max * LOOKED_AT_PER_SHOWN;
+    fused.truncate(encoders.reranker.map_or(looked_at, |_| looked_at.max(options.rerank_max)));
+    let mut passages = judged(index, question, &fused, options)?;
+    let rerank = match encoders.reranker {
+        Some(it) => Some(rerank(it, question.text(), &mut passages, options.rerank_max)?),
+        None => None,
+    };
+    let mut passages = collapse(passages);
+    passages.truncate(options.passages_max);
+    Ok(Found { passages, report: RetrievalReport { question_cut_at, rerank } })
+}
+
+/// The chunks of hits, in their order, with what speaks for them.
+fn judged(
+    index: &Index,
+    question: &Question,
+    fused: &[FusedHit],
+    options: &RetrieveOptions,
+) -> Result<Vec<Passage>, RetrieveError> {
     let ids: Vec<ChunkId> = fused.iter().map(|it| it.chunk).collect();
     let chunks = index.catalog().chunks(&ids)?;
     let asked = read_question(index, question)?;
@@ -183,14 +243,13 @@ pub fn retrieve(
             score: hit.score,
             lexical: hit.lexical,
             dense: hit.dense,
+            rerank: None,
             relevance: signals.relevance(),
             signals,
             n_duplicates: 0,
         })
     });
-    let mut res = collapse(passages.collect());
-    res.truncate(options.passages_max);
-    Ok(res)
+    Ok(passages.collect())
 }
 
 /// Reads a question as the documents of an index weigh its words.

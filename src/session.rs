@@ -17,6 +17,7 @@ use ingest::chunk::ChunkLimits;
 use model::{
     catalogue::{Catalogue, ModelEntry, ModelRole},
     generate::Generator,
+    rerank::Reranker,
     store::{InstalledModel, PullEvent, PullOptions, Store, StoreError},
 };
 
@@ -35,7 +36,7 @@ const MODELS: &str = include_str!("../config/models.toml");
 
 /// Tokens of a chunk at most where the settings leave it open: small enough for several passages
 /// to fit a small model's attention.
-const CHUNK_TOKENS_MAX: usize = 256;
+pub(crate) const CHUNK_TOKENS_MAX: usize = 256;
 
 /// Generators of fewer parameters are given sentences instead of passages.
 const SMALL_PARAMETERS: usize = 500_000_000;
@@ -207,23 +208,6 @@ impl Session {
         pulled
     }
 
-    /// The embedder of the settings.
-    ///
-    /// # Errors
-    /// When it cannot be had or read.
-    pub fn embedder(&self) -> Result<OpenedEmbedder> {
-        let name = &self.config.models.embedder;
-        if name == OPENAI {
-            return Ok(self.upstream_embedder()?);
-        }
-        let folder = Path::new(name);
-        if folder.is_dir() {
-            return OpenedEmbedder::of_folder(folder, CHUNK_TOKENS_MAX);
-        }
-        let entry = self.entry(name, Some(ModelRole::Embedder))?;
-        OpenedEmbedder::of_catalogue(entry, &self.files(entry)?)
-    }
-
     /// Sizes of chunks for an embedder.
     #[must_use]
     pub fn chunk_limits(&self, embedder: &Embedder) -> ChunkLimits {
@@ -233,10 +217,10 @@ impl Session {
             0 => room.min(CHUNK_TOKENS_MAX),
             n => n.min(room),
         };
-        ChunkLimits {
-            tokens_max: tokens_max.max(ChunkLimits::TOKENS_MIN),
-            overlap: self.config.ingest.chunk_overlap.min(tokens_max / 2),
-        }
+        let tokens_max = tokens_max.max(ChunkLimits::TOKENS_MIN);
+        // Less than half a chunk, so that the next one advances.
+        let overlap_max = tokens_max.div_ceil(2) - 1;
+        ChunkLimits { tokens_max, overlap: self.config.ingest.chunk_overlap.min(overlap_max) }
     }
 
     /// How chunks and vectors are made with an embedder.
@@ -377,13 +361,20 @@ impl Session {
     ///
     /// # Errors
     /// When prompts are not usable.
-    pub fn engine(&self, index: Index, embedder: OpenedEmbedder, writer: Writer) -> Result<Engine> {
+    pub fn engine(
+        &self,
+        index: Index,
+        embedder: OpenedEmbedder,
+        reranker: Option<Reranker>,
+        writer: Writer,
+    ) -> Result<Engine> {
         let languages = embedder.languages.unwrap_or_else(|| vec!["en".into(), "fr".into()]);
         Ok(Engine {
             index,
             embedder: embedder.embedder,
             embedder_languages: languages,
             cosine_unrelated: embedder.cosine_unrelated,
+            reranker,
             writer,
             prompts: self.prompts()?,
             settings: AnswerSettings {

@@ -5,9 +5,10 @@ use std::{collections::BTreeMap, path::PathBuf};
 use serde::Serialize;
 
 use crate::{
-    answer::{Answer, Cut, Timings},
+    answer::{Answer, Cut},
     build_index::BuildReport,
     places::Place,
+    rerank::RerankCost,
     retrieve::Passage,
 };
 
@@ -28,7 +29,33 @@ pub struct AnswerOut<'a> {
     /// Older versions that say otherwise and were left out.
     older_versions: Vec<OlderOut<'a>>,
     context: ContextOut,
+    /// The tokens of the question that the embedder read, where it did not read all of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    question_cut_at: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rerank: Option<RerankOut>,
     timings_ms: TimingsOut,
+}
+
+/// What reranking took.
+#[derive(Debug, Serialize)]
+pub struct RerankOut {
+    candidates: usize,
+    tokens: usize,
+    /// Candidates that were not read to their end.
+    truncated: usize,
+    ms: f64,
+}
+
+impl From<&RerankCost> for RerankOut {
+    fn from(it: &RerankCost) -> Self {
+        Self {
+            candidates: it.n_pairs,
+            tokens: it.n_tokens,
+            truncated: it.n_truncated,
+            ms: ms(it.elapsed),
+        }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -80,6 +107,8 @@ pub struct SourceOut<'a> {
     score: f32,
     score_bm25: Option<f32>,
     score_dense: Option<f32>,
+    /// What the reranker gave it; where there is one, its scores make the order.
+    score_rerank: Option<f32>,
     /// From 1.
     rank_bm25: Option<usize>,
     rank_dense: Option<usize>,
@@ -102,7 +131,10 @@ struct ContextOut {
 
 #[derive(Debug, Serialize)]
 struct TimingsOut {
+    /// Reranking included.
     retrieve: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rerank: Option<f64>,
     prompt: f64,
     first_token: f64,
     total: f64,
@@ -143,7 +175,9 @@ impl<'a> AnswerOut<'a> {
                 passages_dropped: n_dropped,
                 examples: answer.context.as_ref().map_or(0, |it| it.n_examples),
             },
-            timings_ms: TimingsOut::from(&answer.timings),
+            question_cut_at: answer.retrieval.question_cut_at,
+            rerank: answer.retrieval.rerank.as_ref().map(RerankOut::from),
+            timings_ms: TimingsOut::new(answer),
         }
     }
 }
@@ -167,11 +201,17 @@ impl<'a> From<&'a Passage> for OlderOut<'a> {
     }
 }
 
-impl From<&Timings> for TimingsOut {
-    fn from(it: &Timings) -> Self {
-        let ms = |it: std::time::Duration| (it.as_secs_f64() * 10_000.0).round() / 10.0;
+/// Milliseconds with one digit.
+fn ms(it: std::time::Duration) -> f64 {
+    (it.as_secs_f64() * 10_000.0).round() / 10.0
+}
+
+impl TimingsOut {
+    fn new(answer: &Answer) -> Self {
+        let it = &answer.timings;
         Self {
             retrieve: ms(it.retrieve),
+            rerank: answer.retrieval.rerank.map(|it| ms(it.elapsed)),
             prompt: ms(it.prompt),
             first_token: ms(it.first_token),
             total: ms(it.total),
@@ -196,6 +236,7 @@ impl<'a> SourceOut<'a> {
             score: passage.score,
             score_bm25: passage.lexical.map(|it| it.score),
             score_dense: passage.dense.map(|it| it.score),
+            score_rerank: passage.rerank.map(|it| it.score),
             rank_bm25: passage.lexical.map(|it| it.rank),
             rank_dense: passage.dense.map(|it| it.rank),
             relevance: passage.relevance,
@@ -224,6 +265,8 @@ pub struct TurnOut<'a> {
 pub struct IngestOut {
     documents: DocumentsOut,
     chunks: usize,
+    /// Passages that the embedder did not read to their end.
+    chunks_truncated: usize,
     seconds: f64,
     interrupted: bool,
     findings: Vec<FindingOut>,
@@ -304,6 +347,7 @@ impl From<&BuildReport> for IngestOut {
                 skipped: skipped.collect(),
             },
             chunks: it.n_chunks,
+            chunks_truncated: it.n_truncated,
             seconds: (it.elapsed.as_secs_f64() * 1000.0).round() / 1000.0,
             interrupted: it.interrupted,
             findings: findings.collect(),

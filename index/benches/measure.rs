@@ -55,6 +55,7 @@ fn recipe() -> Recipe {
             pooling: "mean".to_owned(),
             query_prefix: String::new(),
             passage_prefix: String::new(),
+            precision: "f32".to_owned(),
         },
         chunk_tokens_max: 256,
         chunk_overlap: 0,

@@ -36,12 +36,25 @@ pub struct EmbedderPrint {
     pub query_prefix: String,
     /// What stands before a passage.
     pub passage_prefix: String,
+    /// What its products are computed in: `f32`, `int8`. Indexes that do not say were made in f32.
+    #[serde(default = "f32", skip_serializing_if = "is_f32")]
+    pub precision: String,
+}
+
+fn f32() -> String {
+    "f32".to_owned()
+}
+
+/// Left out when it says nothing new, so that the recipes of older indexes stay what they were.
+fn is_f32(precision: &str) -> bool {
+    precision == "f32"
 }
 
 impl fmt::Display for EmbedderPrint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let weights: String = self.weights_sha256.chars().take(12).collect();
-        write!(f, "{} ({} dimensions, {} pooling, {weights})", self.id, self.dim, self.pooling)
+        let Self { id, dim, pooling, precision, .. } = self;
+        write!(f, "{id} ({dim} dimensions, {pooling} pooling, {precision}, {weights})")
     }
 }
 

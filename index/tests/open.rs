@@ -84,6 +84,11 @@ fn another_embedder_is_refused_by_name() {
     assert!(matches!(error, OpenError::EmbedderMismatch { .. }));
     assert!(error.hint().unwrap().contains("--rebuild"));
     let mut other = recipe();
+    other.embedder.precision = "int8".to_owned();
+    let error = try_open(dir.path(), &other).unwrap_err();
+    assert!(matches!(error, OpenError::EmbedderMismatch { .. }));
+    assert!(error.to_string().contains("f32") && error.to_string().contains("int8"), "{error}");
+    let mut other = recipe();
     other.chunk_tokens_max = 256;
     let error = try_open(dir.path(), &other).unwrap_err();
     assert!(

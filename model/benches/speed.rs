@@ -1,7 +1,8 @@
 //! Speed of the quick-start models, one JSON line each, to put beside their peers' in one run.
 //!
-//! `cargo bench -p model --bench speed -- MODELS_DIR [CORPUS.jsonl [N_TEXTS]]`; the corpus has one
-//! object with `title` and `text` per line and is embedded as the peers embed it: cut at 256 tokens.
+//! `cargo bench -p model --bench speed -- MODELS_DIR [CORPUS.jsonl [N_TEXTS]]`; the corpus has
+//! one object with `title` and `text` per line and is embedded as the peers embed it: cut at 256
+//! tokens.
 
 #![expect(clippy::print_stdout, reason = "its output is the measurement")]
 
@@ -9,7 +10,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::Instant;
 
-use model::embed::{Embedder, EmbedderSpec, Pooling, TextRole};
+use model::embed::{Embedder, EmbedderSpec, Embeddings, Pooling, Precision, TextRole};
 use model::generate::{Event, Generator};
 use model::sample::SampleOptions;
 use serde_json::{Value, json};
@@ -26,12 +27,21 @@ fn main() {
     let models = Path::new(models);
     if let Some(corpus) = args.get(1) {
         let n_texts = args.get(2).map_or(500, |it| it.parse().expect("N_TEXTS is a number"));
-        embed(&models.join("all-minilm-l6-v2"), Path::new(corpus), n_texts);
+        let dir = models.join("all-minilm-l6-v2");
+        let exact = embed(&dir, Path::new(corpus), n_texts, Precision::F32, None);
+        embed(&dir, Path::new(corpus), n_texts, Precision::Int8, Some(&exact));
     }
     generate(&models.join("smollm2-135m-instruct/SmolLM2-135M-Instruct.Q4_1.gguf"));
 }
 
-fn embed(dir: &Path, corpus: &Path, n_texts: usize) {
+/// Prints one line; `exact` are the vectors that these are compared with.
+fn embed(
+    dir: &Path,
+    corpus: &Path,
+    n_texts: usize,
+    precision: Precision,
+    exact: Option<&Embeddings>,
+) -> Embeddings {
     let corpus = fs_err::read_to_string(corpus).expect("the corpus can be read");
     let texts: Vec<String> = corpus
         .lines()
@@ -48,17 +58,27 @@ fn embed(dir: &Path, corpus: &Path, n_texts: usize) {
         query_prefix: String::new(),
         passage_prefix: String::new(),
         tokens_max: 256,
+        precision,
     };
     let start = Instant::now();
     let embedder = Embedder::load(dir, &spec).expect("the embedder loads");
     let load_ms = start.elapsed().as_millis();
     let mut seconds = f64::MAX;
-    let mut n_tokens = 0;
-    for _ in 0..3 {
+    let mut embed = || {
         let start = Instant::now();
-        n_tokens = embedder.embed(&texts, TextRole::Passage).expect("the texts embed").n_tokens;
+        let res = embedder.embed(&texts, TextRole::Passage).expect("the texts embed");
         seconds = seconds.min(start.elapsed().as_secs_f64());
-    }
+        res
+    };
+    embed();
+    embed();
+    let vectors = embed();
+    let n_tokens = vectors.n_tokens;
+    let cosines: Vec<f32> = std::iter::zip(vectors.rows(), exact.unwrap_or(&vectors).rows())
+        .map(|(a, b)| std::iter::zip(a, b).map(|(a, b)| a * b).sum())
+        .collect();
+    let mean = cosines.iter().sum::<f32>() / cosines.len() as f32;
+    let least = cosines.iter().fold(1.0, |least: f32, &it| least.min(it));
     let start = Instant::now();
     let query = "How many days of remote work are allowed per week?";
     for _ in 0..20 {
@@ -75,11 +95,13 @@ fn embed(dir: &Path, corpus: &Path, n_texts: usize) {
     println!(
         "{}",
         json!({
-            "system": "souffleur embed", "threads": model::device::threads(), "load_ms": load_ms,
+            "system": format!("souffleur {}", precision.as_str()), "cosine": mean,
+            "cosine_min": least, "threads": model::device::threads(), "load_ms": load_ms,
             "texts_per_s": texts.len() as f64 / seconds, "tokens_per_s": n_tokens as f64 / seconds,
             "query_ms": query_ms, "count_mb_per_s": [first, again],
         })
     );
+    vectors
 }
 
 fn generate(gguf: &Path) {

@@ -1,4 +1,5 @@
-//! A folder with `config.json` and weights in one safetensors file or several.
+//! A folder with `config.json` and weights: in one safetensors file or several, or, for encoders,
+//! in PyTorch's pickle.
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
@@ -8,10 +9,13 @@ use serde::Deserialize;
 use crate::LoadError;
 use crate::linear::Weight;
 use crate::panels::{HalfKind, Panels};
-use crate::weights::{Kind, Safetensors};
+use crate::pickle;
+use crate::weights::{Kind, Safetensors, Table};
 
 const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
+/// How PyTorch names the weights that it pickles.
+const PICKLED: &str = "pytorch_model.bin";
 
 /// The weights of a folder.
 pub(crate) struct Checkpoint {
@@ -21,6 +25,21 @@ pub(crate) struct Checkpoint {
     shard_of: HashMap<String, usize>,
 }
 
+/// A matrix that is read row by row from its file.
+#[derive(Debug)]
+pub(crate) struct Rows {
+    file: Safetensors,
+    table: Table,
+    width: usize,
+}
+
+impl Rows {
+    /// Reads row `idx`. out: (width)
+    pub(crate) fn read(&self, idx: usize, out: &mut [f32]) {
+        self.file.read_at(&self.table, idx * self.width, out);
+    }
+}
+
 /// What `model.safetensors.index.json` says.
 #[derive(Deserialize)]
 struct Index {
@@ -28,12 +47,25 @@ struct Index {
 }
 
 impl Checkpoint {
+    /// Opens the [`weight_files`] of a folder.
     pub(crate) fn open(dir: &Path) -> Result<Self, LoadError> {
-        let files = weight_files(dir)?;
+        Self::of_files(dir, &weight_files(dir)?)
+    }
+
+    /// Opens the [`encoder_files`] of a folder.
+    pub(crate) fn open_encoder(dir: &Path) -> Result<Self, LoadError> {
+        Self::of_files(dir, &encoder_files(dir)?)
+    }
+
+    fn of_files(dir: &Path, files: &[PathBuf]) -> Result<Self, LoadError> {
         let mut shards = Vec::with_capacity(files.len());
         let mut shard_of = HashMap::new();
         for (idx, path) in files.iter().enumerate() {
-            let shard = Safetensors::open(path)?;
+            let shard = if path.ends_with(PICKLED) {
+                pickle::open(path)?
+            } else {
+                Safetensors::open(path)?
+            };
             shard_of.extend(shard.names().into_iter().map(|name| (name.to_owned(), idx)));
             shards.push(shard);
         }
@@ -49,9 +81,26 @@ impl Checkpoint {
         self.shard_of.keys().map(String::as_str)
     }
 
+    /// A tensor's shape, outermost first.
+    pub(crate) fn shape(&self, name: &str) -> Option<&[usize]> {
+        self.shard_of.get(name).and_then(|&idx| self.shards[idx].shape(name))
+    }
+
+    /// All values of a tensor as f32.
+    pub(crate) fn read(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, LoadError> {
+        self.shard(name)?.read(name, shape)
+    }
+
     /// A tensor of few values as f32.
     pub(crate) fn vector(&self, name: &str, n: usize) -> Result<Vec<f32>, LoadError> {
-        self.shard(name)?.read(name, &[n])
+        self.read(name, &[n])
+    }
+
+    /// Keeps only the file with the matrix `name`, to read its rows later. shape: (rows, width)
+    pub(crate) fn into_rows(mut self, name: &str, shape: [usize; 2]) -> Result<Rows, LoadError> {
+        let table = self.shard(name)?.table(name, &shape)?;
+        let file = self.shards.swap_remove(self.shard_of[name]);
+        Ok(Rows { file, table, width: shape[1] })
     }
 
     /// A matrix of shape (n_out, n_in), in the type that it is stored in.
@@ -83,7 +132,21 @@ impl Checkpoint {
     }
 }
 
-/// The files that hold a folder's weights, in the order of their names.
+/// The files that hold an encoder's weights: safetensors files, else `pytorch_model.bin`.
+///
+/// # Errors
+///
+/// When there are none, or the index of several is damaged or names files that are not there.
+pub fn encoder_files(dir: &Path) -> Result<Vec<PathBuf>, LoadError> {
+    let pickled = dir.join(PICKLED);
+    let in_safetensors = dir.join(SINGLE).is_file() || dir.join(INDEX).is_file();
+    if !in_safetensors && pickled.is_file() {
+        return Ok(vec![pickled]);
+    }
+    weight_files(dir)
+}
+
+/// The safetensors files that hold a folder's weights, in the order of their names.
 pub(crate) fn weight_files(dir: &Path) -> Result<Vec<PathBuf>, LoadError> {
     let single = dir.join(SINGLE);
     if single.is_file() {
@@ -91,16 +154,15 @@ pub(crate) fn weight_files(dir: &Path) -> Result<Vec<PathBuf>, LoadError> {
     }
     let path = dir.join(INDEX);
     if !path.is_file() {
-        let what = match ["pytorch_model.bin", "pytorch_model.bin.index.json"]
-            .iter()
-            .any(|it| dir.join(it).is_file())
-        {
-            true => {
-                "weights in Python's pickle format, which can run code: convert them to \
+        let what =
+            match [PICKLED, "pytorch_model.bin.index.json"].iter().any(|it| dir.join(it).is_file())
+            {
+                true => {
+                    "weights in Python's pickle format, which can run code: convert them to \
                      safetensors"
-            }
-            false => "it has neither model.safetensors nor model.safetensors.index.json",
-        };
+                }
+                false => "it has neither model.safetensors nor model.safetensors.index.json",
+            };
         return Err(LoadError::Unsupported { path: dir.to_owned(), what: what.to_owned() });
     }
     let corrupt = |reason: String| LoadError::Corrupt { path: path.clone(), reason };

@@ -5,16 +5,16 @@ use std::{fmt, iter};
 
 use rayon::prelude::*;
 use thiserror::Error;
-use tokenizers::Tokenizer;
 
 use crate::LoadError;
-use crate::bert::{Bert, Packed};
+use crate::bert::Bert;
 use crate::count::TokenCounter;
+use crate::encode::TextEncoder;
+use crate::packed::{Encoded, Packed, batches};
 use crate::tokenizer;
 
-/// Tokens computed together by one thread: enough to use the weights well once they are in the
-/// cache, few enough that the activations stay there beside them.
-const BATCH_TOKENS: usize = 384;
+pub use crate::checkpoint::encoder_files;
+pub use crate::hash_embedder::HashEmbedder;
 
 /// How one vector is made of a text's token vectors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +23,31 @@ pub enum Pooling {
     Mean,
     /// The vector of the first token.
     Cls,
+}
+
+/// What an encoder's products are computed in. Norms, softmax, GELU and attention stay in f32.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, Hash, serde::Deserialize, serde::Serialize,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// 32-bit floating point, as the model was published.
+    #[default]
+    F32,
+    /// 8-bit integers, save for queries, keys and values: faster, and vectors that differ a
+    /// little.
+    Int8,
+}
+
+impl Precision {
+    /// The word that settings and fingerprints use.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::Int8 => "int8",
+        }
+    }
 }
 
 /// What an embedder was trained with, from the catalogue: its files do not say all of it.
@@ -36,6 +61,8 @@ pub struct EmbedderSpec {
     pub passage_prefix: String,
     /// Longer texts are cut; counts the prefix and the special tokens.
     pub tokens_max: usize,
+    /// What products are computed in.
+    pub precision: Precision,
 }
 
 /// What a text is used for; some models are trained to embed the two differently.
@@ -60,8 +87,8 @@ pub enum Embedder {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Embeddings {
     /// (texts, dim)
-    data: Vec<f32>,
-    dim: usize,
+    pub(crate) data: Vec<f32>,
+    pub(crate) dim: usize,
     /// Tokens that were read, special ones included.
     pub n_tokens: usize,
     /// Texts of which the end was cut.
@@ -88,7 +115,8 @@ pub enum EmbedError {
 }
 
 impl Embedder {
-    /// Loads an encoder from a folder with `config.json`, `model.safetensors`, `tokenizer.json`.
+    /// Loads an encoder from a folder with `config.json`, `tokenizer.json` and weights
+    /// (`model.safetensors`, one or sharded, or `pytorch_model.bin`).
     pub fn load(dir: &Path, spec: &EmbedderSpec) -> Result<Self, LoadError> {
         Ok(Self::Bert(Box::new(BertEmbedder::load(dir, spec)?)))
     }
@@ -112,7 +140,7 @@ impl Embedder {
     /// Tokens of a text, without prefix and special tokens. Cheap for words seen before.
     pub fn count_tokens(&self, text: &str) -> usize {
         match self {
-            Self::Bert(it) => it.counter.count(&it.tokenizer, text),
+            Self::Bert(it) => it.counter.count(it.encoder.tokenizer(), text),
             Self::Hash(_) => text.split_whitespace().count(),
         }
     }
@@ -181,8 +209,7 @@ impl Embeddings {
 /// A BERT or XLM-RoBERTa encoder with its tokenizer.
 pub struct BertEmbedder {
     bert: Bert,
-    /// Adds the special tokens and cuts at `tokens_max`.
-    tokenizer: Tokenizer,
+    encoder: TextEncoder,
     counter: TokenCounter,
     spec: EmbedderSpec,
 }
@@ -195,7 +222,7 @@ impl fmt::Debug for BertEmbedder {
 
 impl BertEmbedder {
     fn load(dir: &Path, spec: &EmbedderSpec) -> Result<Self, LoadError> {
-        let bert = Bert::load(dir)?;
+        let bert = Bert::load(dir, spec.precision)?;
         let path = dir.join("tokenizer.json");
         let tokenizer = tokenizer::load_for_encoder(&path, spec.tokens_max)?;
         let n_tokens = tokenizer::n_ids(&tokenizer);
@@ -212,7 +239,9 @@ impl BertEmbedder {
             return Err(LoadError::Unsupported { path: dir.to_owned(), what });
         }
         let counter = TokenCounter::new(&tokenizer);
-        Ok(Self { bert, tokenizer, counter, spec: spec.clone() })
+        let encoder = TextEncoder::new(tokenizer, spec.tokens_max)
+            .map_err(|error| LoadError::Corrupt { path, reason: error.to_string() })?;
+        Ok(Self { bert, encoder, counter, spec: spec.clone() })
     }
 
     fn embed(&self, texts: &[&str], role: TextRole) -> Result<Embeddings, EmbedError> {
@@ -224,11 +253,7 @@ impl BertEmbedder {
         let pooled: Vec<Vec<f32>> = batches
             .par_iter()
             .map(|batch| {
-                let mut packed = Packed::default();
-                for &text_idx in batch {
-                    packed.ids.extend(&encoded[text_idx].ids);
-                    packed.lens.push(encoded[text_idx].ids.len());
-                }
+                let packed = Packed::of(&encoded, batch);
                 let hidden = self.bert.forward(&packed); // (tokens, dim)
                 pool(&hidden, &packed.lens, self.spec.pooling)
             })
@@ -257,47 +282,15 @@ impl BertEmbedder {
             .par_iter()
             .enumerate()
             .map(|(text_idx, text)| {
-                let encoding = if prefix.is_empty() {
-                    self.tokenizer.encode_fast(*text, true)
+                let encoded = if prefix.is_empty() {
+                    self.encoder.one(text)
                 } else {
-                    self.tokenizer.encode_fast(format!("{prefix}{text}"), true)
+                    self.encoder.one(&format!("{prefix}{text}"))
                 };
-                let encoding =
-                    encoding.map_err(|source| EmbedError::Tokenize { text_idx, source })?;
-                let truncated = !encoding.get_overflowing().is_empty();
-                Ok(Encoded { ids: encoding.get_ids().to_vec(), truncated })
+                encoded.map_err(|source| EmbedError::Tokenize { text_idx, source })
             })
             .collect()
     }
-}
-
-/// A text as token ids, special ones included.
-struct Encoded {
-    ids: Vec<u32>,
-    truncated: bool,
-}
-
-/// Groups texts of similar length, the long ones first, so that the last batches to finish are the
-/// short ones.
-fn batches(encoded: &[Encoded]) -> Vec<Vec<usize>> {
-    let mut order: Vec<usize> = (0..encoded.len()).collect();
-    order.sort_by_key(|&idx| std::cmp::Reverse(encoded[idx].ids.len()));
-    let mut res: Vec<Vec<usize>> = Vec::new();
-    let mut room = 0;
-    for idx in order {
-        let len = encoded[idx].ids.len();
-        match res.last_mut() {
-            Some(batch) if len <= room => {
-                batch.push(idx);
-                room -= len;
-            }
-            _ => {
-                res.push(vec![idx]);
-                room = BATCH_TOKENS.saturating_sub(len);
-            }
-        }
-    }
-    res
 }
 
 /// hidden: (tokens, dim), result: (texts, dim)
@@ -322,7 +315,7 @@ fn pool(hidden: &[f32], lens: &[usize], pooling: Pooling) -> Vec<f32> {
 }
 
 /// Scales a vector to length one; false when it has no direction.
-fn normalise(vector: &mut [f32]) -> bool {
+pub(crate) fn normalise(vector: &mut [f32]) -> bool {
     let norm = vector.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>().sqrt();
     if !norm.is_normal() {
         return false;
@@ -333,74 +326,9 @@ fn normalise(vector: &mut [f32]) -> bool {
     true
 }
 
-/// Embeds a text as the counts of its words, each hashed to a place and a sign (Weinberger et al.
-/// 2009): texts that share words are near each other. Deterministic and without files, for tests.
-#[derive(Debug, Clone)]
-pub struct HashEmbedder {
-    dim: usize,
-    tokens_max: usize,
-}
-
-impl HashEmbedder {
-    /// An embedder of vectors of length `dim`, which must not be zero.
-    pub fn new(dim: usize) -> Self {
-        assert!(dim > 0, "a vector has a length");
-        Self { dim, tokens_max: 256 }
-    }
-
-    fn embed(&self, texts: &[&str]) -> Embeddings {
-        let mut data = vec![0.0; texts.len() * self.dim];
-        let mut n_tokens = 0;
-        let mut n_truncated = 0;
-        for (text, out) in texts.iter().zip(data.chunks_exact_mut(self.dim)) {
-            // Without a word in it a text still needs a direction.
-            out[0] = 1e-3;
-            let mut words = text.split_whitespace();
-            for word in words.by_ref().take(self.tokens_max) {
-                n_tokens += 1;
-                let word = word.trim_matches(|c: char| !c.is_alphanumeric()).to_lowercase();
-                let hash = fnv1a(word.as_bytes());
-                let sign = if hash >> 63 == 0 { 1.0 } else { -1.0 };
-                out[(hash % self.dim as u64) as usize] += sign;
-            }
-            n_truncated += usize::from(words.next().is_some());
-            if !normalise(out) {
-                out.fill(0.0);
-                out[0] = 1.0;
-            }
-        }
-        Embeddings { data, dim: self.dim, n_tokens, n_truncated }
-    }
-}
-
-/// FNV-1a: unlike the standard library's hasher, its values are fixed for ever.
-fn fnv1a(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, &byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn cosine(a: &[f32], b: &[f32]) -> f32 {
-        a.iter().zip(b).map(|(a, b)| a * b).sum()
-    }
-
-    #[test]
-    fn hashed_texts_with_common_words_are_near() {
-        let embedder = Embedder::Hash(HashEmbedder::new(64));
-        let texts = ["remote work is allowed", "Remote work, allowed!", "lunch menu", "", "?!"];
-        let res = embedder.embed(&texts, TextRole::Passage).unwrap();
-        assert_eq!((res.len(), res.dim(), res.n_tokens), (5, 64, 10));
-        for row in res.rows() {
-            assert!((cosine(row, row) - 1.0).abs() < 1e-6);
-        }
-        let near = cosine(res.row(0), res.row(1));
-        assert!(near > 0.7 && near > cosine(res.row(0), res.row(2)) + 0.3);
-        assert_eq!(res, embedder.embed(&texts, TextRole::Query).unwrap());
-    }
 
     #[test]
     fn vectors_made_elsewhere_get_length_one_or_are_refused() {
@@ -412,34 +340,6 @@ mod tests {
             let error = Embeddings::from_rows(rows(bad), 2, 0, 0).unwrap_err();
             assert!(matches!(error, EmbedError::NotFinite { text_idx: 1 }));
         }
-    }
-
-    #[test]
-    fn nothing_embeds_to_nothing() {
-        let embedder = Embedder::Hash(HashEmbedder::new(8));
-        assert!(embedder.embed(&[], TextRole::Query).unwrap().is_empty());
-    }
-
-    #[test]
-    fn long_texts_are_counted_as_truncated() {
-        let embedder = Embedder::Hash(HashEmbedder::new(8));
-        let long = "word ".repeat(300);
-        let res = embedder.embed(&[&long, "short"], TextRole::Query).unwrap();
-        assert_eq!((res.n_truncated, res.n_tokens), (1, 257));
-    }
-
-    #[track_caller]
-    fn check_batches(lens: &[usize], expected: &[&[usize]]) {
-        let encoded: Vec<Encoded> =
-            lens.iter().map(|&len| Encoded { ids: vec![0; len], truncated: false }).collect();
-        assert_eq!(batches(&encoded), expected);
-    }
-
-    #[test]
-    fn batches_are_bounded_by_tokens_and_begin_with_the_longest() {
-        check_batches(&[], &[]);
-        check_batches(&[100, 256, 128, 100], &[&[1, 2], &[0, 3]]);
-        check_batches(&[1_000, 10], &[&[0], &[1]]);
     }
 
     #[test]

@@ -4,26 +4,100 @@
 //! every instruction set and picks one at run time. Sums run in 16 lanes, because the compiler may
 //! not reorder additions by itself.
 
-use pulp::Arch;
+use pulp::{Arch, Simd, WithSimd};
+
+use crate::panel_product::mul_add;
 
 const LANES: usize = 16;
 
-/// GELU with the error function (Hendrycks and Gimpel 2016), as BERT uses it.
-pub(crate) fn gelu(xs: &mut [f32]) {
-    Arch::new().dispatch(|| {
-        for x in xs {
-            *x *= 0.5 * (1.0 + erf(*x * std::f32::consts::FRAC_1_SQRT_2));
+/// Adding this number leaves no bits for a fraction: the sum is rounded to a whole number, which
+/// stands in its last bits.
+const ROUND: f32 = 12_582_912.0;
+
+/// `x = gelu(x + bias)` per row: GELU with the error function (Hendrycks and Gimpel 2016), as BERT
+/// uses it. xs: (rows, bias.len())
+pub(crate) fn gelu_with_bias(xs: &mut [f32], bias: &[f32]) {
+    Arch::new().dispatch(Gelu { xs, bias });
+}
+
+struct Gelu<'a> {
+    xs: &'a mut [f32],
+    bias: &'a [f32],
+}
+
+impl WithSimd for Gelu<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        for row in self.xs.chunks_exact_mut(self.bias.len()) {
+            for (x, bias) in row.iter_mut().zip(self.bias) {
+                let sum = *x + bias;
+                let half = 0.5 * sum;
+                *x = mul_add::<S>(half, erf::<S>(sum * std::f32::consts::FRAC_1_SQRT_2), half);
+            }
         }
-    });
+    }
+}
+
+/// A row in 8 bits: `x = (code - zero) * scale` up to rounding, with codes from 0 to 255 between
+/// the least and the greatest of the values and zero. Gives scale and zero; the scale is not a
+/// number where one of the values is not finite. xs, codes: (dim)
+pub(crate) fn quantise_row(xs: &[f32], codes: &mut [u8]) -> (f32, i32) {
+    Arch::new().dispatch(|| {
+        let (low, high, none) = range(xs);
+        let scale = (high - low) / 255.0 + none;
+        let inverse = if scale > 0.0 { 1.0 / scale } else { 0.0 };
+        let zero = (-low * inverse).round();
+        for (code, x) in codes.iter_mut().zip(xs) {
+            // As in `exp`: the sum's last byte is the rounded number.
+            let rounded = (x * inverse + zero).clamp(0.0, 255.0) + ROUND;
+            *code = rounded.to_bits() as u8;
+        }
+        (scale, zero as i32)
+    })
+}
+
+/// Least and greatest of the values and zero; and a sum that is zero if all are finite, and not a
+/// number otherwise.
+#[inline(always)]
+fn range(xs: &[f32]) -> (f32, f32, f32) {
+    let mut low = [0.0f32; LANES];
+    let mut high = [0.0f32; LANES];
+    let mut none = [0.0f32; LANES];
+    let (chunks, rest) = xs.as_chunks::<LANES>();
+    for chunk in chunks {
+        for lane in 0..LANES {
+            let x = chunk[lane];
+            low[lane] = if x < low[lane] { x } else { low[lane] };
+            high[lane] = if x > high[lane] { x } else { high[lane] };
+            none[lane] += x * 0.0;
+        }
+    }
+    let low = low.iter().chain(rest).fold(0.0, |low: f32, &x| low.min(x));
+    let high = high.iter().chain(rest).fold(0.0, |high: f32, &x| high.max(x));
+    (low, high, none.iter().sum::<f32>() + rest.iter().map(|x| x * 0.0).sum::<f32>())
 }
 
 /// `gate = silu(gate) * up`: the middle of SwiGLU (Shazeer 2020).
 pub(crate) fn silu_times(gate: &mut [f32], up: &[f32]) {
-    Arch::new().dispatch(|| {
-        for (gate, up) in gate.iter_mut().zip(up) {
-            *gate *= up / (1.0 + exp(-*gate));
+    Arch::new().dispatch(SiluTimes { gate, up });
+}
+
+struct SiluTimes<'a> {
+    gate: &'a mut [f32],
+    up: &'a [f32],
+}
+
+impl WithSimd for SiluTimes<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        for (gate, up) in self.gate.iter_mut().zip(self.up) {
+            *gate *= up / (1.0 + exp::<S>(-*gate));
         }
-    });
+    }
 }
 
 /// Adds `bias` to each row. xs: (rows, bias.len())
@@ -84,24 +158,32 @@ impl LayerNorm {
 ///
 /// xs: (rows, stride)
 pub(crate) fn softmax(xs: &mut [f32], stride: usize, len: impl Fn(usize) -> usize) {
-    Arch::new().dispatch(|| {
-        for (idx, row) in xs.chunks_exact_mut(stride).enumerate() {
-            let (row, rest) = row.split_at_mut(len(idx));
-            rest.fill(0.0);
-            softmax_row(row);
-        }
-    });
+    Arch::new().dispatch(Softmax { xs, stride, len });
 }
 
-#[inline(always)]
-fn softmax_row(row: &mut [f32]) {
-    let max = max(row);
-    for x in row.iter_mut() {
-        *x = exp(*x - max);
-    }
-    let scale = 1.0 / sum(row, |x| x);
-    for x in row {
-        *x *= scale;
+struct Softmax<'a, F> {
+    xs: &'a mut [f32],
+    stride: usize,
+    len: F,
+}
+
+impl<F: Fn(usize) -> usize> WithSimd for Softmax<'_, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        for (idx, row) in self.xs.chunks_exact_mut(self.stride).enumerate() {
+            let (row, rest) = row.split_at_mut((self.len)(idx));
+            rest.fill(0.0);
+            let max = max(row);
+            for x in row.iter_mut() {
+                *x = exp::<S>(*x - max);
+            }
+            let scale = 1.0 / sum(row, |x| x);
+            for x in row {
+                *x *= scale;
+            }
+        }
     }
 }
 
@@ -134,41 +216,54 @@ fn sum(xs: &[f32], f: impl Fn(f32) -> f32) -> f32 {
 /// Splits x into a multiple of ln 2, which goes into the exponent's bits, and a rest between
 /// ±(ln 2) / 2, for which the Taylor polynomial of degree 6 is exact enough.
 #[inline(always)]
-fn exp(x: f32) -> f32 {
-    // Adding this number leaves no bits for a fraction: the sum is rounded to a whole number.
-    const ROUND: f32 = 12_582_912.0;
+fn exp<S: Simd>(x: f32) -> f32 {
     // ln 2 in two parts, so that subtracting a multiple of it loses no digits (Cody and Waite).
     const LN_2_HIGH: f32 = 0.693_359_4;
     const LN_2_LOW: f32 = -2.121_944_4e-4;
     let x = x.clamp(-87.0, 88.0);
-    let n = (x * std::f32::consts::LOG2_E + ROUND) - ROUND;
-    let r = x - n * LN_2_HIGH - n * LN_2_LOW;
+    let n = mul_add::<S>(x, std::f32::consts::LOG2_E, ROUND) - ROUND;
+    let r = mul_add::<S>(n, -LN_2_HIGH, x);
+    let r = mul_add::<S>(n, -LN_2_LOW, r);
     let p = 1.0 / 720.0;
-    let p = p * r + 1.0 / 120.0;
-    let p = p * r + 1.0 / 24.0;
-    let p = p * r + 1.0 / 6.0;
-    let p = p * r + 0.5;
-    let p = p * r + 1.0;
-    let p = p * r + 1.0;
+    let p = mul_add::<S>(p, r, 1.0 / 120.0);
+    let p = mul_add::<S>(p, r, 1.0 / 24.0);
+    let p = mul_add::<S>(p, r, 1.0 / 6.0);
+    let p = mul_add::<S>(p, r, 0.5);
+    let p = mul_add::<S>(p, r, 1.0);
+    let p = mul_add::<S>(p, r, 1.0);
     p * f32::from_bits((((n as i32) + 127) << 23).cast_unsigned())
 }
 
-/// The error function to within 2e-7 (Abramowitz and Stegun 7.1.26).
+/// The error function to within 2e-7, as `1 - exp(-a · q(a))` with a = |x|.
+///
+/// q is the polynomial of degree 7 for which the result is nearest to the error function between 0
+/// and 4 (weighted least squares, weights raised where the error was large; 2e-8 before rounding).
+/// Beyond 4 the function is 1 up to 2e-8. Needs no division.
 #[inline(always)]
-fn erf(x: f32) -> f32 {
-    let a = x.abs();
-    let t = 1.0 / (1.0 + 0.327_591_1 * a);
-    let p = 1.061_405_4;
-    let p = p * t - 1.453_152;
-    let p = p * t + 1.421_413_7;
-    let p = p * t - 0.284_496_74;
-    let p = p * t + 0.254_829_6;
-    (1.0 - p * t * exp(-a * a)).copysign(x)
+fn erf<S: Simd>(x: f32) -> f32 {
+    let a = x.abs().min(4.0);
+    let q = 3.141_944e-5;
+    let q = mul_add::<S>(q, a, -3.086_540_7e-4);
+    let q = mul_add::<S>(q, a, 1.031_986_8e-3);
+    let q = mul_add::<S>(q, a, 5.375_146_3e-4);
+    let q = mul_add::<S>(q, a, -1.958_439_1e-2);
+    let q = mul_add::<S>(q, a, 1.029_197_8e-1);
+    let q = mul_add::<S>(q, a, 6.365_977e-1);
+    let q = mul_add::<S>(q, a, 1.128_380_3);
+    (1.0 - exp::<S>(-a * q)).copysign(x)
 }
 
 #[cfg(test)]
 mod tests {
+    use pulp::Scalar;
+
     use super::*;
+
+    /// Any instruction set with more than one lane: multiplications and additions are fused.
+    #[cfg(target_arch = "x86_64")]
+    type Fused = pulp::x86::V3;
+    #[cfg(not(target_arch = "x86_64"))]
+    type Fused = Scalar;
 
     #[track_caller]
     fn check(f: impl Fn(f32) -> f32, reference: impl Fn(f64) -> f64, tolerance: f64) {
@@ -182,8 +277,9 @@ mod tests {
 
     #[test]
     fn exp_agrees_with_the_standard_library() {
-        check(exp, f64::exp, 3e-7);
-        assert!(exp(-1e30) < 1e-37 && exp(f32::NEG_INFINITY) < 1e-37);
+        check(exp::<Scalar>, f64::exp, 3e-7);
+        check(exp::<Fused>, f64::exp, 3e-7);
+        assert!(exp::<Fused>(-1e30) < 1e-37 && exp::<Fused>(f32::NEG_INFINITY) < 1e-37);
     }
 
     #[test]
@@ -200,7 +296,8 @@ mod tests {
             }
             sum * std::f64::consts::FRAC_2_SQRT_PI
         };
-        check(erf, series, 5e-7);
+        check(erf::<Scalar>, series, 2e-7);
+        check(erf::<Fused>, series, 2e-7);
     }
 
     #[test]

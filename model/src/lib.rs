@@ -1,16 +1,18 @@
 //! Text to vectors, prompt to tokens, model files on disk. Knows nothing of documents or indexes.
 //!
-//! Read in this order: [`embed`] turns texts into unit vectors, [`chat`] turns a conversation into
-//! token ids, [`generate`] turns those into text. Below them lie the two networks (`bert`,
-//! `decoder`) and what they are made of: `panels` and `kernels` compute, `weights`, `checkpoint`
-//! and `gguf` read files, `linear` and `kv_cache` serve the decoder. [`adapter`] and [`merge`] are
-//! about LoRA.
+//! Read in this order: [`embed`] turns texts into unit vectors, [`rerank`] a question and a passage
+//! into a score, [`chat`] turns a conversation into token ids, [`generate`] turns those into text.
+//! Below them lie the two networks (`bert`, `decoder`) and what they are made of: `panels`, `int8`
+//! and `kernels` compute, `checkpoint`, `weights`, `pickle` and `gguf` read files, `linear` and
+//! `kv_cache` serve the decoder. [`adapter`] and [`merge`] are about LoRA.
 //!
 //! The crate is synchronous and owns no global state besides rayon's thread pool, whose size
 //! [`device::set_threads`] may choose once.
 
 // Links the kernels' crate with its AVX-512 feature switched on; candle calls it by itself.
 use gemm as _;
+// Chooses the backend of `zip`.
+use flate2 as _;
 
 pub mod adapter;
 pub mod catalogue;
@@ -20,6 +22,7 @@ pub mod embed;
 pub mod generate;
 pub mod load_error;
 pub mod merge;
+pub mod rerank;
 pub mod sample;
 pub mod store;
 pub mod testing;
@@ -32,18 +35,25 @@ mod checkpoint;
 mod config_json;
 mod count;
 mod decoder;
+mod encode;
 mod gguf;
 mod gguf_blocks;
 mod gguf_write;
+mod hash_embedder;
+mod int8;
+mod int8_product;
 mod kernels;
 mod kv_cache;
 mod linear;
 mod load_decoder;
 mod load_generator;
 mod names;
+mod packed;
 mod panel_product;
 mod panels;
+mod pickle;
 mod python;
+mod sentence_folder;
 mod tokenizer;
 mod weights;
 

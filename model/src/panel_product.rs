@@ -14,6 +14,12 @@ pub(crate) enum PanelCodes<'a> {
     Bytes(&'a [i8]),
 }
 
+/// `a * b + c`, fused where the processor can; in software the fused form would be very slow.
+#[inline(always)]
+pub(crate) fn mul_add<S: Simd>(a: f32, b: f32, c: f32) -> f32 {
+    if S::F32_LANES > 1 { a.mul_add(b, c) } else { a * b + c }
+}
+
 /// Codes as f32: the 32 weights of input `k`, before scaling.
 #[inline(always)]
 fn unpack_codes(codes: PanelCodes<'_>, k: usize) -> [f32; PANEL] {

@@ -33,8 +33,10 @@ impl Safetensors {
         Ok(Self { path: path.to_owned(), map, tensors, data_start })
     }
 
-    pub(crate) fn contains(&self, name: &str) -> bool {
-        self.tensors.contains_key(name)
+    /// A file of another format whose tensors lie in it just as plainly, each where `tensors` says,
+    /// in bytes from the file's beginning. The caller has checked that they lie within.
+    pub(crate) fn of_places(path: &Path, map: Mmap, tensors: HashMap<String, TensorInfo>) -> Self {
+        Self { path: path.to_owned(), map, tensors, data_start: 0 }
     }
 
     /// All values of a tensor as f32.

@@ -45,6 +45,7 @@ pub(super) fn open(
     let embedder = session.embedder()?;
     // Fetched before the long work, so that its failure does not come after it.
     let writer = session.writer(generator)?;
+    let reranker = session.reranker()?;
     let index = if docs.is_empty() {
         session.open_index(&embedder)?
     } else {
@@ -52,7 +53,7 @@ pub(super) fn open(
         ingest_paths(session, &index, &embedder, docs)?;
         index
     };
-    session.engine(index, embedder, writer)
+    session.engine(index, embedder, reranker, writer)
 }
 
 /// Answers one question, showing the answer as it is written.
@@ -68,7 +69,7 @@ pub(super) fn ask(
     let mut streaming = Streaming { printer, open: false };
     let answer = engine.ask(question, filter, &mut |event| {
         match event {
-            AskEvent::Retrieved { .. } => {}
+            AskEvent::Retrieved { report, .. } => show::cut_notes(printer, report),
             AskEvent::Quoting { reason } => printer.note(quote_reason_text(reason)),
             AskEvent::Reading { n_tokens, n_prompt_tokens } => {
                 let total = u64::try_from(n_prompt_tokens).unwrap_or(u64::MAX);

@@ -47,6 +47,7 @@ pub(super) fn run(session: &Session) -> Result<ExitCode> {
     let (embedder, opened) = embedder(session);
     checks.push(embedder);
     checks.push(model(session, "generator", &session.config.models.generator));
+    checks.extend(reranker(session));
     checks.extend(index(session, opened.as_ref()));
     let printer = session.printer;
     for it in &checks {
@@ -159,6 +160,37 @@ fn embedder(session: &Session) -> (Check, Option<OpenedEmbedder>) {
             (check, None)
         }
     }
+}
+
+/// The reranker, where the settings name one: read whole, because only its weights tell whether it
+/// can score pairs.
+fn reranker(session: &Session) -> Option<Check> {
+    const NAME: &str = "reranker";
+    let id = &session.config.retrieval.reranker;
+    if id.is_empty() {
+        return None;
+    }
+    if !Path::new(id).exists() {
+        let check = model(session, NAME, id);
+        if check.level != Level::Ok {
+            return Some(check);
+        }
+    }
+    Some(match session.reranker() {
+        Ok(Some(it)) => Check {
+            name: NAME,
+            level: Level::Ok,
+            detail: format!("{id} (reads {} tokens of a pair)", it.tokens_max()),
+            fix: None,
+        },
+        Ok(None) => return None,
+        Err(error) => Check {
+            name: NAME,
+            level: Level::Problem,
+            detail: format!("{error:#}"),
+            fix: Some("set `retrieval.reranker` to a cross-encoder, or to nothing".into()),
+        },
+    })
 }
 
 fn model(session: &Session, role: &'static str, id: &str) -> Check {

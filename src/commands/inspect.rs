@@ -44,6 +44,9 @@ fn retrieval(
         answer.language.code(),
         session.config.retrieval.relevance_min
     ))?;
+    if let Some(cost) = &answer.retrieval.rerank {
+        printer.line(show::rerank_cost(cost))?;
+    }
     printer.line(styled(BOLD, "\nPassages in the prompt"))?;
     for (i, it) in answer.passages.iter().enumerate() {
         line(printer, i + 1, it)?;
@@ -109,6 +112,7 @@ fn as_json(
                 "score": it.score,
                 "score_bm25": it.lexical.map(|it| it.score),
                 "score_dense": it.dense.map(|it| it.score),
+                "score_rerank": it.rerank.map(|it| it.score),
                 "rank_bm25": it.lexical.map(|it| it.rank),
                 "rank_dense": it.dense.map(|it| it.rank),
                 "relevance": it.relevance,

@@ -84,14 +84,16 @@ fn settings(cli: &Cli) -> Result<Config> {
         Command::Eval(crate::cli::EvalCommand::Answers { answer, .. }) => {
             override_answers(&mut overrides, answer);
         }
-        Command::Search(_)
-        | Command::Ingest(_)
+        Command::Search(args) => overrides.retrieval.reranker.clone_from(&args.rerank),
+        Command::Eval(crate::cli::EvalCommand::Retrieval { rerank, .. }) => {
+            overrides.retrieval.reranker.clone_from(rerank);
+        }
+        Command::Ingest(_)
         | Command::Forget(_)
         | Command::Status
         | Command::Doctor
         | Command::Models(_)
         | Command::Tokens(_)
-        | Command::Eval(crate::cli::EvalCommand::Retrieval { .. })
         | Command::Completions { .. } => {}
     }
     Ok(Config::resolve(&overrides, config.as_deref())?)
@@ -99,6 +101,7 @@ fn settings(cli: &Cli) -> Result<Config> {
 
 fn override_answers(overrides: &mut Overrides, args: &AnswerArgs) {
     overrides.retrieval.passages_max = args.passages;
+    overrides.retrieval.reranker.clone_from(&args.rerank);
     overrides.generation.temperature = args.temperature;
     overrides.generation.seed = args.seed;
     overrides.generation.answer_tokens_max = args.answer_tokens;

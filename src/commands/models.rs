@@ -100,8 +100,11 @@ fn report(session: &Session, entry: &ModelEntry, model: &InstalledModel) -> Resu
 /// The models that the settings name by id; those named by path are here already.
 fn of_settings(session: &Session) -> Vec<String> {
     let models = &session.config.models;
-    let by_id = |it: &&String| *it != EXTRACT && *it != OPENAI && model_path(it).is_none();
-    [&models.embedder, &models.generator].into_iter().filter(by_id).cloned().collect()
+    let ids = [&models.embedder, &models.generator, &session.config.retrieval.reranker];
+    let by_id = |it: &&String| {
+        !it.is_empty() && *it != EXTRACT && *it != OPENAI && model_path(it).is_none()
+    };
+    ids.into_iter().filter(by_id).cloned().collect()
 }
 
 fn verify(session: &Session, ids: &[String]) -> Result<ExitCode> {

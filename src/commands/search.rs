@@ -9,14 +9,15 @@ use super::{filter_of, show, text_or_stdin};
 use crate::{
     cli::{SearchArgs, SearchMode},
     printer::{DIM, styled},
-    retrieve::{Leg, Question, RetrieveOptions, retrieve},
+    retrieve::{Encoders, Found, Leg, Question, RetrieveOptions, retrieve},
     session::Session,
-    wire::SourceOut,
+    wire::{RerankOut, SourceOut},
 };
 
 pub(super) fn run(session: &Session, args: &SearchArgs) -> Result<ExitCode> {
     let question = Question::new(&text_or_stdin(&args.query)?)?;
     let embedder = session.embedder()?;
+    let reranker = session.reranker()?;
     let index = session.open_index(&embedder)?;
     let options = RetrieveOptions {
         candidates_max: session.config.retrieval.candidates_max.get().max(args.k.get()),
@@ -29,12 +30,18 @@ pub(super) fn run(session: &Session, args: &SearchArgs) -> Result<ExitCode> {
             SearchMode::Bm25 => Leg::Lexical,
             SearchMode::Dense => Leg::Dense,
         },
+        rerank_max: session.config.retrieval.rerank_max.get(),
     };
-    let passages = retrieve(&index, &embedder.embedder, &question, &options)?;
+    let encoders = Encoders { embedder: &embedder.embedder, reranker: reranker.as_ref() };
+    let Found { passages, report } = retrieve(&index, encoders, &question, &options)?;
     let printer = session.printer;
+    show::cut_notes(printer, &report);
     for (i, it) in passages.iter().enumerate() {
         show::passage(printer, i + 1, it, &[])?;
         printer.line(styled(DIM, format!("    {}", show::scores(it))))?;
+    }
+    if let Some(cost) = &report.rerank {
+        printer.line(styled(DIM, show::rerank_cost(cost)))?;
     }
     if passages.is_empty() {
         printer.line("nothing found")?;
@@ -50,6 +57,8 @@ pub(super) fn run(session: &Session, args: &SearchArgs) -> Result<ExitCode> {
         "query": question.text(),
         "language": question.language.map(ingest::document::Language::code),
         "hits": hits,
+        "question_cut_at": report.question_cut_at,
+        "rerank": report.rerank.as_ref().map(RerankOut::from),
     }))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -9,7 +9,8 @@ use crate::{
     cite::{CheckedSentence, Origin, Verdict},
     places::Place,
     printer::{BOLD, CYAN, DIM, GREEN, Printer, RED, YELLOW, styled},
-    retrieve::Passage,
+    rerank::RerankCost,
+    retrieve::{Passage, RetrievalReport},
 };
 
 /// Characters of a passage shown in a list.
@@ -135,13 +136,40 @@ pub(super) fn scores(passage: &Passage) -> String {
         0 => String::new(),
         n => format!(", {n} near duplicates left out"),
     };
+    let rerank = passage
+        .rerank
+        .map_or(String::new(), |it| format!("rerank {:.4} (logit {:.3}), ", it.score, it.logit));
     format!(
-        "score {:.3}, bm25 {}, dense {}, relevance {:.2}{duplicates}",
+        "{rerank}score {:.3}, bm25 {}, dense {}, relevance {:.2}{duplicates}",
         passage.score,
         place(passage.lexical),
         place(passage.dense),
         passage.relevance
     )
+}
+
+/// What retrieval could not read to its end.
+pub(super) fn cut_notes(printer: Printer, report: &RetrievalReport) {
+    if let Some(n_tokens) = report.question_cut_at {
+        printer.warn(format!(
+            "the question is long: the embedder read its first {n_tokens} tokens, and words of the \
+             rest count only where they are found literally"
+        ));
+    }
+    if let Some(cost) = report.rerank
+        && cost.n_truncated > 0
+    {
+        printer.note(format!(
+            "the reranker did not read {} of {} candidates to their end",
+            cost.n_truncated, cost.n_pairs
+        ));
+    }
+}
+
+/// What reranking took, in words.
+pub(super) fn rerank_cost(cost: &RerankCost) -> String {
+    let seconds = cost.elapsed.as_secs_f64();
+    format!("reranked {} candidates ({} tokens) in {seconds:.2} s", cost.n_pairs, cost.n_tokens)
 }
 
 /// The beginning of a text on one line.

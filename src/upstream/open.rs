@@ -59,6 +59,8 @@ impl Session {
             pooling: ON_SERVER.to_owned(),
             query_prefix: config.query_prefix.clone(),
             passage_prefix: config.passage_prefix.clone(),
+            // What a server computes in is its own affair.
+            precision: "f32".to_owned(),
         };
         let languages = (!config.languages.is_empty()).then(|| config.languages.clone());
         Ok(OpenedEmbedder {

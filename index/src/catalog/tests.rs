@@ -19,6 +19,7 @@ fn recipe() -> Recipe {
             pooling: "cls".to_owned(),
             query_prefix: String::new(),
             passage_prefix: String::new(),
+            precision: "f32".to_owned(),
         },
         chunk_tokens_max: 8,
         chunk_overlap: 0,

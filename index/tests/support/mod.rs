@@ -19,6 +19,7 @@ pub(crate) fn recipe() -> Recipe {
             pooling: "mean".to_owned(),
             query_prefix: String::new(),
             passage_prefix: String::new(),
+            precision: "f32".to_owned(),
         },
         chunk_tokens_max: 128,
         chunk_overlap: 16,

@@ -101,8 +101,8 @@ fn write_paragraphs(
 /// Whether retrieval brings the right document among the first passages.
 fn found(engine: &mut Engine, question: &Question, known: &KnownQuestion) -> Result<Option<bool>> {
     let Some(document) = &known.document else { return Ok(None) };
-    let passages = engine.retrieve_top(question, &Filter::default(), RECALL_AT)?;
-    Ok(Some(passages.iter().any(|it| same_document(document, &it.chunk.facets.path))))
+    let found = engine.retrieve_top(question, &Filter::default(), RECALL_AT)?;
+    Ok(Some(found.passages.iter().any(|it| same_document(document, &it.chunk.facets.path))))
 }
 
 fn row_of(known: &KnownQuestion, answer: &Answer) -> Row {

@@ -11,7 +11,7 @@ mod retrieval;
 
 pub(super) fn run(session: &mut Session, command: &EvalCommand) -> Result<ExitCode> {
     match command {
-        EvalCommand::Retrieval { dir } => retrieval::run(session, dir)?,
+        EvalCommand::Retrieval { dir, .. } => retrieval::run(session, dir)?,
         EvalCommand::Answers { file, docs, limit, answer } => {
             answers::run(session, file, docs, *limit, answer)?;
         }

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, path::Path};
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result};
 use index::{
     Index,
     catalog::{EmbeddedChunk, Labels, NewDocument, Source},
@@ -17,7 +17,7 @@ use ingest::{
     duplicates::SimHash,
     language::detect,
 };
-use model::embed::TextRole;
+use model::{embed::TextRole, rerank::Reranker};
 use serde_json::{Value, json};
 
 use crate::{
@@ -27,6 +27,7 @@ use crate::{
         retrieval::{Beir, BeirDocument, Scores, Summary, documents_by_best_chunk, read_beir},
     },
     printer::{BOLD, DIM, styled},
+    rerank,
     session::{Interrupted, Session},
 };
 
@@ -45,7 +46,8 @@ pub(super) fn run(session: &Session, dir: &Path) -> Result<()> {
     let recipe = session.recipe(&embedder);
     let index = Index::open_or_create(&data_dir, &recipe, &mut session.preparing())?;
     fill(session, &index, &embedder, &beir)?;
-    let [bm25, dense, hybrid] = scores(session, &index, &embedder, &beir)?;
+    let reranker = session.reranker()?;
+    let summaries = scores(session, &index, (&embedder, reranker.as_ref()), &beir)?;
     let printer = session.printer;
     printer.line(styled(
         DIM,
@@ -60,7 +62,7 @@ pub(super) fn run(session: &Session, dir: &Path) -> Result<()> {
         BOLD,
         format!("{:<8} {:<22} {:<22} {:<22}", "", "nDCG@10", "recall@10", "MRR@10"),
     ))?;
-    for (name, it) in [("bm25", &bm25), ("dense", &dense), ("hybrid", &hybrid)] {
+    for (name, it) in &summaries {
         printer.line(format!(
             "{name:<8} {:<22} {:<22} {:<22}",
             shown(it.ndcg_at_10),
@@ -71,14 +73,17 @@ pub(super) fn run(session: &Session, dir: &Path) -> Result<()> {
     if beir.n_missing > 0 {
         printer.warn(format!("{} judged documents are not in the corpus", beir.n_missing));
     }
-    printer.json(&json!({
+    let mut json = json!({
         "documents": beir.documents.len(),
         "questions": beir.questions.len(),
         "embedder": embedder.print.id,
-        "bm25": summary_json(&bm25),
-        "dense": summary_json(&dense),
-        "hybrid": summary_json(&hybrid),
-    }))?;
+        "precision": embedder.print.precision,
+        "reranker": reranker.as_ref().map(|_| &session.config.retrieval.reranker),
+    });
+    for (name, it) in &summaries {
+        json[*name] = summary_json(it);
+    }
+    printer.json(&json)?;
     Ok(())
 }
 
@@ -138,6 +143,7 @@ fn put(
     }
     let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
     let embedded = embedder.embedder.embed(&texts, TextRole::Passage)?;
+    warn_cut(session, embedded.n_truncated, "passages");
     let mut rows = embedded.rows();
     for (it, document, chunks) in cut {
         let mut ready = Vec::with_capacity(chunks.len());
@@ -168,17 +174,21 @@ fn put(
     Ok(())
 }
 
-/// Each leg and their fusion on every question.
+/// Each leg, their fusion, and its first candidates reranked where there is a reranker.
 fn scores(
     session: &Session,
     index: &Index,
-    embedder: &OpenedEmbedder,
+    (embedder, reranker): (&OpenedEmbedder, Option<&Reranker>),
     beir: &Beir,
-) -> Result<[Summary; 3]> {
-    let mut scores = [Scores::default(), Scores::default(), Scores::default()];
-    let mut names = Names { index, known: HashMap::new() };
+) -> Result<Vec<(&'static str, Summary)>> {
+    let mut names = vec!["bm25", "dense", "hybrid"];
+    names.extend(reranker.map(|_| "reranked"));
+    let mut scores: Vec<Scores> = names.iter().map(|_| Scores::default()).collect();
+    let mut paths = Names { index, known: HashMap::new() };
     let texts: Vec<&str> = beir.questions.iter().map(|it| it.text.as_str()).collect();
     let embedded = embedder.embedder.embed(&texts, TextRole::Query)?;
+    warn_cut(session, embedded.n_truncated, "questions");
+    let mut n_cut = 0;
     for (question, row) in beir.questions.iter().zip(embedded.rows()) {
         let language = detect(&question.text);
         let speaks = language.is_none_or(|it| embedder.speaks(it.code()));
@@ -190,20 +200,52 @@ fn scores(
         };
         let fused = fuse(&lexical, &dense, &session.fuse_settings(embedder, speaks));
         let ids = |hits: &[Hit]| hits.iter().map(|it| it.chunk).collect::<Vec<_>>();
-        let rankings =
-            [ids(&lexical), ids(&dense), fused.iter().map(|it| it.chunk).collect::<Vec<_>>()];
+        let fused: Vec<ChunkId> = fused.iter().map(|it| it.chunk).collect();
+        let mut rankings = vec![ids(&lexical), ids(&dense), fused.clone()];
+        if let Some(reranker) = reranker {
+            let rerank_max = session.config.retrieval.rerank_max.get();
+            let (ranking, n) = reranked(index, reranker, &question.text, fused, rerank_max)?;
+            rankings.push(ranking);
+            n_cut += n;
+        }
         for (scores, ranking) in scores.iter_mut().zip(&rankings) {
-            let paths = names.of(ranking)?;
+            let paths = paths.of(ranking)?;
             let documents = documents_by_best_chunk(paths.iter().map(String::as_str));
             scores.add(&documents, &question.grades);
         }
     }
+    warn_cut(session, n_cut, "candidates of the reranker");
     let bootstrap = Bootstrap::default();
-    let summaries = scores.map(|it| it.summary(&bootstrap));
-    match summaries {
-        [Some(bm25), Some(dense), Some(hybrid)] => Ok([bm25, dense, hybrid]),
-        _ => bail!("no question was judged"),
+    let summaries = names.into_iter().zip(&scores).map(|(name, it)| {
+        let summary = it.summary(&bootstrap).context("no question was judged")?;
+        Ok((name, summary))
+    });
+    summaries.collect()
+}
+
+fn warn_cut(session: &Session, n: usize, what: &str) {
+    if n > 0 {
+        session.printer.warn(format!("{n} {what} were too long to be read to their end"));
     }
+}
+
+/// A ranking with its first `rerank_max` chunks in the reranker's order, and how many of those were
+/// cut.
+fn reranked(
+    index: &Index,
+    reranker: &Reranker,
+    question: &str,
+    ranking: Vec<ChunkId>,
+    rerank_max: usize,
+) -> Result<(Vec<ChunkId>, usize)> {
+    let (first, rest) = ranking.split_at(rerank_max.min(ranking.len()));
+    let chunks = index.catalog().chunks(first)?;
+    let (scores, cost) = rerank::score(reranker, question, &chunks.iter().collect::<Vec<_>>())?;
+    let mut order: Vec<(f32, ChunkId)> =
+        scores.iter().zip(&chunks).map(|(score, chunk)| (score.logit, chunk.id)).collect();
+    order.sort_by(|a, b| b.0.total_cmp(&a.0));
+    let ids = order.into_iter().map(|(_, id)| id).chain(rest.iter().copied());
+    Ok((ids.collect(), cost.n_truncated))
 }
 
 /// Documents of chunks, remembered.
