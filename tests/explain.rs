@@ -271,12 +271,13 @@ fn status_shows_what_is_indexed_without_any_model() {
 }
 
 /// Every command, with those below it.
-const COMMANDS: [&str; 20] = [
+const COMMANDS: [&str; 22] = [
     "",
     "ask",
     "chat",
     "search",
     "ingest",
+    "forget",
     "inspect",
     "status",
     "doctor",
@@ -284,6 +285,7 @@ const COMMANDS: [&str; 20] = [
     "models list",
     "models pull",
     "models verify",
+    "models merge",
     "models remove",
     "tokens",
     "eval",
