@@ -44,6 +44,7 @@ pub(crate) fn passage(document: i64, title: &str, text: &str) -> Passage {
         dense: None,
         relevance: 1.0,
         signals: Signals::default(),
+        rerank: None,
         n_duplicates: 0,
     }
 }
