@@ -62,9 +62,9 @@ impl Int8Panels {
             .zip(weight.par_chunks(n_in * PANEL))
             .for_each(|(((codes, scales), sums), rows)| {
                 for (j, row) in rows.chunks_exact(n_in).enumerate() {
-                    // Times zero: nothing for a finite weight, not a number for any other.
-                    let max = row.iter().fold(0.0f32, |max, x| max.max(x.abs()) + x * 0.0);
-                    let scale = max / 127.0;
+                    let max = row.iter().fold(0.0f32, |max, x| max.max(x.abs()));
+                    let is_finite = row.iter().all(|x| x.is_finite());
+                    let scale = if is_finite { max / 127.0 } else { f32::NAN };
                     let inverse = if scale > 0.0 { 1.0 / scale } else { 0.0 };
                     for (k, x) in row.iter().enumerate() {
                         let code = (x * inverse).round() as i8;

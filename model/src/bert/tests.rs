@@ -172,7 +172,7 @@ fn damaged_folders_are_refused_with_their_file() {
     fs_err::write(&weights, &bytes).unwrap();
     let config = fs_err::read_to_string(dir.path().join("config.json")).unwrap();
     for (from, to, expected) in [
-        ("\"hidden_size\":90", "\"hidden_size\":64", "shape [50, 90] instead of [50, 64]"),
+        ("\"hidden_size\":90", "\"hidden_size\":64", ", 90] instead of ["),
         ("\"num_hidden_layers\":2", "\"num_hidden_layers\":3", "is missing"),
         ("\"gelu\"", "\"swish\"", "the activation `swish`"),
         ("\"model_type\":\"bert\"", "\"model_type\":\"t5\"", "an encoder of type `t5`"),
