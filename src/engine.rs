@@ -315,7 +315,7 @@ impl Engine {
         answer: &Answer,
     ) -> Result<Vec<Turn>, AskError> {
         let (candidates, cosines) = self.candidates(asked, answer)?;
-        let chosen = extract::evidence(&candidates, cosines.as_deref());
+        let chosen = extract::evidence(asked, &candidates, cosines.as_deref());
         let sentences: Vec<(usize, String)> =
             chosen.into_iter().map(|(passage, text)| (passage + 1, text)).collect();
         let user = self.prompts.small_user(answer.language, &sentences, asked.question())?;

@@ -11,8 +11,8 @@ use crate::{
 const SENTENCES_MAX: usize = 3;
 /// A further sentence is looked at when it scores at least this share of the best one.
 const SCORE_SHARE_MIN: f32 = 0.6;
-/// As above, for the sentences that a small model is given.
-const EVIDENCE_SHARE_MIN: f32 = 0.6;
+/// Sentences that a small model is given at most: a third one distracts it.
+const EVIDENCE_MAX: usize = 2;
 /// A further sentence is quoted when it brings this share of the question's weight, which the
 /// sentences before it do not have.
 const NEWS_MIN: f32 = 0.12;
@@ -122,7 +122,7 @@ fn decide(findings: &[Finding]) -> Vec<f32> {
 /// `None` when no candidate has anything to do with the question.
 #[must_use]
 pub fn quote(asked: &Asked, candidates: &[Candidate], cosines: Option<&[f32]>) -> Option<String> {
-    let chosen = needed(asked, &ranked(candidates, cosines, SCORE_SHARE_MIN));
+    let chosen = needed(asked, &ranked(candidates, cosines, SCORE_SHARE_MIN), SENTENCES_MAX);
     let chosen = with_items(candidates, chosen);
     let lines: Vec<String> =
         chosen.iter().map(|it| format!("{} [{}]", readable(it), it.passage + 1)).collect();
@@ -132,10 +132,14 @@ pub fn quote(asked: &Asked, candidates: &[Candidate], cosines: Option<&[f32]>) -
 /// The sentences that bear most on the question, in reading order, as passage (from 0) and words:
 /// what a small model is given instead of whole passages.
 #[must_use]
-pub fn evidence(candidates: &[Candidate], cosines: Option<&[f32]>) -> Vec<(usize, String)> {
-    let ranked = ranked(candidates, cosines, EVIDENCE_SHARE_MIN);
-    let chosen = ranked.into_iter().take(SENTENCES_MAX).map(|(it, _)| it).collect();
-    in_reading_order(chosen).iter().map(|it| (it.passage, readable(it))).collect()
+pub fn evidence(
+    asked: &Asked,
+    candidates: &[Candidate],
+    cosines: Option<&[f32]>,
+) -> Vec<(usize, String)> {
+    let ranked = ranked(candidates, cosines, SCORE_SHARE_MIN);
+    let chosen = needed(asked, &ranked, EVIDENCE_MAX);
+    chosen.iter().map(|it| (it.passage, readable(it))).collect()
 }
 
 /// Candidates with their scores, best first, each at least `share_min` as good as the best one.
@@ -157,8 +161,9 @@ fn ranked<'a>(
     res
 }
 
-/// The best candidate, and those that answer a part of the question that it leaves open.
-fn needed<'a>(asked: &Asked, ranked: &[(&'a Candidate, f32)]) -> Vec<&'a Candidate> {
+/// The best candidate, and those that answer a part of the question that it leaves open: `n_max` at
+/// most, in reading order.
+fn needed<'a>(asked: &Asked, ranked: &[(&'a Candidate, f32)], n_max: usize) -> Vec<&'a Candidate> {
     let mut chosen: Vec<&Candidate> = Vec::new();
     let top = ranked.first().map_or(0.0, |it| it.1);
     for (candidate, score) in ranked {
@@ -169,7 +174,7 @@ fn needed<'a>(asked: &Asked, ranked: &[(&'a Candidate, f32)]) -> Vec<&'a Candida
         if chosen.is_empty() || is_new && !repeats {
             chosen.push(candidate);
         }
-        if chosen.len() == SENTENCES_MAX {
+        if chosen.len() == n_max {
             break;
         }
     }
