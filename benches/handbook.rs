@@ -75,7 +75,7 @@ fn main() -> Result<()> {
     let second = build_index(&index, &embedder.embedder, &roots, &options, &never, &mut |_| {})?;
     println!("ingest again: {:.3} s", second.elapsed.as_secs_f64());
 
-    let mut engine = session.engine(index, embedder, Writer::Extract { reason: None })?;
+    let mut engine = session.engine(index, embedder, None, Writer::Extract { reason: None })?;
     let search = |engine: &mut Engine, question: &Question| -> Result<()> {
         Ok(engine.retrieve(question, &Filter::default()).map(|_| ())?)
     };

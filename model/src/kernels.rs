@@ -245,7 +245,7 @@ fn erf<S: Simd>(x: f32) -> f32 {
     let q = 3.141_944e-5;
     let q = mul_add::<S>(q, a, -3.086_540_7e-4);
     let q = mul_add::<S>(q, a, 1.031_986_8e-3);
-    let q = mul_add::<S>(q, a, 5.375_146_3e-4);
+    let q = mul_add::<S>(q, a, 5.375_146e-4);
     let q = mul_add::<S>(q, a, -1.958_439_1e-2);
     let q = mul_add::<S>(q, a, 1.029_197_8e-1);
     let q = mul_add::<S>(q, a, 6.365_977e-1);
