@@ -4,9 +4,14 @@
 //! every instruction set and picks one at run time. Sums run in 16 lanes, because the compiler may
 //! not reorder additions by itself.
 
+use std::ops::Range;
+
 use pulp::Arch;
+use rayon::prelude::*;
 
 const LANES: usize = 16;
+/// Values below which handing work to another thread costs more than it saves.
+const PARALLEL_CHUNK: usize = 1 << 14;
 
 /// GELU with the error function (Hendrycks and Gimpel 2016), as BERT uses it.
 pub(crate) fn gelu(xs: &mut [f32]) {
@@ -19,11 +24,15 @@ pub(crate) fn gelu(xs: &mut [f32]) {
 
 /// `gate = silu(gate) * up`: the middle of SwiGLU (Shazeer 2020).
 pub(crate) fn silu_times(gate: &mut [f32], up: &[f32]) {
-    Arch::new().dispatch(|| {
-        for (gate, up) in gate.iter_mut().zip(up) {
-            *gate *= up / (1.0 + exp(-*gate));
-        }
-    });
+    gate.par_chunks_mut(PARALLEL_CHUNK).zip(up.par_chunks(PARALLEL_CHUNK)).for_each(
+        |(gate, up)| {
+            Arch::new().dispatch(|| {
+                for (gate, up) in gate.iter_mut().zip(up) {
+                    *gate *= up / (1.0 + exp(-*gate));
+                }
+            });
+        },
+    );
 }
 
 /// Adds `bias` to each row. xs: (rows, bias.len())
@@ -84,11 +93,19 @@ impl LayerNorm {
 ///
 /// xs: (rows, stride)
 pub(crate) fn softmax(xs: &mut [f32], stride: usize, len: impl Fn(usize) -> usize) {
+    softmax_within(xs, stride, |row| 0..len(row));
+}
+
+/// Softmax over the entries of each row that `range` gives; the others become zero.
+///
+/// xs: (rows, stride)
+pub(crate) fn softmax_within(xs: &mut [f32], stride: usize, range: impl Fn(usize) -> Range<usize>) {
     Arch::new().dispatch(|| {
         for (idx, row) in xs.chunks_exact_mut(stride).enumerate() {
-            let (row, rest) = row.split_at_mut(len(idx));
-            rest.fill(0.0);
-            softmax_row(row);
+            let Range { start, end } = range(idx);
+            row[..start].fill(0.0);
+            row[end..].fill(0.0);
+            softmax_row(&mut row[start..end]);
         }
     });
 }

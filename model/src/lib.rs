@@ -1,9 +1,10 @@
 //! Text to vectors, prompt to tokens, model files on disk. Knows nothing of documents or indexes.
 //!
 //! Read in this order: [`embed`] turns texts into unit vectors, [`chat`] turns a conversation into
-//! token ids, [`generate`] turns those into text. Below them lie the two networks (`bert`,
-//! `decoder`) and what they are made of: `panels` and `kernels` compute, `weights` and `gguf` read
-//! files, `linear` and `kv_cache` serve the decoder.
+//! token ids, [`generate`] turns those into text, and [`serve`] does so for many clients at once.
+//! Below them lie the two networks (`bert`, `decoder`) and what they are made of: `panels` and
+//! `kernels` compute, `weights` and `gguf` read files, `linear`, `attention`, `kv_cache` and `lora`
+//! serve the decoder.
 //!
 //! The crate is synchronous and owns no global state besides rayon's thread pool, whose size
 //! [`device::set_threads`] may choose once.
@@ -11,17 +12,22 @@
 // Links the kernels' crate with its AVX-512 feature switched on; candle calls it by itself.
 use gemm as _;
 
+pub mod adapter;
 pub mod catalogue;
 pub mod chat;
+pub mod constrain;
 pub mod device;
 pub mod embed;
 pub mod generate;
 pub mod load_error;
+pub mod prompt;
 pub mod sample;
+pub mod serve;
 pub mod store;
 pub mod testing;
 pub mod tokens;
 
+mod attention;
 mod bert;
 mod count;
 mod decoder;
@@ -30,8 +36,11 @@ mod kernels;
 mod kv_cache;
 mod linear;
 mod load_decoder;
+mod lora;
 mod panel_product;
 mod panels;
+mod prefixes;
+mod sequence;
 mod tokenizer;
 mod weights;
 

@@ -60,11 +60,8 @@ fn config_from_gguf(file: &Gguf, arch: &str) -> Result<Config, LoadError> {
         let what = format!("heads of {head_dim} values of which {rope_dim} are rotated");
         return Err(file.unsupported(what));
     }
-    let mut context_length = number("context_length")?;
-    // Within the window, attention that slides is attention that does not.
-    if let Some(window) = find_number("attention.sliding_window")?.filter(|&it| it > 0) {
-        context_length = context_length.min(window);
-    }
+    let context_length = number("context_length")?;
+    let sliding_window = find_number("attention.sliding_window")?.filter(|&it| it > 0);
     if context_length == 0 || hidden == 0 {
         return Err(file.corrupt("its context or hidden size is zero".to_owned()));
     }
@@ -81,6 +78,7 @@ fn config_from_gguf(file: &Gguf, arch: &str) -> Result<Config, LoadError> {
         head_dim,
         vocab_size,
         context_length,
+        sliding_window,
         norm_eps: file.find_real(&key("attention.layer_norm_rms_epsilon"))?.unwrap_or(1e-5),
         rope_theta: file.find_real(&key("rope.freq_base"))?.unwrap_or(10_000.0),
         rope_factors: rope_factors(file, arch, head_dim)?,
@@ -268,6 +266,11 @@ mod tests {
     #[test]
     fn qwen_3_agrees_with_transformers() {
         check("tiny-qwen3");
+    }
+
+    #[test]
+    fn sliding_windows_agree_with_transformers() {
+        check("tiny-mistral");
     }
 
     #[test]

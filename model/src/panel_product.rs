@@ -5,16 +5,13 @@ use pulp::{Arch, Simd, WithSimd};
 
 use crate::panels::{BLOCK, PANEL};
 
+/// Inputs whose sums are worked out once for all panels.
+pub(crate) const SUM: usize = 16;
+
 #[derive(Clone, Copy)]
 pub(crate) enum PanelCodes<'a> {
     Nibbles(&'a [u8]),
     Bytes(&'a [i8]),
-}
-
-/// `a * b + c`, fused where the processor can; in software the fused form would be very slow.
-#[inline(always)]
-fn mul_add<S: Simd>(a: f32, b: f32, c: f32) -> f32 {
-    if S::F32_LANES > 1 { a.mul_add(b, c) } else { a * b + c }
 }
 
 /// Codes as f32: the 32 weights of input `k`, before scaling.
@@ -39,81 +36,128 @@ fn unpack_codes(codes: PanelCodes<'_>, k: usize) -> [f32; PANEL] {
     res
 }
 
-/// One row of inputs times one quantised panel.
-pub(crate) struct ScaledRow<'a> {
+/// Rows of inputs times one quantised panel, block of inputs by block of inputs: within a block the
+/// codes are multiplied as they are, and its sum is scaled once.
+///
+/// Every row goes through the same operations in the same order however many rows there are, so
+/// that a sequence gets the same numbers alone and in a batch.
+pub(crate) struct ScaledProduct<'a> {
     pub(crate) codes: PanelCodes<'a>,
-    /// (n_in / 32, 32)
+    /// Inputs that share a scale: 16 or 32.
+    pub(crate) block: usize,
+    /// (n_in / block, 32)
     pub(crate) scales: &'a [f32],
-    /// (n_in / 32, 32)
+    /// (n_in / block, 32), or empty for zeros
     pub(crate) mins: &'a [f32],
-    /// (n_in)
+    /// (rows, n_in)
     pub(crate) x: &'a [f32],
-    pub(crate) out: &'a mut [f32; PANEL],
-}
-
-impl WithSimd for ScaledRow<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) {
-        match self.codes {
-            // Two copies of the loop, so that neither asks at every input which codes it reads.
-            PanelCodes::Nibbles(_) => self.run::<S>(),
-            PanelCodes::Bytes(_) => self.run::<S>(),
-        }
-    }
-}
-
-impl ScaledRow<'_> {
-    #[inline(always)]
-    fn run<S: Simd>(self) {
-        let mut res = [0.0; PANEL];
-        let scales = self.scales.chunks_exact(PANEL).zip(self.mins.chunks_exact(PANEL));
-        for (idx, (x, (scales, mins))) in self.x.chunks_exact(BLOCK).zip(scales).enumerate() {
-            let mut even = [0.0; PANEL];
-            let mut odd = [0.0; PANEL];
-            let mut sum = 0.0;
-            for (k, pair) in x.chunks_exact(2).enumerate() {
-                let input = idx * BLOCK + 2 * k;
-                let codes = unpack_codes(self.codes, input);
-                for j in 0..PANEL {
-                    even[j] = mul_add::<S>(pair[0], codes[j], even[j]);
-                }
-                let codes = unpack_codes(self.codes, input + 1);
-                for j in 0..PANEL {
-                    odd[j] = mul_add::<S>(pair[1], codes[j], odd[j]);
-                }
-                sum += pair[0] + pair[1];
-            }
-            for j in 0..PANEL {
-                let block = mul_add::<S>(even[j] + odd[j], scales[j], mins[j] * sum);
-                res[j] += block;
-            }
-        }
-        *self.out = res;
-    }
-}
-
-/// One quantised panel to f32. out: (n_in, 32)
-pub(crate) struct Unpack<'a> {
-    pub(crate) codes: PanelCodes<'a>,
-    pub(crate) scales: &'a [f32],
-    pub(crate) mins: &'a [f32],
+    /// The inputs of each 16 added up; (rows, n_in / 16)
+    pub(crate) sums: &'a [f32],
+    /// 32 outputs per row, `out_stride` apart.
     pub(crate) out: &'a mut [f32],
+    pub(crate) out_stride: usize,
 }
 
-impl WithSimd for Unpack<'_> {
+impl WithSimd for ScaledProduct<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) {
-        for (k, out) in self.out.chunks_exact_mut(PANEL).enumerate() {
-            let scales = &self.scales[k / BLOCK * PANEL..][..PANEL];
-            let mins = &self.mins[k / BLOCK * PANEL..][..PANEL];
-            let codes = unpack_codes(self.codes, k);
-            for j in 0..PANEL {
-                // Not fused: this is the value that reference implementations dequantise to.
-                out[j] = codes[j] * scales[j] + mins[j];
+    fn with_simd<S: Simd>(self, simd: S) {
+        match S::F32_LANES {
+            16 => self.run::<S, 12, 2>(simd),
+            8 => self.run::<S, 3, 4>(simd),
+            4 => self.run::<S, 3, 8>(simd),
+            _ => self.run::<S, 1, PANEL>(simd),
+        }
+    }
+}
+
+impl ScaledProduct<'_> {
+    #[inline(always)]
+    fn run<S: Simd, const ROWS: usize, const VECTORS: usize>(mut self, simd: S) {
+        let n_blocks = self.scales.len() / PANEL;
+        let rows = self.x.len() / (n_blocks * self.block);
+        for out in self.out.chunks_mut(self.out_stride).take(rows) {
+            out[..PANEL].fill(0.0);
+        }
+        let mut codes = [0.0; BLOCK * PANEL]; // (block, 32), small enough for the nearest cache
+        for block in 0..n_blocks {
+            let codes = &mut codes[..self.block * PANEL];
+            unpack_block(self.codes, block, codes);
+            let mut row = 0;
+            while row < rows {
+                let at = (block, row);
+                row += match rows - row {
+                    left if left >= ROWS => self.tile::<S, ROWS, VECTORS>(simd, codes, at),
+                    left if left >= 8 && ROWS > 8 => self.tile::<S, 8, VECTORS>(simd, codes, at),
+                    left if left >= 4 && ROWS > 4 => self.tile::<S, 4, VECTORS>(simd, codes, at),
+                    3 => self.tile::<S, 3, VECTORS>(simd, codes, at),
+                    2 => self.tile::<S, 2, VECTORS>(simd, codes, at),
+                    _ => self.tile::<S, 1, VECTORS>(simd, codes, at),
+                };
+            }
+        }
+    }
+
+    /// Adds one block's share to `ROWS` rows of outputs, and returns how many rows that were.
+    #[inline(always)]
+    fn tile<S: Simd, const ROWS: usize, const VECTORS: usize>(
+        &mut self,
+        simd: S,
+        codes: &[f32],
+        (block, row): (usize, usize),
+    ) -> usize {
+        let len = self.block;
+        let n_in = self.scales.len() / PANEL * len;
+        let (codes, _) = S::as_simd_f32s(codes);
+        let (codes, _) = pulp::as_arrays::<VECTORS, _>(codes); // one array per input
+        let x: [&[f32]; ROWS] =
+            std::array::from_fn(|idx| &self.x[(row + idx) * n_in + block * len..][..codes.len()]);
+        let mut dots = [[simd.splat_f32s(0.0); VECTORS]; ROWS];
+        for (k, codes) in codes.iter().enumerate() {
+            for idx in 0..ROWS {
+                let input = simd.splat_f32s(x[idx][k]);
+                for vector in 0..VECTORS {
+                    dots[idx][vector] =
+                        simd.mul_add_e_f32s(input, codes[vector], dots[idx][vector]);
+                }
+            }
+        }
+        let (scales, _) = S::as_simd_f32s(&self.scales[block * PANEL..][..PANEL]);
+        let (mins, _) = S::as_simd_f32s(self.mins.get(block * PANEL..).unwrap_or(&[]));
+        for (idx, dots) in dots.iter().enumerate() {
+            let out = &mut self.out[(row + idx) * self.out_stride..][..PANEL];
+            let (out, _) = S::as_mut_simd_f32s(out);
+            for vector in 0..VECTORS {
+                out[vector] = simd.mul_add_e_f32s(dots[vector], scales[vector], out[vector]);
+            }
+            if mins.len() < VECTORS {
+                continue;
+            }
+            let sums = &self.sums[((row + idx) * n_in + block * len) / SUM..][..len / SUM];
+            let sum = simd.splat_f32s(sums.iter().sum());
+            for vector in 0..VECTORS {
+                out[vector] = simd.mul_add_e_f32s(sum, mins[vector], out[vector]);
+            }
+        }
+        ROWS
+    }
+}
+
+/// The codes of one block of inputs as f32. out: (block, 32)
+#[inline(always)]
+fn unpack_block(codes: PanelCodes<'_>, block: usize, out: &mut [f32]) {
+    let start = block * (out.len() / PANEL);
+    match codes {
+        // Two copies of the loop, so that neither asks at every input which codes it reads.
+        PanelCodes::Nibbles(_) => {
+            for (k, out) in out.chunks_exact_mut(PANEL).enumerate() {
+                out.copy_from_slice(&unpack_codes(codes, start + k));
+            }
+        }
+        PanelCodes::Bytes(_) => {
+            for (k, out) in out.chunks_exact_mut(PANEL).enumerate() {
+                out.copy_from_slice(&unpack_codes(codes, start + k));
             }
         }
     }
@@ -135,11 +179,19 @@ pub(crate) struct Product<'a> {
 impl Product<'_> {
     /// Computes with the widest instructions that this processor has.
     pub(crate) fn compute(self) {
-        Arch::new().dispatch(self);
+        Arch::new().dispatch(Job::<false>(self));
+    }
+
+    /// The same, added to what `out` holds.
+    pub(crate) fn add(self) {
+        Arch::new().dispatch(Job::<true>(self));
     }
 }
 
-impl WithSimd for Product<'_> {
+/// A product that is written over its outputs or, with `ADD`, added to them.
+struct Job<'a, const ADD: bool>(Product<'a>);
+
+impl<const ADD: bool> WithSimd for Job<'_, ADD> {
     type Output = ();
 
     #[inline(always)]
@@ -154,40 +206,44 @@ impl WithSimd for Product<'_> {
     }
 }
 
-impl Product<'_> {
+impl<const ADD: bool> Job<'_, ADD> {
     #[inline(always)]
     fn run<S: Simd, const ROWS: usize, const VECTORS: usize>(self, simd: S) {
-        let rows = self.rows;
-        let (weights, _) = S::as_simd_f32s(self.weights);
+        let Self(Product { weights, rows, x, x_stride, out, out_stride }) = self;
+        let (weights, _) = S::as_simd_f32s(weights);
         let (weights, _) = pulp::as_arrays::<VECTORS, _>(weights); // one array per input
         let mut row = 0;
         while row < rows {
-            let x = &self.x[row * self.x_stride..];
-            let out = &mut self.out[row * self.out_stride..];
-            if rows - row >= ROWS {
-                tile::<S, ROWS, VECTORS>(simd, weights, (x, self.x_stride), (out, self.out_stride));
-                row += ROWS;
-            } else if ROWS > 4 && rows - row >= 4 {
-                tile::<S, 4, VECTORS>(simd, weights, (x, self.x_stride), (out, self.out_stride));
-                row += 4;
-            } else {
-                tile::<S, 1, VECTORS>(simd, weights, (x, self.x_stride), (out, self.out_stride));
-                row += 1;
-            }
+            let x = (&x[row * x_stride..], x_stride);
+            let out = (&mut out[row * out_stride..], out_stride);
+            row += match rows - row {
+                left if left >= ROWS => tile::<S, ROWS, VECTORS, ADD>(simd, weights, x, out),
+                left if left >= 8 && ROWS > 8 => tile::<S, 8, VECTORS, ADD>(simd, weights, x, out),
+                left if left >= 4 && ROWS > 4 => tile::<S, 4, VECTORS, ADD>(simd, weights, x, out),
+                3 => tile::<S, 3, VECTORS, ADD>(simd, weights, x, out),
+                2 => tile::<S, 2, VECTORS, ADD>(simd, weights, x, out),
+                _ => tile::<S, 1, VECTORS, ADD>(simd, weights, x, out),
+            };
         }
     }
 }
 
-/// `ROWS` rows of outputs of one panel, accumulated in registers.
+/// `ROWS` rows of outputs of one panel, accumulated in registers; returns `ROWS`.
 #[inline(always)]
-fn tile<S: Simd, const ROWS: usize, const VECTORS: usize>(
+fn tile<S: Simd, const ROWS: usize, const VECTORS: usize, const ADD: bool>(
     simd: S,
     weights: &[[S::f32s; VECTORS]],
     (x, x_stride): (&[f32], usize),
     (out, out_stride): (&mut [f32], usize),
-) {
+) -> usize {
     let x: [&[f32]; ROWS] = std::array::from_fn(|row| &x[row * x_stride..][..weights.len()]);
     let mut sums = [[simd.splat_f32s(0.0); VECTORS]; ROWS];
+    if ADD {
+        for (row, sums) in sums.iter_mut().enumerate() {
+            let (out, _) = S::as_simd_f32s(&out[row * out_stride..][..PANEL]);
+            sums.copy_from_slice(out);
+        }
+    }
     for (k, weights) in weights.iter().enumerate() {
         for row in 0..ROWS {
             let input = simd.splat_f32s(x[row][k]);
@@ -200,4 +256,5 @@ fn tile<S: Simd, const ROWS: usize, const VECTORS: usize>(
         let (out, _) = S::as_mut_simd_f32s(&mut out[row * out_stride..][..PANEL]);
         out.copy_from_slice(sums);
     }
+    ROWS
 }

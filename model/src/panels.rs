@@ -7,7 +7,7 @@
 //! once, at load.
 //!
 //! Quantised weights stay quantised in memory (4 or 8 bits and a scale per 32 inputs); they become
-//! f32 in registers or, for many rows, one panel at a time. Activations are never quantised, so
+//! f32 one block of 32 inputs at a time. Activations are never quantised, so
 //! the result is the one of the dequantised matrix up to the order of summation. That is exact where
 //! candle's quantised products are not (they round activations to 8 bits), and fast for every inner
 //! size that is a multiple of 32, where theirs ask for 256.
@@ -15,7 +15,7 @@
 use pulp::Arch;
 use rayon::prelude::*;
 
-use crate::panel_product::{PanelCodes, Product, ScaledRow, Unpack};
+use crate::panel_product::{PanelCodes, Product, SUM, ScaledProduct};
 
 /// Outputs per panel.
 pub(crate) const PANEL: usize = 32;
@@ -23,6 +23,8 @@ pub(crate) const PANEL: usize = 32;
 pub(crate) const BLOCK: usize = 32;
 /// Below this many multiply-adds, handing work to another thread costs more than it saves.
 const PARALLEL_MIN: usize = 1 << 17;
+/// Pieces of a product per thread.
+const PIECES_PER_THREAD: usize = 4;
 
 /// A packed matrix of shape (n_out, n_in).
 pub(crate) struct Panels {
@@ -182,100 +184,115 @@ impl Panels {
         if self.n_out == 0 || x.is_empty() {
             return;
         }
-        let rows = x.len() / self.n_in;
-        assert_eq!(x.len(), rows * self.n_in, "inputs of whole rows");
-        assert_eq!(out.len(), rows * self.n_out, "room for every output");
-        let parallel = threads == Threads::All
-            && rayon::current_num_threads() > 1
-            && x.len() * self.n_out >= PARALLEL_MIN;
-        if !parallel {
-            let mut scratch = self.scratch(rows);
+        assert_eq!(x.len() % self.n_in, 0, "inputs of whole rows");
+        assert_eq!(out.len(), x.len() / self.n_in * self.n_out, "room for every output");
+        if threads == Threads::One {
+            let inputs = Inputs::of(x, &[self]);
             for (panel, start) in (0..self.n_out).step_by(PANEL).enumerate() {
-                self.product(panel, x, (&mut out[start..], self.n_out), &mut scratch);
+                self.product(panel, &inputs, (&mut out[start..], self.n_out));
             }
-        } else if rows == 1 {
-            let panels_each = self.n_panels().div_ceil(rayon::current_num_threads() * 2);
-            out.par_chunks_mut(panels_each * PANEL).enumerate().for_each(|(idx, out)| {
-                for (panel, start) in (0..out.len()).step_by(PANEL).enumerate() {
-                    let n_out = out.len();
-                    let panel = idx * panels_each + panel;
-                    self.product(panel, x, (&mut out[start..], n_out), &mut []);
-                }
-            });
         } else {
-            self.matmul_rows_parallel(x, out);
+            let [product] = Self::matmul_together([self], x);
+            out.copy_from_slice(&product);
         }
     }
 
-    /// Each thread computes some panels for all rows, so that each panel is read and unpacked once,
-    /// into a buffer of its own; the outputs are then put in rows.
-    fn matmul_rows_parallel(&self, x: &[f32], out: &mut [f32]) {
-        let rows = x.len() / self.n_in;
-        let mut by_panel = vec![0.0; self.n_panels() * rows * PANEL]; // (n_panels, rows, 32)
-        let init = || self.scratch(rows);
-        by_panel.par_chunks_mut(rows * PANEL).enumerate().for_each_init(
-            init,
-            |scratch, (panel, out)| {
-                self.product_padded(panel, x, out, scratch);
-            },
-        );
-        out.par_chunks_mut(self.n_out).enumerate().for_each(|(row, out)| {
+    /// The products of the same inputs with several matrices, handed to the other threads at once.
+    ///
+    /// x: (rows, n_in), results: (rows, n_out) each
+    pub(crate) fn matmul_together<const N: usize>(all: [&Self; N], x: &[f32]) -> [Vec<f32>; N] {
+        let n_in = all[0].n_in;
+        assert!(all.iter().all(|it| it.n_in == n_in), "matrices of the same inputs");
+        assert_eq!(x.len() % n_in, 0, "inputs of whole rows");
+        let rows = x.len() / n_in;
+        if rows == 0 {
+            return all.map(|_| Vec::new());
+        }
+        // Each thread computes some panels for all rows, so that each panel is read and unpacked
+        // once; the outputs are then put in rows.
+        let inputs = Inputs::of(x, &all);
+        let panels: Vec<(&Self, usize)> =
+            all.iter().flat_map(|&it| (0..it.n_panels()).map(move |panel| (it, panel))).collect();
+        let mut by_panel = vec![0.0; panels.len() * rows * PANEL]; // (n_panels, rows, 32)
+        let n_threads = rayon::current_num_threads();
+        if n_threads == 1 || x.len() * panels.len() * PANEL < PARALLEL_MIN {
+            for ((it, panel), out) in panels.iter().zip(by_panel.chunks_exact_mut(rows * PANEL)) {
+                it.product_padded(*panel, &inputs, out);
+            }
+        } else {
+            // Enough pieces that no thread waits long for another.
+            let panels_each = panels.len().div_ceil(n_threads * PIECES_PER_THREAD);
+            by_panel
+                .par_chunks_mut(panels_each * rows * PANEL)
+                .zip(panels.par_chunks(panels_each))
+                .for_each(|(out, panels)| {
+                    let out = out.chunks_exact_mut(rows * PANEL);
+                    for ((it, panel), out) in panels.iter().zip(out) {
+                        it.product_padded(*panel, &inputs, out);
+                    }
+                });
+        }
+        let mut start = 0;
+        all.map(|it| {
+            let by_panel = &by_panel[start * rows * PANEL..][..it.n_panels() * rows * PANEL];
+            start += it.n_panels();
+            it.in_rows(by_panel, rows)
+        })
+    }
+
+    /// by_panel: (n_panels, rows, 32), result: (rows, n_out)
+    fn in_rows(&self, by_panel: &[f32], rows: usize) -> Vec<f32> {
+        if rows == 1 {
+            return by_panel[..self.n_out].to_vec();
+        }
+        let mut res = vec![0.0; rows * self.n_out];
+        let copy = |(row, out): (usize, &mut [f32])| {
             for (panel, out) in out.chunks_mut(PANEL).enumerate() {
                 let at = (panel * rows + row) * PANEL;
                 out.copy_from_slice(&by_panel[at..at + out.len()]);
             }
-        });
+        };
+        if by_panel.len() < PARALLEL_MIN {
+            res.chunks_exact_mut(self.n_out).enumerate().for_each(copy);
+        } else {
+            res.par_chunks_exact_mut(self.n_out).enumerate().with_min_len(16).for_each(copy);
+        }
+        res
     }
 
     fn n_panels(&self) -> usize {
         self.n_out.div_ceil(PANEL)
     }
 
-    /// Room for one unpacked panel, where that is needed.
-    fn scratch(&self, rows: usize) -> Vec<f32> {
-        match &self.form {
-            Form::Scaled { .. } if rows > 1 => vec![0.0; self.n_in * PANEL],
-            Form::Scaled { .. } | Form::F32(_) => Vec::new(),
-        }
-    }
-
     /// The outputs of one panel, `out_stride` apart from row to row; a last panel may be narrower.
-    fn product(
-        &self,
-        panel: usize,
-        x: &[f32],
-        (out, out_stride): (&mut [f32], usize),
-        scratch: &mut [f32],
-    ) {
+    fn product(&self, panel: usize, inputs: &Inputs<'_>, (out, out_stride): (&mut [f32], usize)) {
         let width = PANEL.min(self.n_out - panel * PANEL);
         if width == PANEL {
-            return self.product_strided(panel, x, (out, out_stride), scratch);
+            return self.product_strided(panel, inputs, (out, out_stride));
         }
-        let mut padded = vec![0.0; x.len() / self.n_in * PANEL];
-        self.product_padded(panel, x, &mut padded, scratch);
+        let mut padded = vec![0.0; inputs.x.len() / self.n_in * PANEL];
+        self.product_padded(panel, inputs, &mut padded);
         for (out, padded) in out.chunks_mut(out_stride).zip(padded.chunks_exact(PANEL)) {
             out[..width].copy_from_slice(&padded[..width]);
         }
     }
 
     /// out: (rows, 32)
-    fn product_padded(&self, panel: usize, x: &[f32], out: &mut [f32], scratch: &mut [f32]) {
-        self.product_strided(panel, x, (out, PANEL), scratch);
+    fn product_padded(&self, panel: usize, inputs: &Inputs<'_>, out: &mut [f32]) {
+        self.product_strided(panel, inputs, (out, PANEL));
     }
 
     fn product_strided(
         &self,
         panel: usize,
-        x: &[f32],
+        Inputs { x, sums }: &Inputs<'_>,
         (out, out_stride): (&mut [f32], usize),
-        scratch: &mut [f32],
     ) {
         let n_in = self.n_in;
-        let rows = x.len() / n_in;
-        let arch = Arch::new();
         match &self.form {
             Form::F32(data) => {
                 let weights = &data[panel * n_in * PANEL..][..n_in * PANEL];
+                let rows = x.len() / n_in;
                 Product { weights, rows, x, x_stride: n_in, out, out_stride }.compute();
             }
             Form::Scaled { codes, scales, mins } => {
@@ -290,16 +307,31 @@ impl Panels {
                         PanelCodes::Bytes(&codes[panel * n_in * PANEL..][..n_in * PANEL])
                     }
                 };
-                if x.len() == n_in {
-                    let out = out.first_chunk_mut().expect("a panel's outputs");
-                    arch.dispatch(ScaledRow { codes, scales, mins, x, out });
-                } else {
-                    arch.dispatch(Unpack { codes, scales, mins, out: &mut *scratch });
-                    let weights = scratch;
-                    Product { weights, rows, x, x_stride: n_in, out, out_stride }.compute();
-                }
+                let block = BLOCK;
+                let product =
+                    ScaledProduct { codes, block, scales, mins, x, sums, out, out_stride };
+                Arch::new().dispatch(product);
             }
         }
+    }
+}
+
+/// The inputs of a product, and what is worked out about them once for all panels.
+struct Inputs<'a> {
+    /// (rows, n_in)
+    x: &'a [f32],
+    /// The inputs of each 16 added up, for quantised forms; (rows, n_in / 16)
+    sums: Vec<f32>,
+}
+
+impl<'a> Inputs<'a> {
+    fn of(x: &'a [f32], all: &[&Panels]) -> Self {
+        let is_scaled = |it: &&Panels| matches!(it.form, Form::Scaled { .. });
+        let sums = match all.iter().any(is_scaled) {
+            true => x.chunks_exact(SUM).map(|inputs| inputs.iter().sum()).collect(),
+            false => Vec::new(),
+        };
+        Self { x, sums }
     }
 }
 
@@ -357,10 +389,37 @@ mod tests {
             let mut row = vec![0.0; n_in];
             panels.row(n_out - 1, &mut row);
             assert_eq!(row, weight[(n_out - 1) * n_in..], "a row comes back as it was");
-            for rows in [1, 2, 11, 12, 37] {
+            for rows in [1, 2, 3, 11, 12, 37] {
                 check(&panels, rows);
             }
         }
+    }
+
+    #[test]
+    fn a_row_gets_the_same_numbers_alone_and_in_a_batch() {
+        let (n_out, n_in, rows) = (70, 96, 29);
+        let x = values(rows * n_in, 5);
+        let plain = Panels::from_f32(&values(n_out * n_in, 6), n_in);
+        for panels in
+            [plain, scaled(n_out, n_in, CodeWidth::Four), scaled(n_out, n_in, CodeWidth::Eight)]
+        {
+            let [together] = Panels::matmul_together([&panels], &x);
+            for n in 1..rows {
+                let [some] = Panels::matmul_together([&panels], &x[..n * n_in]);
+                assert!(some == together[..n * n_out], "{n} of {rows} rows");
+            }
+        }
+    }
+
+    #[test]
+    fn several_products_at_once_equal_each_alone() {
+        let x = values(3 * 64, 8);
+        let (a, b) = (scaled(40, 64, CodeWidth::Four), Panels::from_f32(&values(7 * 64, 9), 64));
+        let [first, second] = Panels::matmul_together([&a, &b], &x);
+        let ([a], [b]) = (Panels::matmul_together([&a], &x), Panels::matmul_together([&b], &x));
+        assert!(first == a && second == b);
+        let [none] = Panels::matmul_together([&scaled(40, 64, CodeWidth::Four)], &[]);
+        assert!(none.is_empty());
     }
 
     #[test]

@@ -27,6 +27,7 @@ pub fn tiny_generator(seed: u64) -> Generator {
         head_dim: 8,
         vocab_size: tokens.len(),
         context_length: 1_024,
+        sliding_window: None,
         norm_eps: 1e-5,
         rope_theta: 10_000.0,
         rope_factors: vec![1.0; 4],
