@@ -75,6 +75,11 @@ impl Sequence {
         self.cache.len() < self.draft.n_prompt_tokens
     }
 
+    /// Tokens of the prompt that are still to be read.
+    pub(crate) fn n_unread(&self) -> usize {
+        self.draft.n_prompt_tokens.saturating_sub(self.cache.len())
+    }
+
     pub(crate) fn is_done(&self) -> bool {
         self.outcome.is_some()
     }

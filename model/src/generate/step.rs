@@ -83,7 +83,7 @@ impl Generator {
         sequences.sort_by_key(|it| (it.adapter, it.arrival));
         let plan = self.plan(sequences);
         let Self { decoder, adapters, .. } = &*self;
-        let logits = device::on_pool(|| forward((decoder, adapters), sequences, &plan))?;
+        let logits = device::on_pool(|| forward((decoder, adapters.as_slice()), sequences, &plan))?;
         let mut logits = logits.into_iter();
         for (sequence, part) in sequences.iter_mut().zip(plan).filter(|it| it.1.n_tokens > 0) {
             if part.is_prompt {
@@ -116,16 +116,15 @@ impl Generator {
                 room = SHARED_PIECE_TOKENS;
             }
         }
-        let unread = |it: &Sequence| it.prompt().len() - it.cache.len();
         // The oldest first, and every other time the shortest, so that neither waits long.
         readers.sort_by_key(|&idx| match self.n_steps % 2 {
             0 => sequences[idx].arrival,
-            _ => unread(sequences[idx]),
+            _ => sequences[idx].n_unread(),
         });
         for idx in readers {
             self.share(sequences, idx);
             if !awaits_another(sequences, &plan, idx) {
-                let n_tokens = unread(sequences[idx]).min(room);
+                let n_tokens = sequences[idx].n_unread().min(room);
                 plan[idx] = Part { n_tokens, is_prompt: true };
                 room -= n_tokens;
             }

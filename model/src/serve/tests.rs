@@ -257,10 +257,11 @@ fn a_panic_reaches_every_client() {
     let number = |n| NonZeroUsize::new(n).unwrap();
     let options = ServeOptions { batch_max: number(2), queue_max: number(8) };
     let mut generator = tiny_generator(SEED);
-    generator.panics_at = Some(7);
+    // Late enough that all are submitted by then.
+    generator.panics_at = Some(300);
     let service = Service::spawn(generator, options).unwrap();
-    let replies: Vec<Reply> =
-        (0..5).map(|_| service.submit(request("text", endless(900))).unwrap()).collect();
+    let endless = request("text", endless(900));
+    let replies: Vec<Reply> = (0..5).map(|_| service.submit(endless.clone()).unwrap()).collect();
     for reply in replies {
         let error = reply.wait().unwrap_err().to_string();
         assert!(error.contains("a test asked for it"), "{error}");
