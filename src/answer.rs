@@ -56,7 +56,8 @@ pub enum AskEvent<'a> {
 pub struct Answer {
     /// Its text, with marks such as `[1]` for its sources.
     pub text: String,
-    /// Reasoning before the answer, for [`Style::Cot`].
+    /// Reasoning before the answer: the steps that `Style::Cot` asks for, and thoughts of models
+    /// that think aloud.
     pub reasoning: Option<String>,
     /// The language that it was asked for in.
     pub language: Language,

@@ -4,8 +4,9 @@
 //! document at hand, and the next run goes on from there.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet},
     io,
+    ops::ControlFlow,
     path::{Path, PathBuf},
     sync::atomic::{AtomicBool, Ordering},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
@@ -13,28 +14,30 @@ use std::{
 
 use index::{
     Index, IndexError,
-    catalog::{
-        CatalogError, Duplicate, EmbeddedChunk, Labels, NewDocument, Source, StoredDocument,
-    },
+    catalog::{CatalogError, Duplicate, EmbeddedChunk, NewDocument, Source, StoredDocument},
     hit::DocumentId,
     unit_vector::UnitVector,
 };
 use ingest::{
-    chunk::{ChunkLimits, chunk, embedding_text},
-    discover::{DiscoverError, DiscoverOptions, Discovered, Skipped, SourceFile, discover},
-    document::{Document, Finding, Language},
+    chunk::{Chunk, ChunkLimits, embedding_text},
+    discover::{DiscoverError, DiscoverOptions, Skipped, SourceFile, discover},
+    document::Finding,
     duplicates::{Signature, SimHash},
-    metadata::FileSettings,
-    parse::Limits,
-    read::{Loaded, load, read},
+    parse::{Limits, ParseError},
 };
 use model::embed::{EmbedError, Embedder, TextRole};
 
-/// Changes whenever parsing, cleaning or cutting does: stored documents are then read again.
-const READER_VERSION: u32 = 1;
+use crate::{
+    in_order::in_order,
+    look::{Look, Looker, ReadFile},
+    rebuild::Rebuilt,
+};
 
 /// Chunks that are embedded together. Enough for full batches, few enough to show progress.
 const CHUNKS_PER_BATCH: usize = 128;
+
+/// Chunks of one long document that are embedded between two looks at whether to stop.
+const CHUNKS_PER_STEP: usize = 512;
 
 /// Similarity from which two documents count as near duplicates.
 const NEAR_DUPLICATE_MIN: f32 = 0.8;
@@ -91,6 +94,15 @@ pub struct BuildReport {
     pub unchanged: usize,
     /// Files left aside.
     pub skipped: Vec<Skipped>,
+    /// Symbolic links that were not followed.
+    pub links: Vec<PathBuf>,
+    /// Files and folders that are there but could not be looked at, with how many documents of
+    /// theirs are kept as they were.
+    pub kept: BTreeMap<PathBuf, usize>,
+    /// Folders ingested before that are gone, with how many documents of theirs are kept.
+    pub gone_roots: BTreeMap<PathBuf, usize>,
+    /// What the index held after it was rebuilt, where that was asked for.
+    pub rebuilt: Option<Rebuilt>,
     /// What readers of new documents should know, by path.
     pub findings: Vec<(String, Finding)>,
     /// New documents that repeat another: path, the other's path, similarity (1 for the same
@@ -132,7 +144,9 @@ pub enum BuildError {
     },
 }
 
-/// Brings the index up to what `roots` hold now.
+/// Brings the index up to what `roots` hold now. Files are looked at on several threads, ahead of
+/// this one, which embeds and is the only one that writes; it takes them in the order of their
+/// paths, so that the same folders give the same index.
 ///
 /// # Errors
 /// [`BuildError`]; a bad file is no error but a line in the report.
@@ -148,20 +162,40 @@ pub fn build_index(
     let mut discovered = discover(roots, &options.discover)?;
     let scope = roots.iter().map(fs_err::canonicalize).collect::<Result<Vec<_>, _>>()?;
     on_event(BuildEvent::Discovered { n_files: discovered.files.len() });
-    let mut run = Run::new(index, embedder, options, on_event)?;
-    run.report.skipped = std::mem::take(&mut discovered.skipped);
-    run.plan_moves(&discovered, &scope);
-    for (i, file) in discovered.files.iter().enumerate() {
-        if interrupted.load(Ordering::Relaxed) {
-            run.report.interrupted = true;
-            break;
-        }
-        run.take(file, &discovered.settings.of(&file.path))?;
-        (run.on_event)(BuildEvent::File { path: &file.relative, n_done: i + 1 });
+    let skipped = std::mem::take(&mut discovered.skipped);
+    let documents = index.catalog().list()?;
+    discovered.refuse_empty(|root| documents.iter().any(|it| place(it).starts_with(root)))?;
+    let links = std::mem::take(&mut discovered.links);
+    let looker = Looker::new(documents, &discovered, &scope, embedder, options);
+    let mut run = Run::new(index, embedder, &looker, interrupted, on_event)?;
+    run.report.skipped = skipped;
+    run.report.links = links;
+    run.report.kept = looker.kept().clone();
+    // What is surely gone goes first, so that it does not answer while the rest is read.
+    looker.surely_gone().into_iter().try_for_each(|path| run.remove_vanished(path))?;
+    let files = &discovered.files;
+    let flow = in_order(
+        files,
+        |file| file.size,
+        |file| looker.look(file),
+        |i, look| {
+            if interrupted.load(Ordering::Relaxed) {
+                return ControlFlow::Break(Ok(()));
+            }
+            if let Err(error) = run.take(&files[i], look) {
+                return ControlFlow::Break(Err(error));
+            }
+            (run.on_event)(BuildEvent::File { path: &files[i].relative, n_done: i + 1 });
+            ControlFlow::Continue(())
+        },
+    );
+    if let ControlFlow::Break(ended) = flow {
+        ended?;
+        run.report.interrupted = true;
     }
     run.record_batch()?;
     if !run.report.interrupted {
-        run.remove_vanished(&discovered, &scope)?;
+        looker.gone().iter().try_for_each(|path| run.remove_vanished(path))?;
     }
     (run.on_event)(BuildEvent::Applying);
     index.apply()?;
@@ -170,49 +204,29 @@ pub fn build_index(
     Ok(run.report)
 }
 
-/// A document that has been read and waits to be embedded with others.
-struct Pending {
-    source: Source,
-    labels: Labels,
-    made_by: String,
-    document: Document,
-    signature: Option<Signature>,
-    chunks: Vec<ingest::chunk::Chunk>,
-}
-
 /// The state of one run.
 struct Run<'a> {
     index: &'a Index,
     embedder: &'a Embedder,
-    options: &'a BuildOptions,
+    looker: &'a Looker<'a>,
+    interrupted: &'a AtomicBool,
     on_event: &'a mut dyn FnMut(BuildEvent<'_>),
     report: BuildReport,
-    /// Documents of the catalog by absolute path.
-    stored: HashMap<PathBuf, StoredDocument>,
-    /// Roots of the catalog, to keep a document under the outermost one.
-    known_roots: Vec<PathBuf>,
-    /// Documents whose file is gone, by content hash: a new file with that hash is a move.
-    gone: HashMap<String, PathBuf>,
+    /// Paths of the catalog that need no more thought: forgotten, or taken over by a moved file.
+    settled: BTreeSet<PathBuf>,
     signatures: Vec<(DocumentId, Signature)>,
-    pending: Vec<Pending>,
+    /// Files that wait to be embedded together.
+    pending: Vec<ReadFile>,
 }
 
 impl<'a> Run<'a> {
     fn new(
         index: &'a Index,
         embedder: &'a Embedder,
-        options: &'a BuildOptions,
+        looker: &'a Looker<'a>,
+        interrupted: &'a AtomicBool,
         on_event: &'a mut dyn FnMut(BuildEvent<'_>),
     ) -> Result<Self, BuildError> {
-        let documents = index.catalog().list()?;
-        let mut known_roots: Vec<PathBuf> =
-            documents.iter().map(|it| PathBuf::from(&it.source.root)).collect();
-        known_roots.sort();
-        known_roots.dedup();
-        let stored = documents
-            .into_iter()
-            .map(|it| (Path::new(&it.source.root).join(&it.source.path), it))
-            .collect();
         let signatures = index
             .catalog()
             .signatures()?
@@ -222,139 +236,124 @@ impl<'a> Run<'a> {
         Ok(Self {
             index,
             embedder,
-            options,
+            looker,
+            interrupted,
             on_event,
             report: BuildReport::default(),
-            stored,
-            known_roots,
-            gone: HashMap::new(),
+            settled: BTreeSet::new(),
             signatures,
             pending: Vec::new(),
         })
     }
 
-    /// Finds the documents in the folders read whose file is no longer there.
-    fn plan_moves(&mut self, discovered: &Discovered, scope: &[PathBuf]) {
-        let present: HashSet<&Path> = discovered.files.iter().map(|it| it.path.as_path()).collect();
-        self.gone = self
-            .stored
-            .iter()
-            .filter(|(path, _)| in_scope(path, scope) && !present.contains(path.as_path()))
-            .map(|(path, it)| (it.source.content_hash.clone(), path.clone()))
-            .collect();
+    /// Does what a look at a file found necessary.
+    fn take(&mut self, file: &SourceFile, look: Look) -> Result<(), BuildError> {
+        match look {
+            Look::Unchanged => self.report.unchanged += 1,
+            Look::Touched(source) => {
+                // Remembers its new time, so that it is not hashed again.
+                if let Some(it) = self.looker.stored(&file.path) {
+                    self.index.catalog().restate(it.id, &source, &it.labels)?;
+                }
+                self.report.unchanged += 1;
+            }
+            Look::Moved(source, alike) => {
+                if !self.move_here(&source, &alike)? {
+                    // Other files have taken over all of them: this one is a copy.
+                    match self.looker.read(file) {
+                        Ok(read) => self.add(*read)?,
+                        Err(reason) => self.skip(file, reason)?,
+                    }
+                }
+            }
+            Look::Read(read) => self.add(*read)?,
+            Look::Skipped(reason) => self.skip(file, reason)?,
+        }
+        Ok(())
     }
 
-    /// Looks at one file and does what is needed: nothing, a new path, or reading it.
-    fn take(&mut self, file: &SourceFile, settings: &FileSettings) -> Result<(), BuildError> {
-        let made_by = self.made_by(settings);
-        let mtime_ns = mtime_ns(&file.path)?;
-        let (root, path) = self.place_of(file);
-        let stored = self.stored.get(&file.path);
-        let same_making = stored.is_some_and(|it| it.made_by == made_by);
-        if let Some(it) = stored
-            && same_making
-            && it.source.size == file.size
-            && it.source.mtime_ns == mtime_ns
-            && it.source.root == root
-        {
-            self.report.unchanged += 1;
-            return Ok(());
-        }
-        let loaded = match load(file, &self.options.limits) {
-            Ok(it) => it,
-            Err(reason) => return self.skip(file, reason),
-        };
-        let content_hash = hex(&loaded.content_hash);
-        let source = Source { root, path, content_hash, size: file.size, mtime_ns };
-        if let Some(it) = stored
-            && same_making
-            && it.source.content_hash == source.content_hash
-        {
-            // Touched, not changed: remember its new time, so that it is not hashed again.
-            self.index.catalog().restate(it.id, &source, &it.labels)?;
-            self.report.unchanged += 1;
-            return Ok(());
-        }
-        if stored.is_none() && self.move_here(&source, &made_by)? {
-            return Ok(());
-        }
-        self.read(file, settings, loaded, source, made_by)
-    }
-
-    /// Gives a document whose file is gone the path of a new file with the same bytes.
-    fn move_here(&mut self, source: &Source, made_by: &str) -> Result<bool, BuildError> {
-        let Some(old) = self.gone.get(&source.content_hash) else { return Ok(false) };
-        let Some(document) = self.stored.get(old).filter(|it| it.made_by == made_by) else {
+    /// Gives the first of the documents whose file is gone, and that no other file has taken over,
+    /// the place of a new file with the same bytes.
+    fn move_here(&mut self, source: &Source, alike: &[PathBuf]) -> Result<bool, BuildError> {
+        let Some(old) = alike.iter().find(|it| !self.settled.contains(*it)) else {
             return Ok(false);
         };
-        self.index.catalog().restate(document.id, source, &document.labels)?;
-        self.stored.remove(&old.clone());
-        self.gone.remove(&source.content_hash);
-        self.report.moved += 1;
+        if let Some(it) = self.looker.stored(old) {
+            self.index.catalog().restate(it.id, source, &it.labels)?;
+            self.settled.insert(old.clone());
+            self.report.moved += 1;
+        }
         Ok(true)
     }
 
-    fn read(
-        &mut self,
-        file: &SourceFile,
-        settings: &FileSettings,
-        loaded: Loaded,
-        source: Source,
-        made_by: String,
-    ) -> Result<(), BuildError> {
-        let document = match read(file, loaded, settings, &self.options.limits) {
-            Ok(it) => it,
-            Err(reason) => return self.skip(file, reason),
-        };
-        let metadata = &document.metadata;
-        let labels = Labels {
-            collection: Some(
-                metadata.collection.clone().unwrap_or_else(|| self.options.collection.clone()),
-            ),
-            licence: metadata.licence.clone(),
-            groups: metadata.groups.clone(),
-            modified: metadata.modified.or(file.modified),
-        };
-        let chunks =
-            chunk(&document, &self.options.chunks, &|text| self.embedder.count_tokens(text));
-        let signature = Signature::of(&document.text);
-        self.pending.push(Pending { source, labels, made_by, document, signature, chunks });
+    fn add(&mut self, read: ReadFile) -> Result<(), BuildError> {
+        self.pending.push(read);
         if self.pending.iter().map(|it| it.chunks.len()).sum::<usize>() >= CHUNKS_PER_BATCH {
             self.record_batch()?;
         }
         Ok(())
     }
 
-    /// Embeds what is pending and records it, one transaction a document.
+    /// Embeds what is pending and records it, one transaction a document. An interruption in the
+    /// middle of very long documents leaves them to the next run.
     fn record_batch(&mut self) -> Result<(), BuildError> {
+        if !self.pending.is_empty() {
+            self.index.ensure_room()?;
+        }
         let pending = std::mem::take(&mut self.pending);
-        let texts: Vec<String> = pending
-            .iter()
-            .flat_map(|it| it.chunks.iter().map(|chunk| embedding_text(&it.document, chunk)))
-            .collect();
-        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
-        let embedded = self.embedder.embed(&texts, TextRole::Passage)?;
-        self.report.n_truncated += embedded.n_truncated;
-        let mut vectors = embedded.rows();
+        let Some(mut vectors) = self.embed(&pending)? else { return Ok(()) };
         for it in pending {
             let mut chunks = Vec::with_capacity(it.chunks.len());
-            for chunk in it.chunks.iter().cloned() {
-                let row = vectors.next().expect("the embedder gives one vector for each text");
-                let vector = UnitVector::new(row.to_vec())
+            for (chunk, vector) in it.chunks.iter().zip(vectors.by_ref()) {
+                let vector = vector
                     .ok_or_else(|| BuildError::NoDirection { path: it.source.path.clone() })?;
                 let simhash = SimHash::of(&it.document.text[chunk.span.range()]).0;
-                chunks.push(EmbeddedChunk { chunk, vector, simhash });
+                chunks.push(EmbeddedChunk { chunk: chunk.clone(), vector, simhash });
             }
             self.record(it, &chunks)?;
         }
-        (self.on_event)(BuildEvent::Embedded { n_chunks: self.report.n_chunks });
         Ok(())
     }
 
-    fn record(&mut self, it: Pending, chunks: &[EmbeddedChunk]) -> Result<(), BuildError> {
+    /// One vector for each chunk, in order; nothing when interrupted.
+    fn embed(
+        &mut self,
+        pending: &[ReadFile],
+    ) -> Result<Option<std::vec::IntoIter<Option<UnitVector>>>, BuildError> {
+        let chunks: Vec<(&ReadFile, &Chunk)> =
+            pending.iter().flat_map(|it| it.chunks.iter().map(move |chunk| (it, chunk))).collect();
+        let mut res = Vec::with_capacity(chunks.len());
+        for chunks in chunks.chunks(CHUNKS_PER_STEP) {
+            if !res.is_empty() && self.interrupted.load(Ordering::Relaxed) {
+                self.report.interrupted = true;
+                return Ok(None);
+            }
+            let texts: Vec<String> =
+                chunks.iter().map(|(it, chunk)| embedding_text(&it.document, chunk)).collect();
+            let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+            let embedded = self.embedder.embed(&texts, TextRole::Passage)?;
+            self.report.n_truncated += embedded.n_truncated;
+            res.extend(embedded.rows().map(|row| UnitVector::new(row.to_vec())));
+            let n_chunks = self.report.n_chunks + res.len();
+            (self.on_event)(BuildEvent::Embedded { n_chunks });
+        }
+        Ok(Some(res.into_iter()))
+    }
+
+    fn record(&mut self, it: ReadFile, chunks: &[EmbeddedChunk]) -> Result<(), BuildError> {
         let absolute = Path::new(&it.source.root).join(&it.source.path);
-        let old = self.stored.get(&absolute);
-        let duplicate = self.duplicate_of(&it, old.map(|it| it.id));
+        let old = self.looker.stored(&absolute);
+        let own = old.map(|it| it.id);
+        let repeated = match self.duplicate_of(&it, own) {
+            Some(found) => self.index.catalog().get(found.of)?.map(|other| (found, other)),
+            None => None,
+        };
+        // Where the other one is known to repeat this one, saying it again would say it twice.
+        let is_known = |other: &StoredDocument| {
+            own.is_some_and(|own| other.duplicate.is_some_and(|it| it.of == own))
+        };
+        let repeated = repeated.filter(|(_, other)| !is_known(other));
+        let duplicate = repeated.as_ref().map(|(found, _)| *found);
         let signature = it.signature.as_ref().map(Signature::to_bytes).unwrap_or_default();
         if let Some(old) = old
             && old.source.root != it.source.root
@@ -372,9 +371,7 @@ impl<'a> Run<'a> {
             signature: &signature,
             chunks,
         })?;
-        if let Some(Duplicate { of, similarity }) = duplicate
-            && let Some(other) = self.index.catalog().get(of)?
-        {
+        if let Some((Duplicate { similarity, .. }, other)) = repeated {
             self.report.duplicates.push((it.source.path.clone(), other.source.path, similarity));
         }
         self.signatures.retain(|(it, _)| *it != id);
@@ -393,7 +390,7 @@ impl<'a> Run<'a> {
 
 impl Run<'_> {
     /// The recorded document that a new one repeats most, if it repeats one.
-    fn duplicate_of(&self, it: &Pending, own: Option<DocumentId>) -> Option<Duplicate> {
+    fn duplicate_of(&self, it: &ReadFile, own: Option<DocumentId>) -> Option<Duplicate> {
         let signature = it.signature.as_ref()?;
         self.signatures
             .iter()
@@ -405,91 +402,34 @@ impl Run<'_> {
 
     /// Reports a file that cannot be read. What was known of it is removed: it may say otherwise
     /// now, and an answer from the old text could be wrong.
-    fn skip(
-        &mut self,
-        file: &SourceFile,
-        reason: ingest::parse::ParseError,
-    ) -> Result<(), BuildError> {
-        if let Some(old) = self.stored.get(&file.path) {
-            self.index.catalog().delete(old.id)?;
-            self.signatures.retain(|(it, _)| *it != old.id);
-            self.report.removed += 1;
-        }
+    fn skip(&mut self, file: &SourceFile, reason: ParseError) -> Result<(), BuildError> {
+        self.forget(&file.path)?;
         self.report.skipped.push(Skipped { path: file.path.clone(), reason });
         Ok(())
     }
 
-    fn remove_vanished(
-        &mut self,
-        discovered: &Discovered,
-        scope: &[PathBuf],
-    ) -> Result<(), BuildError> {
-        let present: HashSet<&Path> = discovered.files.iter().map(|it| it.path.as_path()).collect();
-        for (path, document) in &self.stored {
-            if in_scope(path, scope) && !present.contains(path.as_path()) {
-                self.index.catalog().delete(document.id)?;
-                self.report.removed += 1;
-            }
-        }
+    /// Forgets a document whose file is gone, unless another file has taken it over.
+    fn remove_vanished(&mut self, path: &Path) -> Result<(), BuildError> {
+        if self.settled.insert(path.to_owned()) { self.forget(path) } else { Ok(()) }
+    }
+
+    fn forget(&mut self, path: &Path) -> Result<(), BuildError> {
+        let Some(old) = self.looker.stored(path) else { return Ok(()) };
+        self.index.catalog().delete(old.id)?;
+        self.signatures.retain(|(it, _)| *it != old.id);
+        self.report.removed += 1;
         Ok(())
     }
-
-    /// The root and path under which a document is kept: the outermost root that holds it, so
-    /// that a file read by way of two folders is one document.
-    fn place_of(&self, file: &SourceFile) -> (String, String) {
-        let outer = self.known_roots.iter().find(|it| file.root.starts_with(it));
-        let root = outer.unwrap_or(&file.root);
-        let below = file.path.strip_prefix(root).unwrap_or(&file.path);
-        let parts: Vec<_> = below.iter().map(|it| it.to_string_lossy()).collect();
-        (root.to_string_lossy().into_owned(), parts.join("/"))
-    }
-
-    /// Everything besides a file's bytes that its document depends on. Sizes of chunks are the
-    /// index's affair: it refuses to open with others.
-    fn made_by(&self, settings: &FileSettings) -> String {
-        let collection = &self.options.collection;
-        let settings = hex(&settings.fingerprint()[..8]);
-        format!("v{READER_VERSION} {collection} {settings}")
-    }
 }
 
-/// Whether a stored path lies in what was read this time.
-fn in_scope(path: &Path, scope: &[PathBuf]) -> bool {
-    scope.iter().any(|root| path.starts_with(root))
-}
-
-fn mtime_ns(path: &Path) -> Result<i64, BuildError> {
-    let modified = fs_err::metadata(path)?.modified()?;
-    let since = modified.duration_since(UNIX_EPOCH).map_or(0, |it| it.as_nanos());
-    Ok(i64::try_from(since).unwrap_or(i64::MAX))
+/// Where a document's file is, or was.
+#[must_use]
+pub fn place(document: &StoredDocument) -> PathBuf {
+    Path::new(&document.source.root).join(&document.source.path)
 }
 
 /// Seconds since 1970 (UTC).
 fn now() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |it| it.as_secs());
     i64::try_from(since).unwrap_or(i64::MAX)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|it| format!("{it:02x}")).collect()
-}
-
-/// The languages of which the catalog holds text and in which the embedder is not at home, with
-/// their share of chunks.
-#[must_use]
-pub fn foreign_languages(
-    counts: &[(Option<Language>, u64)],
-    speaks: &dyn Fn(&str) -> bool,
-) -> Vec<(Language, f64)> {
-    let total: u64 = counts.iter().map(|(_, n)| n).sum();
-    counts
-        .iter()
-        .filter_map(|(language, n)| Some(((*language)?, *n)))
-        .filter(|(language, n)| *n > 0 && !speaks(language.code()))
-        .map(|(language, n)| {
-            #[expect(clippy::cast_precision_loss, reason = "a share needs no more digits")]
-            let share = n as f64 / total as f64;
-            (language, share)
-        })
-        .collect()
 }

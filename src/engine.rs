@@ -5,10 +5,11 @@ use std::ops::ControlFlow;
 use index::{Index, filter::Filter};
 use ingest::document::Language;
 use model::{
-    chat::{ChatError, Turn},
+    chat::{ChatError, ChatOptions, Turn, messages_of},
     embed::{EmbedError, Embedder, TextRole},
     generate::{Draft, Event, FinishReason, GenerateError, Generator},
     sample::SampleOptions,
+    thinking,
 };
 
 use crate::{
@@ -228,7 +229,8 @@ impl Engine {
             ..SampleOptions::default()
         };
         let draft = generator.generate(&tokens, &options, &mut |_| ControlFlow::Continue(()))?;
-        Ok(Some(condense::trusted(&draft.text, turns, question).unwrap_or(joined)))
+        let (_, text) = thinking::split(&draft.text, generator.is_thinking(&tokens));
+        Ok(Some(condense::trusted(&text, turns, question).unwrap_or(joined)))
     }
 
     /// A plain refusal, without calling the model.
@@ -354,30 +356,49 @@ impl Engine {
         let Writer::Model { generator, name, .. } = &mut self.writer else { return Ok(None) };
         let Some(context) = &mut answer.context else { return Ok(None) };
         answer.generator = Some(name.clone());
-        let prompt = generator.encode_chat(&context.turns)?;
+        // A model that can think aloud does so only where reasoning is asked for.
+        let chat_options = ChatOptions {
+            thinking: Some(self.settings.prompts.style == Style::Cot),
+            ..ChatOptions::default()
+        };
+        let prompt = generator.encode_chat_with(&messages_of(&context.turns), &chat_options)?;
         context.n_tokens = prompt.len();
         clock.prompt_is_ready();
         let options = sample_options(&self.settings.generation);
+        let is_thinking = generator.is_thinking(&prompt);
+        let mut splitter = thinking::Splitter::new(is_thinking);
         let draft = generator.generate(&prompt, &options, &mut |event| match event {
             Event::Read { n_tokens, n_prompt_tokens } => {
                 on_event(AskEvent::Reading { n_tokens, n_prompt_tokens })
             }
-            Event::Text(text) => {
-                clock.first_piece();
-                on_event(AskEvent::Text(text))
-            }
+            Event::Text(text) => match splitter.push(text).answer {
+                text if text.is_empty() => ControlFlow::Continue(()),
+                text => {
+                    clock.first_piece();
+                    on_event(AskEvent::Text(&text))
+                }
+            },
         })?;
+        let rest = splitter.finish().answer;
+        if !rest.is_empty() {
+            // The draft is complete: a reader who leaves now has lost nothing.
+            let _ = on_event(AskEvent::Text(&rest));
+        }
         answer.truncated = draft.finish == FinishReason::Length;
-        Ok(Some(self.split_reasoning(draft, answer)))
+        Ok(Some(self.split_reasoning(&draft, is_thinking, answer)))
     }
 
-    /// Takes the reasoning off a draft, where the style asks for it.
-    fn split_reasoning(&self, draft: Draft, answer: &mut Answer) -> String {
+    /// Takes the reasoning off a draft: thoughts of models that think, and the steps that the style
+    /// asks for.
+    fn split_reasoning(&self, draft: &Draft, is_thinking: bool, answer: &mut Answer) -> String {
+        let (thoughts, text) = thinking::split(&draft.text, is_thinking);
         if self.settings.prompts.style == Style::Plain {
-            return draft.text;
+            answer.reasoning = thoughts;
+            return text;
         }
-        let (reasoning, text) = Prompts::split_reasoned(answer.language, &draft.text);
-        answer.reasoning = reasoning;
+        let (reasoning, text) = Prompts::split_reasoned(answer.language, &text);
+        let parts: Vec<String> = thoughts.into_iter().chain(reasoning).collect();
+        answer.reasoning = (!parts.is_empty()).then(|| parts.join("\n\n"));
         text
     }
 

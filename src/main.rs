@@ -3,14 +3,21 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use souffleur::{cli::Cli, commands, hints, printer::Printer};
+use souffleur::{
+    cli::Cli,
+    commands, hints,
+    printer::{self, Printer},
+};
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    // What libraries say of damaged files is said in the report, in our words.
+    let quiet = || EnvFilter::new("error,lopdf=off");
     tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::from_env("SOUFFLEUR_LOG"))
+        .with_env_filter(EnvFilter::try_from_env("SOUFFLEUR_LOG").unwrap_or_else(|_| quiet()))
         .with_writer(std::io::stderr)
+        .with_ansi(printer::has_coloured_errors())
         .init();
     let printer = Printer { json: cli.global.json, quiet: cli.global.quiet };
     match commands::run(cli) {

@@ -8,8 +8,10 @@ use std::{
 
 use anstyle::{AnsiColor, Style};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use ingest::document::{Finding, Hidden};
+use ingest::document::{Finding, Hidden, Language};
 use serde::Serialize;
+
+use crate::answer::QuoteReason;
 
 /// Bold, for what matters.
 pub const BOLD: Style = Style::new().bold();
@@ -27,6 +29,12 @@ pub const CYAN: Style = AnsiColor::Cyan.on_default();
 /// A text in a style.
 pub fn styled(style: Style, text: impl Display) -> String {
     format!("{style}{text}{style:#}")
+}
+
+/// Whether what goes to standard error may have colours: nobody reads their codes in a file.
+#[must_use]
+pub fn has_coloured_errors() -> bool {
+    anstream::AutoStream::choice(&io::stderr()) != anstream::ColorChoice::Never
 }
 
 /// Prints, in the form that the user asked for.
@@ -81,6 +89,19 @@ impl Printer {
         }
         let mut out = io::stdout().lock();
         serde_json::to_writer_pretty(&mut out, value)?;
+        writeln!(out)
+    }
+
+    /// One of several results as JSON, on a line of its own: printed only when it was asked for.
+    ///
+    /// # Errors
+    /// When standard output is closed.
+    pub fn json_line(self, value: &impl Serialize) -> io::Result<()> {
+        if !self.json {
+            return Ok(());
+        }
+        let mut out = io::stdout().lock();
+        serde_json::to_writer(&mut out, value)?;
         writeln!(out)
     }
 
@@ -184,6 +205,30 @@ pub fn finding_text(finding: &Finding) -> String {
             let pages: Vec<String> = pages.iter().map(u32::to_string).collect();
             format!("no text layer on pages {} (scans need OCR first)", pages.join(", "))
         }
+        Finding::PageFurniture { n_lines, n_pages } => {
+            format!("headers, footers and page numbers removed: {n_lines} lines on {n_pages} pages")
+        }
+        Finding::Damaged { what } => format!("damaged: {what}"),
         Finding::LeftOut { what } => format!("left out: {what}"),
+    }
+}
+
+/// Why an answer quotes, and what to do about it.
+#[must_use]
+pub fn quote_reason_text(reason: &QuoteReason) -> String {
+    match reason {
+        QuoteReason::NotInstalled { id } => format!(
+            "no language model is installed, so the answer quotes the documents; \
+             `souffleur models pull {id}` fetches one"
+        ),
+        QuoteReason::WrongLanguage { id, language: Language::French } => format!(
+            "{id} n'écrit pas le français : la réponse cite les documents mot pour mot. \
+             Pour une réponse rédigée : `souffleur models pull qwen3-1.7b`, puis \
+             `--generator qwen3-1.7b`"
+        ),
+        QuoteReason::WrongLanguage { id, language: Language::English } => format!(
+            "{id} does not write English: the answer quotes the documents word for word. \
+             For a written one: `souffleur models pull qwen3-1.7b`, then `--generator qwen3-1.7b`"
+        ),
     }
 }

@@ -3,7 +3,7 @@
 use std::{error::Error, path::Path};
 
 use index::{
-    Index, Preparing, RebuildError,
+    Index, OpenError, Preparing, RebuildError,
     catalog::{EmbeddedChunk, StoredDocument, StoredText},
     fingerprint::Recipe,
     unit_vector::UnitVector,
@@ -14,6 +14,15 @@ use ingest::{
     duplicates::SimHash,
 };
 use model::embed::{Embedder, TextRole};
+
+/// What a rebuilt index holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rebuilt {
+    /// Documents.
+    pub n_documents: u64,
+    /// Their chunks, as they are cut and embedded now.
+    pub n_chunks: u64,
+}
 
 /// Cuts and embeds every stored text again beside the live index, then switches. The files
 /// themselves are not needed.
@@ -26,10 +35,11 @@ pub fn rebuild(
     embedder: &Embedder,
     limits: &ChunkLimits,
     progress: &mut dyn FnMut(Preparing),
-) -> Result<(), RebuildError> {
+) -> Result<Rebuilt, RebuildError> {
     let mut recut = |batch: &[(StoredDocument, StoredText)]| cut(embedder, limits, batch);
-    Index::rebuild(data_dir, recipe, &mut recut, progress)?;
-    Ok(())
+    let index = Index::rebuild(data_dir, recipe, &mut recut, progress)?;
+    let counts = index.catalog().counts().map_err(OpenError::from)?;
+    Ok(Rebuilt { n_documents: counts.documents, n_chunks: counts.chunks })
 }
 
 type Failure = Box<dyn Error + Send + Sync>;

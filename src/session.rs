@@ -1,11 +1,12 @@
 //! What a command runs with: settings, models and index, opened when they are needed.
 
 use std::{
+    borrow::Cow,
     ops::ControlFlow,
     path::{Path, PathBuf},
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
 
@@ -39,14 +40,40 @@ const MODELS: &str = include_str!("../config/models.toml");
 /// to fit a small model's attention.
 const CHUNK_TOKENS_MAX: usize = 256;
 
-/// Generators of fewer parameters (in millions) are given sentences instead of passages.
-const SMALL_MEGAPARAMETERS: u32 = 500;
-
-/// As above for a GGUF file of the user's, by its size: four bits a parameter and more.
-const SMALL_FILE_BYTES: u64 = 250_000_000;
+/// Generators of fewer parameters are given sentences instead of passages.
+const SMALL_PARAMETERS: usize = 500_000_000;
 
 /// The name of the generator that quotes.
 pub const EXTRACT: &str = "extract";
+
+/// A name that is no model's.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: known are {}", not_found(id, *is), known.join(", "))]
+pub struct UnknownModel {
+    /// The name.
+    pub id: String,
+    /// What the model of that name is, where there is one.
+    pub is: Option<ModelRole>,
+    /// The models that would do.
+    pub known: Vec<String>,
+}
+
+fn not_found(id: &str, is: Option<ModelRole>) -> String {
+    match is {
+        Some(role) => format!("`{id}` is no model for that, it is of the role {}", role.as_str()),
+        None => format!("no model `{id}`"),
+    }
+}
+
+/// Arguments that do not go together.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct WrongUsage(pub Cow<'static, str>);
+
+/// Long work stopped because of Ctrl-C.
+#[derive(Debug, thiserror::Error)]
+#[error("interrupted: what was done is kept, and the next run goes on from there")]
+pub struct Interrupted;
 
 /// What a command runs with.
 #[derive(Debug)]
@@ -61,6 +88,19 @@ pub struct Session {
     pub store: Store,
     /// Set by Ctrl-C: long work stops at the next safe point.
     pub interrupted: Arc<AtomicBool>,
+    /// How many pieces of work with safe points are going on. Outside of them Ctrl-C ends the
+    /// program at once.
+    stopping: Arc<AtomicUsize>,
+}
+
+/// Work with safe points goes on until this is dropped.
+#[derive(Debug)]
+pub struct Stoppable(Arc<AtomicUsize>);
+
+impl Drop for Stoppable {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 /// An embedder with what the index must know of it.
@@ -91,10 +131,12 @@ impl Session {
     /// When the compiled-in catalogue is not valid or Ctrl-C cannot be handled.
     pub fn new(config: Config, printer: Printer) -> Result<Self> {
         let interrupted = Arc::new(AtomicBool::new(false));
-        let flag = Arc::clone(&interrupted);
+        let stopping = Arc::new(AtomicUsize::new(0));
+        let (flag, safe_points) = (Arc::clone(&interrupted), Arc::clone(&stopping));
         ctrlc::set_handler(move || {
-            // A second Ctrl-C does not wait for a safe point: stores recover on the next start.
-            if flag.swap(true, Ordering::Relaxed) {
+            // Where no safe point will come, and at a second Ctrl-C, there is nothing to wait for:
+            // stores recover on the next start.
+            if safe_points.load(Ordering::SeqCst) == 0 || flag.swap(true, Ordering::SeqCst) {
                 stop_at_once();
             }
         })
@@ -105,7 +147,15 @@ impl Session {
         if let Some(n_threads) = std::num::NonZeroUsize::new(n_threads) {
             model::device::set_threads(n_threads)?;
         }
-        Ok(Self { config, printer, catalogue, store, interrupted })
+        Ok(Self { config, printer, catalogue, store, interrupted, stopping })
+    }
+
+    /// Announces work that looks at [`Session::is_interrupted`] now and then: until the result is
+    /// dropped, Ctrl-C waits for it.
+    #[must_use]
+    pub fn stoppable(&self) -> Stoppable {
+        self.stopping.fetch_add(1, Ordering::SeqCst);
+        Stoppable(Arc::clone(&self.stopping))
     }
 
     /// Whether Ctrl-C was pressed.
@@ -121,9 +171,10 @@ impl Session {
     pub fn entry(&self, id: &str, role: Option<ModelRole>) -> Result<&ModelEntry> {
         let of_role = |it: &&ModelEntry| role.is_none_or(|role| it.role == role);
         self.catalogue.find(id).filter(of_role).ok_or_else(|| {
-            let known: Vec<&str> =
-                self.catalogue.models.iter().filter(of_role).map(|it| it.id.as_str()).collect();
-            anyhow::anyhow!("no model `{id}`: known are {}", known.join(", "))
+            let known =
+                self.catalogue.models.iter().filter(of_role).map(|it| it.id.clone()).collect();
+            let is = self.catalogue.find(id).map(|it| it.role);
+            UnknownModel { id: id.to_owned(), is, known }.into()
         })
     }
 
@@ -243,7 +294,8 @@ impl Session {
     /// [`OpenError`]
     pub fn create_index(&self, embedder: &OpenedEmbedder) -> Result<Index, OpenError> {
         let mut progress = self.preparing();
-        Index::open_or_create(&self.config.data_dir, &self.recipe(embedder), &mut progress)
+        let recipe = self.recipe(embedder);
+        self.told(Index::open_or_create(&self.config.data_dir, &recipe, &mut progress)?)
     }
 
     /// The index, which must be there.
@@ -252,7 +304,20 @@ impl Session {
     /// [`OpenError`]
     pub fn open_index(&self, embedder: &OpenedEmbedder) -> Result<Index, OpenError> {
         let mut progress = self.preparing();
-        Index::open(&self.config.data_dir, &self.recipe(embedder), &mut progress)
+        let recipe = self.recipe(embedder);
+        self.told(Index::open(&self.config.data_dir, &recipe, &mut progress)?)
+    }
+
+    /// The index, after saying what it cannot answer from yet.
+    fn told(&self, index: Index) -> Result<Index, OpenError> {
+        let n_pending = index.catalog().n_pending()?;
+        if n_pending > 0 {
+            self.printer.warn(format!(
+                "the disk is full: {n_pending} changes of the documents are not indexed yet; make \
+                 room, then run any command again"
+            ));
+        }
+        Ok(index)
     }
 
     /// Shows how far a rebuild of derived files is.
@@ -296,10 +361,8 @@ impl Session {
         if name == EXTRACT {
             return Ok(Writer::Extract { reason: None });
         }
-        let path = Path::new(name);
-        if path.extension().is_some_and(|it| it.eq_ignore_ascii_case("gguf")) {
-            let small = path.metadata().is_ok_and(|it| it.len() < SMALL_FILE_BYTES);
-            return load_writer(path, name, None, small, asked.is_some());
+        if let Some(path) = model_path(name) {
+            return load_writer(path, name, None, asked.is_some());
         }
         let entry = self.entry(name, Some(ModelRole::Generator))?;
         let files = match self.files(entry) {
@@ -313,11 +376,22 @@ impl Session {
             }
             Err(error) => return Err(error.into()),
         };
-        let gguf = files
-            .file_ending(".gguf")
-            .with_context(|| format!("model `{name}` has no .gguf file"))?;
-        let small = entry.megaparameters.is_some_and(|it| it < SMALL_MEGAPARAMETERS);
-        load_writer(&gguf, name, Some(entry.languages.clone()), small, asked.is_some())
+        let path = weights_of(&files);
+        load_writer(&path, name, Some(entry.languages.clone()), asked.is_some())
+    }
+
+    /// Where a generator's weights are: a GGUF file or a folder, from its id or its path.
+    ///
+    /// # Errors
+    /// When it is not known, or cannot be had.
+    pub fn generator_path(&self, name: &str) -> Result<PathBuf> {
+        match model_path(name) {
+            Some(path) => Ok(path.to_owned()),
+            None => {
+                let entry = self.entry(name, Some(ModelRole::Generator))?;
+                Ok(weights_of(&self.files(entry)?))
+            }
+        }
     }
 
     /// The prompts of the settings.
@@ -326,6 +400,10 @@ impl Session {
     /// When a prompt of the user's folder is not usable.
     pub fn prompts(&self) -> Result<Prompts> {
         let dir = &self.config.prompts.dir;
+        if !dir.as_os_str().is_empty() && !dir.is_dir() {
+            let what = format!("no folder of prompts at `{}`", dir.display());
+            return Err(WrongUsage(what.into()).into());
+        }
         Ok(Prompts::load((!dir.as_os_str().is_empty()).then_some(dir.as_path()))?)
     }
 
@@ -356,15 +434,28 @@ impl Session {
     }
 }
 
+/// The path of a generator that is named by where it is: a GGUF file, or a folder.
+#[must_use]
+pub fn model_path(name: &str) -> Option<&Path> {
+    let path = Path::new(name);
+    let is_gguf = path.extension().is_some_and(|it| it.eq_ignore_ascii_case("gguf"));
+    (is_gguf || path.is_dir()).then_some(path)
+}
+
+/// The GGUF file of an installed generator, or its folder where it has none.
+fn weights_of(files: &InstalledModel) -> PathBuf {
+    files.file_ending(".gguf").unwrap_or_else(|| files.dir.clone())
+}
+
 fn load_writer(
-    gguf: &Path,
+    model: &Path,
     name: &str,
     languages: Option<Vec<String>>,
-    small: bool,
     insisted: bool,
 ) -> Result<Writer> {
     let generator =
-        Generator::load(gguf).with_context(|| format!("could not load the generator `{name}`"))?;
+        Generator::load(model).with_context(|| format!("could not load the generator `{name}`"))?;
+    let small = generator.n_parameters() < SMALL_PARAMETERS;
     Ok(Writer::Model {
         generator: Box::new(generator),
         name: name.to_owned(),

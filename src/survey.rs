@@ -1,6 +1,7 @@
 //! Folders read and cut without writing anything: what `ingest --dry-run` shows.
 
 use std::{
+    ops::ControlFlow,
     path::PathBuf,
     sync::atomic::{AtomicBool, Ordering},
     time::{Duration, Instant},
@@ -8,11 +9,12 @@ use std::{
 
 use ingest::{
     chunk::chunk,
-    discover::{DiscoverError, Skipped, discover},
+    discover::{DiscoverError, Discovered, Skipped, SourceFile, discover},
+    parse::ParseError,
     read::{load, read},
 };
 
-use crate::build_index::BuildOptions;
+use crate::{build_index::BuildOptions, in_order::in_order};
 
 /// What folders hold.
 #[derive(Debug, Default)]
@@ -27,10 +29,18 @@ pub struct Survey {
     pub text_bytes: usize,
     /// Files left aside.
     pub skipped: Vec<Skipped>,
+    /// Symbolic links that were not followed.
+    pub links: Vec<PathBuf>,
     /// Whether it was interrupted before its end.
     pub interrupted: bool,
     /// How long it took.
     pub elapsed: Duration,
+}
+
+/// What one file gave.
+struct Cut {
+    text_bytes: usize,
+    n_chunks: usize,
 }
 
 /// Parses, cleans and cuts every file of `roots`. `count_tokens` is the embedder's.
@@ -40,32 +50,43 @@ pub struct Survey {
 pub fn survey(
     roots: &[PathBuf],
     options: &BuildOptions,
-    count_tokens: &dyn Fn(&str) -> usize,
+    count_tokens: &(dyn Fn(&str) -> usize + Sync),
     interrupted: &AtomicBool,
     on_file: &mut dyn FnMut(usize, usize),
 ) -> Result<Survey, DiscoverError> {
     let start = Instant::now();
     let discovered = discover(roots, &options.discover)?;
-    let mut res = Survey { skipped: discovered.skipped, ..Survey::default() };
-    for (i, file) in discovered.files.iter().enumerate() {
-        if interrupted.load(Ordering::Relaxed) {
-            res.interrupted = true;
-            break;
-        }
-        let settings = discovered.settings.of(&file.path);
-        let document = load(file, &options.limits)
-            .and_then(|loaded| read(file, loaded, &settings, &options.limits));
-        match document {
-            Ok(document) => {
-                res.n_documents += 1;
-                res.source_bytes += file.size;
-                res.text_bytes += document.text.len();
-                res.n_chunks += chunk(&document, &options.chunks, count_tokens).len();
+    discovered.refuse_empty(|_| false)?;
+    let Discovered { files, skipped, settings, links, .. } = discovered;
+    let mut res = Survey { skipped, links, ..Survey::default() };
+    let cut = |file: &SourceFile| -> Result<Cut, ParseError> {
+        let loaded = load(file, &options.limits)?;
+        let document = read(file, loaded, &settings.of(&file.path), &options.limits)?;
+        let n_chunks = chunk(&document, &options.chunks, count_tokens).len();
+        Ok(Cut { text_bytes: document.text.len(), n_chunks })
+    };
+    let flow = in_order(
+        &files,
+        |file| file.size,
+        cut,
+        |i, cut| {
+            if interrupted.load(Ordering::Relaxed) {
+                return ControlFlow::Break(());
             }
-            Err(reason) => res.skipped.push(Skipped { path: file.path.clone(), reason }),
-        }
-        on_file(i + 1, discovered.files.len());
-    }
+            match cut {
+                Ok(Cut { text_bytes, n_chunks }) => {
+                    res.n_documents += 1;
+                    res.source_bytes += files[i].size;
+                    res.text_bytes += text_bytes;
+                    res.n_chunks += n_chunks;
+                }
+                Err(reason) => res.skipped.push(Skipped { path: files[i].path.clone(), reason }),
+            }
+            on_file(i + 1, files.len());
+            ControlFlow::Continue(())
+        },
+    );
+    res.interrupted = flow.is_break();
     res.elapsed = start.elapsed();
     Ok(res)
 }

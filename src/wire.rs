@@ -1,5 +1,7 @@
 //! JSON shapes that other tools rely on. The only file whose types appear in output.
 
+use std::{collections::BTreeMap, path::PathBuf};
+
 use serde::Serialize;
 
 use crate::{
@@ -15,6 +17,8 @@ pub struct AnswerOut<'a> {
     language: &'static str,
     refused: bool,
     generator: Option<&'a str>,
+    /// Why the answer quotes where a model should have written it, and what to do about it.
+    quoting: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reasoning: Option<&'a str>,
     truncated: bool,
@@ -52,6 +56,9 @@ pub struct SourceOut<'a> {
     score: f32,
     score_bm25: Option<f32>,
     score_dense: Option<f32>,
+    /// From 1.
+    rank_bm25: Option<usize>,
+    rank_dense: Option<usize>,
     relevance: f32,
     coverage: f32,
     collection: Option<&'a str>,
@@ -94,6 +101,7 @@ impl<'a> AnswerOut<'a> {
             language: answer.language.code(),
             refused: answer.refused,
             generator: answer.generator.as_deref(),
+            quoting: answer.quote_reason.as_ref().map(crate::printer::quote_reason_text),
             reasoning: answer.reasoning.as_deref(),
             truncated: answer.truncated,
             sentences: sentences.collect(),
@@ -138,6 +146,8 @@ impl<'a> SourceOut<'a> {
             score: passage.score,
             score_bm25: passage.lexical.map(|it| it.score),
             score_dense: passage.dense.map(|it| it.score),
+            rank_bm25: passage.lexical.map(|it| it.rank),
+            rank_dense: passage.dense.map(|it| it.rank),
             relevance: passage.relevance,
             coverage: passage.signals.coverage,
             collection: chunk.facets.collection.as_deref(),
@@ -145,6 +155,18 @@ impl<'a> SourceOut<'a> {
             near_duplicates: passage.n_duplicates,
         }
     }
+}
+
+/// A turn of `chat --json`: the answer, and what was asked.
+#[derive(Debug, Serialize)]
+pub struct TurnOut<'a> {
+    /// As the user put it.
+    pub question: &'a str,
+    /// What a follow-up was understood as; `None` where the question stands alone.
+    pub understood_as: Option<&'a str>,
+    /// The answer.
+    #[serde(flatten)]
+    pub answer: AnswerOut<'a>,
 }
 
 /// `ingest --json`
@@ -156,6 +178,26 @@ pub struct IngestOut {
     interrupted: bool,
     findings: Vec<FindingOut>,
     duplicates: Vec<DuplicateOut>,
+    /// Symbolic links that were not followed.
+    links: Vec<String>,
+    /// What could not be looked at, and how many documents of it are kept as they were.
+    unreachable: Vec<KeptOut>,
+    /// Folders that are gone, and how many documents of them are kept.
+    gone: Vec<KeptOut>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rebuilt: Option<RebuiltOut>,
+}
+
+#[derive(Debug, Serialize)]
+struct KeptOut {
+    path: String,
+    documents: usize,
+}
+
+#[derive(Debug, Serialize)]
+struct RebuiltOut {
+    documents: u64,
+    chunks: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -216,6 +258,18 @@ impl From<&BuildReport> for IngestOut {
             interrupted: it.interrupted,
             findings: findings.collect(),
             duplicates: duplicates.collect(),
+            links: it.links.iter().map(|it| it.display().to_string()).collect(),
+            unreachable: kept(&it.kept),
+            gone: kept(&it.gone_roots),
+            rebuilt: it
+                .rebuilt
+                .map(|it| RebuiltOut { documents: it.n_documents, chunks: it.n_chunks }),
         }
     }
+}
+
+fn kept(counts: &BTreeMap<PathBuf, usize>) -> Vec<KeptOut> {
+    let out =
+        |(path, n): (&PathBuf, &usize)| KeptOut { path: path.display().to_string(), documents: *n };
+    counts.iter().map(out).collect()
 }

@@ -23,6 +23,7 @@ use qdrant_edge::{
 use crate::atomic_file;
 use crate::filter::{Facets, Filter};
 use crate::hit::{ChunkId, Hit, sort_hits};
+use crate::reserve::reserve_bitmaps;
 use crate::unit_vector::UnitVector;
 
 /// Kilobytes of vectors up to which a search compares with every one: about 43,000 vectors of 384
@@ -88,9 +89,12 @@ impl Dense {
         let watermark = read_watermark(dir)?;
         let shard = if dir.join("edge_config.json").exists() {
             trim_log(dir).map_err(io)?;
+            reserve_bitmaps(dir).map_err(io)?;
             load(dir)?
         } else {
-            create(dir, dim)?
+            let shard = create(dir, dim)?;
+            reserve_bitmaps(dir).map_err(io)?;
+            shard
         };
         Ok(Self {
             dir: dir.to_owned(),
@@ -146,6 +150,7 @@ impl Dense {
     pub(crate) fn commit(&self, watermark: u64) -> Result<(), DenseError> {
         self.with(|shard| flush(&self.dir, shard))?;
         let io = |source| DenseError::Io { dir: self.dir.clone(), source };
+        reserve_bitmaps(&self.dir).map_err(io)?;
         atomic_file::write(&self.dir.join(WATERMARK), watermark.to_string().as_bytes())
             .map_err(io)?;
         self.watermark.store(watermark, Ordering::Release);
@@ -162,6 +167,8 @@ impl Dense {
             let changed = guard(&self.dir, "optimise", || shard.optimize())?;
             if changed {
                 flush(&self.dir, shard)?;
+                reserve_bitmaps(&self.dir)
+                    .map_err(|source| DenseError::Io { dir: self.dir.clone(), source })?;
             }
             Ok(changed)
         })

@@ -13,7 +13,7 @@ use crate::catalog::{Catalog, LiveRecipe, OutboxState};
 use crate::fingerprint::{FORMAT_VERSION, Fingerprint, Recipe};
 use crate::hit::ChunkId;
 use crate::lexical::Lexical;
-use crate::writer::Legs;
+use crate::writer::{Legs, ensure_room};
 use crate::{IndexError, Preparing, atomic_file};
 
 /// Chunks that are read and indexed at a time.
@@ -122,6 +122,8 @@ fn build(
     progress: &mut dyn FnMut(Preparing),
 ) -> Result<Legs, IndexError> {
     let io = |source| IndexError::Io { source };
+    // The dense leg writes through memory maps, where a full disk ends the process.
+    ensure_room(dir, 0)?;
     let state = catalog.outbox_state()?;
     let newest = generations(dir).map_err(io)?.into_iter().max().unwrap_or(0);
     let generation = newest.max(state.generation) + 1;

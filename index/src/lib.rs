@@ -26,6 +26,7 @@ pub mod hit;
 pub mod lexical;
 mod lock;
 mod open;
+mod reserve;
 pub mod unit_vector;
 mod writer;
 
@@ -39,9 +40,10 @@ pub use dense::DenseError;
 pub use open::{OpenError, Preparing, RebuildError, Recut};
 pub use writer::Applied;
 
+use catalog::StoredDocument;
 use filter::Filter;
 use fingerprint::Recipe;
-use hit::{ChunkId, Hit};
+use hit::{ChunkId, DocumentId, Hit};
 use ingest::document::Language;
 use lexical::{LexicalError, TermScore};
 use lock::Lock;
@@ -170,6 +172,22 @@ impl Index {
         open::rebuild(dir, recipe, recut, progress)
     }
 
+    /// Forgets the documents that `choose` names, at once and for good: no search returns them any
+    /// more, and when this returns no file of the data folder holds a word of them. For that, the
+    /// derived files are built anew, which takes no model. Choosing none changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// See [`OpenError`]. Where the documents were forgotten already, and building failed, they do
+    /// not answer any more, but derived files still hold traces; [`Index::rebuild`] removes these.
+    pub fn forget(
+        dir: &Path,
+        choose: &mut dyn FnMut(&[StoredDocument]) -> Vec<DocumentId>,
+        progress: &mut dyn FnMut(Preparing),
+    ) -> Result<(), OpenError> {
+        open::forget(dir, choose, progress)
+    }
+
     /// How many chunks each leg holds. Both hold what the catalog does, unless changes are pending.
     ///
     /// # Errors
@@ -196,6 +214,16 @@ impl Index {
         writer::apply(&self.catalog, &self.legs, &mut |_| {})
     }
 
+    /// Whether there is room to write at all. Asked before a document is recorded, so that a full
+    /// disk changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`IndexError::NoRoom`].
+    pub fn ensure_room(&self) -> Result<(), IndexError> {
+        self.legs.ensure_some_room()
+    }
+
     /// Puts the legs in order after large changes, so that searches are fast. Searches go on
     /// meanwhile. Cheap when there is nothing to do.
     ///
@@ -204,7 +232,10 @@ impl Index {
     /// When a leg cannot be written; it stays as it was then.
     pub fn optimize(&self) -> Result<(), IndexError> {
         let _one = self.applying.lock().unwrap_or_else(PoisonError::into_inner);
-        self.legs.optimize()
+        tracing::debug!("optimising");
+        self.legs.optimize()?;
+        tracing::debug!("optimised");
+        Ok(())
     }
 
     /// The best `k` chunks by the words of a question among those that pass the filter, by BM25,

@@ -6,6 +6,7 @@ use std::sync::Mutex;
 
 use crate::catalog::{Catalog, CatalogError, EmbeddedChunk, StoredDocument, StoredText};
 use crate::fingerprint::Recipe;
+use crate::hit::DocumentId;
 use crate::lock::Lock;
 use crate::{Index, IndexError, generation, writer};
 
@@ -154,6 +155,11 @@ pub(crate) fn open(
             drop(legs);
             generation::build_and_clean(dir, &catalog, &live, progress)?
         }
+        // What is there can answer all the same; `Catalog::n_pending` tells what cannot yet.
+        Err(error @ IndexError::NoRoom { .. }) => {
+            tracing::warn!(%error, "changes stay pending");
+            legs
+        }
         Err(error) => return Err(error.into()),
     };
     Ok(Index { catalog, legs, applying: Mutex::new(()), _lock: lock })
@@ -194,15 +200,55 @@ pub(crate) fn rebuild(
     Ok(Index { catalog, legs, applying: Mutex::new(()), _lock: lock })
 }
 
+pub(crate) fn forget(
+    dir: &Path,
+    choose: &mut dyn FnMut(&[StoredDocument]) -> Vec<DocumentId>,
+    progress: &mut dyn FnMut(Preparing),
+) -> Result<(), OpenError> {
+    let (_lock, catalog) = hold(dir, false)?;
+    let Some(live) = catalog.live_recipe() else {
+        return Err(OpenError::Missing { path: dir.to_owned() });
+    };
+    let chosen = choose(&catalog.list()?);
+    if chosen.is_empty() {
+        return Ok(());
+    }
+    writer::ensure_room(dir, 0)?;
+    catalog.forget_unfinished()?;
+    catalog.delete_all(&chosen)?;
+    // Segments keep deleted entries until they happen to be merged; new ones never had them.
+    let legs = generation::build_and_clean(dir, &catalog, &live, progress)?;
+    catalog.prune(legs.watermarks().0)?;
+    Ok(catalog.empty_log()?)
+}
+
 fn hold(dir: &Path, create: bool) -> Result<(Lock, Catalog), OpenError> {
     let path = dir.join(Catalog::FILE);
     if create {
-        fs_err::create_dir_all(dir).map_err(|source| OpenError::Io { source })?;
+        create_private(dir).map_err(|source| OpenError::Io { source })?;
+        if !path.exists() {
+            writer::ensure_room(dir, 0)?;
+        }
     } else if !path.exists() {
         return Err(OpenError::Missing { path: dir.to_owned() });
     }
     let lock = Lock::acquire(dir)?;
     Ok((lock, Catalog::open(&path)?))
+}
+
+/// Makes a data folder that only its owner may enter: the catalog holds the text of documents that
+/// not everyone may read. One that is there keeps the rights that it was given.
+fn create_private(dir: &Path) -> std::io::Result<()> {
+    if dir.exists() {
+        return Ok(());
+    }
+    fs_err::create_dir_all(dir)?;
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        fs_err::set_permissions(dir, std::fs::Permissions::from_mode(0o700))?;
+    }
+    Ok(())
 }
 
 fn compare(built: &Recipe, running: &Recipe) -> Result<(), OpenError> {

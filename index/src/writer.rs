@@ -86,6 +86,11 @@ impl Legs {
         ensure_room(&self.dir, 4 * bytes as u64)
     }
 
+    /// See [`crate::Index::ensure_room`].
+    pub(crate) fn ensure_some_room(&self) -> Result<(), IndexError> {
+        ensure_room(&self.dir, 0)
+    }
+
     /// Puts searches in order after large changes: graphs are built, segments merged.
     pub(crate) fn optimize(&self) -> Result<(), IndexError> {
         // A segment is written anew beside the old one.
@@ -145,7 +150,8 @@ pub(crate) fn apply(
     Ok(applied)
 }
 
-fn ensure_room(dir: &Path, bytes: u64) -> Result<(), IndexError> {
+/// Refuses to write `bytes` where the disk would be nearly full afterwards.
+pub(crate) fn ensure_room(dir: &Path, bytes: u64) -> Result<(), IndexError> {
     let needed = bytes + RESERVE_BYTES;
     let available = fs4::available_space(dir).map_err(|source| IndexError::Io { source })?;
     if available < needed {

@@ -6,7 +6,7 @@ mod support;
 
 use std::path::Path;
 
-use index::catalog::{CatalogError, Labels};
+use index::catalog::{CatalogError, Labels, StoredDocument};
 use index::filter::Filter;
 use index::fingerprint::Recipe;
 use index::hit::ChunkId;
@@ -218,4 +218,61 @@ fn what_was_committed_but_not_applied_is_found_after_opening() {
     put(&index, "a.md", "télétravail deux jours\n\ncongés payés", &Labels::default());
     drop(index);
     check_answers(&try_open(dir.path(), &recipe()).unwrap());
+}
+
+/// The files below a folder that hold `word` in their bytes.
+fn files_with(folder: &Path, word: &str) -> Vec<String> {
+    let mut res = Vec::new();
+    for entry in fs_err::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            res.extend(files_with(&path, word));
+        } else if fs_err::read(&path).unwrap().windows(word.len()).any(|it| it == word.as_bytes()) {
+            res.push(path.display().to_string());
+        }
+    }
+    res
+}
+
+#[test]
+fn what_is_forgotten_is_in_no_file_any_more() {
+    let dir = indexed();
+    let index = create(dir.path());
+    let labels = Labels { collection: Some("zorblax".to_owned()), ..Labels::default() };
+    put(&index, "zorblax.md", &"le zorblax est secret\n\n".repeat(2_000), &labels);
+    let last = put(&index, "zorblax-2.md", "un mot de zorblax", &labels);
+    index.apply().unwrap();
+    // One that was deleted before leaves traces in the segments too.
+    index.catalog().delete(last).unwrap();
+    index.apply().unwrap();
+    drop(index);
+    assert!(files_with(dir.path(), "zorblax").len() > 1, "the test sees nothing");
+    let mut none = |_: &[StoredDocument]| Vec::new();
+    Index::forget(dir.path(), &mut none, &mut |_| {}).unwrap();
+    assert!(!files_with(dir.path(), "zorblax").is_empty(), "choosing none changes nothing");
+    let mut choose = |documents: &[StoredDocument]| {
+        let chosen = documents.iter().filter(|it| it.source.path.starts_with("zorblax"));
+        chosen.map(|it| it.id).collect()
+    };
+    Index::forget(dir.path(), &mut choose, &mut |_| {}).unwrap();
+    assert_eq!(files_with(dir.path(), "zorblax"), [""; 0]);
+    check_answers(&try_open(dir.path(), &recipe()).unwrap());
+}
+
+/// The catalog holds the text of documents that not everyone may read.
+#[cfg(unix)]
+#[test]
+fn a_data_folder_that_we_make_is_its_owners_alone() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let mode = |path: &Path| fs_err::metadata(path).unwrap().permissions().mode() & 0o777;
+    let dir = tempfile::tempdir().unwrap();
+    drop(create(&dir.path().join("a/data")));
+    assert_eq!(mode(&dir.path().join("a/data")), 0o700);
+    // One that is there keeps what it was given.
+    let given = dir.path().join("given");
+    fs_err::create_dir(&given).unwrap();
+    fs_err::set_permissions(&given, std::fs::Permissions::from_mode(0o750)).unwrap();
+    drop(create(&given));
+    assert_eq!(mode(&given), 0o750);
 }

@@ -20,6 +20,9 @@ pub struct DiscoverOptions {
     pub exclude: Vec<String>,
     /// Whether files and folders whose name begins with a dot are read too.
     pub hidden: bool,
+    /// Whether symbolic links are followed, out of the root too. A root that is a link itself
+    /// always is: it was named.
+    pub follow_links: bool,
 }
 
 /// A file that can be read.
@@ -58,6 +61,53 @@ pub struct Discovered {
     pub skipped: Vec<Skipped>,
     /// The `souffleur.toml` files beside them.
     pub settings: FolderSettings,
+    /// Symbolic links that were not followed, sorted.
+    pub links: Vec<PathBuf>,
+    /// Files and folders that are there but could not be looked at, so that nobody knows what
+    /// became of the documents in them. Sorted.
+    pub unreached: Vec<PathBuf>,
+    /// Roots that hold no file of a format that can be read.
+    pub empty: Vec<EmptyRoot>,
+}
+
+/// A root without a document.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EmptyRoot {
+    /// As given.
+    pub given: PathBuf,
+    /// Absolute, symbolic links resolved.
+    pub root: PathBuf,
+    /// Files that are there but are of other formats or cannot be reached.
+    pub n_skipped: usize,
+}
+
+impl Discovered {
+    /// Refuses roots without a document, but for those that held documents before: theirs were
+    /// all taken away.
+    ///
+    /// # Errors
+    ///
+    /// [`DiscoverError::Empty`] for the first of the others.
+    pub fn refuse_empty(
+        &self,
+        held_documents: impl Fn(&Path) -> bool,
+    ) -> Result<(), DiscoverError> {
+        match self.empty.iter().find(|it| !held_documents(&it.root)) {
+            Some(it) => {
+                Err(DiscoverError::Empty { path: it.given.clone(), n_skipped: it.n_skipped })
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn left_aside(&mut self, path: &Path, reason: ParseError) {
+        if let ParseError::Read(error) = &reason
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            self.unreached.push(path.to_owned());
+        }
+        self.skipped.push(Skipped { path: path.to_owned(), reason });
+    }
 }
 
 /// Why discovery stopped. Nothing has been changed by then.
@@ -105,7 +155,8 @@ pub enum DiscoverError {
 ///
 /// `.gitignore`, `.ignore` and `.souffleurignore` files inside a root are honoured, those above it
 /// are not: what is named is read. Hidden files are left out unless asked for. Symbolic links are
-/// followed, loops are cut, and a file reached twice is listed once.
+/// listed and not followed unless asked for; then loops are cut, a file reached twice is listed
+/// once, and one that lies below its root has its own name, not the link's.
 pub fn discover(roots: &[PathBuf], options: &DiscoverOptions) -> Result<Discovered, DiscoverError> {
     if roots.is_empty() {
         return Err(DiscoverError::NoRoots);
@@ -126,6 +177,11 @@ pub fn discover(roots: &[PathBuf], options: &DiscoverOptions) -> Result<Discover
         }
     }
     res.skipped.sort_by(|a, b| a.path.cmp(&b.path));
+    res.skipped.dedup_by(|a, b| a.path == b.path);
+    for paths in [&mut res.links, &mut res.unreached] {
+        paths.sort();
+        paths.dedup();
+    }
     Ok(res)
 }
 
@@ -173,14 +229,18 @@ fn walk(
                     return Err(DiscoverError::Unreadable { path: given.to_owned(), source });
                 }
                 Some((path, source)) => {
-                    let path = path.unwrap_or_default();
-                    res.skipped.push(Skipped { path, reason: ParseError::Read(source) });
+                    let path = own_place(&path.unwrap_or_default());
+                    res.left_aside(&path, ParseError::Read(source));
                     continue;
                 }
             },
         };
         if let Some(error) = entry.error() {
             tracing::warn!(%error, "an ignore file holds a pattern that was not understood");
+        }
+        if entry.path_is_symlink() && !options.follow_links && entry.depth() > 0 {
+            res.links.push(entry.into_path());
+            continue;
         }
         if !entry.file_type().is_some_and(|kind| kind.is_file()) {
             continue;
@@ -190,20 +250,35 @@ fn walk(
             continue;
         }
         let identity = fs_err::canonicalize(entry.path()).unwrap_or_else(|_| entry.path().into());
-        if !seen.insert(identity) {
+        let path = if identity.starts_with(&folder) { &identity } else { entry.path() };
+        if path != entry.path() {
+            // Its own folders may restrict it, though the way here did not lead through them.
+            for above in path.ancestors().skip(1).take_while(|it| it.starts_with(&folder)) {
+                res.settings.load(above)?;
+            }
+        }
+        if !seen.insert(identity.clone()) {
             n_repeated += 1;
             continue;
         }
-        match source_file(entry.path(), &folder) {
+        match source_file(path, &folder) {
             Ok(file) => res.files.push(file),
-            Err(reason) => res.skipped.push(Skipped { path: entry.path().into(), reason }),
+            Err(reason) => res.left_aside(path, reason),
         }
     }
     if res.files.len() == n_files && n_repeated == 0 {
         let n_skipped = res.skipped.len() - n_skipped;
-        return Err(DiscoverError::Empty { path: given.to_owned(), n_skipped });
+        res.empty.push(EmptyRoot { given: given.to_owned(), root, n_skipped });
     }
     Ok(())
+}
+
+/// A path with the links of its folder resolved, so that what is reached in two ways is one.
+fn own_place(path: &Path) -> PathBuf {
+    match (fs_err::canonicalize(parent(path)), path.file_name()) {
+        (Ok(folder), Some(name)) => folder.join(name),
+        _ => path.to_owned(),
+    }
 }
 
 fn resolve(given: &Path) -> Result<PathBuf, DiscoverError> {
@@ -232,7 +307,7 @@ fn walker(root: &Path, options: &DiscoverOptions) -> Result<ignore::Walk, Discov
         .require_git(false)
         .add_custom_ignore_filename(".souffleurignore")
         .overrides(excluded(root, &options.exclude)?)
-        .follow_links(true)
+        .follow_links(options.follow_links)
         .sort_by_file_path(Path::cmp)
         .build())
 }
@@ -317,7 +392,7 @@ mod tests {
     #[track_caller]
     fn check(dir: &tempfile::TempDir, exclude: &[&str], files: &[&str], skipped: &[&str]) {
         let exclude = exclude.iter().map(|&pattern| pattern.to_owned()).collect();
-        let options = DiscoverOptions { exclude, hidden: false };
+        let options = DiscoverOptions { exclude, ..DiscoverOptions::default() };
         let found = discover(&[dir.path().to_owned()], &options).unwrap();
         let relative: Vec<_> = found.files.iter().map(|file| file.relative.as_str()).collect();
         assert_eq!(relative, files);
@@ -388,12 +463,89 @@ mod tests {
     }
 
     #[cfg(unix)]
+    fn link(target: impl AsRef<Path>, at: PathBuf) {
+        std::os::unix::fs::symlink(target, at).unwrap();
+    }
+
+    #[cfg(unix)]
     #[test]
-    fn follows_links_and_cuts_loops() {
-        let dir = folder(&[("docs/a.md", "x")]);
-        std::os::unix::fs::symlink(dir.path(), dir.path().join("docs/up")).unwrap();
-        std::os::unix::fs::symlink("nowhere.md", dir.path().join("broken.md")).unwrap();
-        check(&dir, &[], &["docs/a.md"], &["broken.md"]);
+    fn links_are_reported_once_and_not_followed() {
+        let dir = folder(&[("docs/a.md", "x"), ("secret/b.md", "x")]);
+        let root = dir.path().join("docs");
+        link(dir.path().join("secret"), root.join("out"));
+        link("..", root.join("loop"));
+        link("a.md", root.join("latest.md"));
+        link("nowhere.md", root.join("broken.md"));
+        let found = discover(std::slice::from_ref(&root), &DiscoverOptions::default()).unwrap();
+        assert_eq!(names(&found), ["a.md"]);
+        assert!(found.skipped.is_empty(), "{:?}", found.skipped);
+        let links: Vec<_> = found.links.iter().map(|it| it.file_name().unwrap()).collect();
+        assert_eq!(links, ["broken.md", "latest.md", "loop", "out"]);
+    }
+
+    #[cfg(unix)]
+    fn names(found: &Discovered) -> Vec<&str> {
+        found.files.iter().map(|file| file.relative.as_str()).collect()
+    }
+
+    /// A loop once gave a document the name of the way that led to it: `loop/b/ok.md`.
+    #[cfg(unix)]
+    #[test]
+    fn followed_links_give_each_file_its_own_name_once() {
+        let dir = folder(&[
+            ("bad/b/ok.md", "x"),
+            ("bad/b/rh/souffleur.toml", "groups = ['rh']"),
+            ("bad/b/rh/paie.md", "x"),
+            ("bad/c/other.md", "x"),
+        ]);
+        let root = dir.path().join("bad/b");
+        link("..", root.join("a-loop"));
+        link("rh/paie.md", root.join("a-paie.md"));
+        link("nowhere.md", root.join("broken.md"));
+        let options = DiscoverOptions { follow_links: true, ..DiscoverOptions::default() };
+        let found = discover(std::slice::from_ref(&root), &options).unwrap();
+        assert_eq!(names(&found), ["a-loop/c/other.md", "ok.md", "rh/paie.md"]);
+        let paie = &found.files[2];
+        assert_eq!(found.settings.of(&paie.path).metadata.groups, ["rh"]);
+        assert!(found.links.is_empty());
+        assert_eq!(found.skipped.len(), 1, "{:?}", found.skipped);
+        assert!(found.unreached.is_empty(), "a dangling link leads to nothing");
+    }
+
+    /// Root may list every folder but one whose path is too long for the system.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_folder_that_cannot_be_listed_is_named_as_unreached() {
+        let dir = folder(&[("docs/ok.md", "x")]);
+        let root = dir.path().join("docs").canonicalize().unwrap();
+        let name = "d".repeat(250);
+        // Each step is made by way of a short link to the one before.
+        let mut at = root.clone();
+        for step in 0..17 {
+            fs_err::create_dir(at.join(&name)).unwrap();
+            let short = dir.path().join(format!("s{step}"));
+            link(
+                Path::new(&if step == 0 { root.join(&name) } else { at.join(&name) }),
+                short.clone(),
+            );
+            at = short;
+        }
+        fs_err::write(at.join("kept.md"), "x").unwrap();
+        let found = discover(std::slice::from_ref(&root), &DiscoverOptions::default()).unwrap();
+        assert_eq!(names(&found), ["ok.md"]);
+        assert_eq!(found.unreached.len(), 1, "{:?}", found.skipped);
+        assert!(found.unreached[0].starts_with(root.join(&name)));
+        assert_eq!(found.skipped.len(), 1);
+    }
+
+    #[test]
+    fn an_empty_root_is_refused_unless_it_held_documents_before() {
+        let dir = folder(&[("docs/logo.png", "x")]);
+        let root = dir.path().join("docs");
+        let found = discover(std::slice::from_ref(&root), &DiscoverOptions::default()).unwrap();
+        let error = found.refuse_empty(|_| false).unwrap_err().to_string();
+        assert!(error.contains("no document in") && error.contains("(1 other files)"), "{error}");
+        found.refuse_empty(|it| it == root.canonicalize().unwrap()).unwrap();
     }
 
     #[test]
@@ -402,8 +554,8 @@ mod tests {
         check_error(&[], &options, "no folder or file to read was given");
         let dir = folder(&[("a.png", "x")]);
         check_error(&[dir.path().join("none")], &options, "no file or folder at");
-        check_error(&[dir.path().to_owned()], &options, "(1 other files)");
-        let bad = DiscoverOptions { exclude: vec!["a[".to_owned()], hidden: false };
+        let exclude = vec!["a[".to_owned()];
+        let bad = DiscoverOptions { exclude, ..DiscoverOptions::default() };
         check_error(&[dir.path().to_owned()], &bad, "exclude pattern `a[`");
     }
 }

@@ -142,6 +142,18 @@ pub enum Finding {
         /// Their numbers, from 1.
         pages: Vec<u32>,
     },
+    /// Running headers, footers and page numbers were removed.
+    PageFurniture {
+        /// Lines.
+        n_lines: usize,
+        /// Pages that lost one.
+        n_pages: usize,
+    },
+    /// The file is damaged, and only part of it could be read.
+    Damaged {
+        /// What is missing, in words for a reader.
+        what: String,
+    },
     /// Part of the file was left out, and why.
     LeftOut {
         /// What and why, in words for a reader.

@@ -10,6 +10,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
+use foldhash::fast::FixedState;
 use unicode_normalization::UnicodeNormalization;
 use whatlang::{Detector, Lang};
 
@@ -95,19 +96,22 @@ const ENGLISH_CONTENT: &str = "\
     access account sick illness training review goal goals target schedule list amount length \
     number rights holiday holidays bonus allowance sales";
 
+/// Weights by word. Asked for each word of each text: the hash must cost next to nothing.
+type Lexicon = HashMap<&'static str, Weights, FixedState>;
+
 /// Each word's weight in each language that has it, shared among them.
-static FUNCTION_WORDS: LazyLock<HashMap<&'static str, Weights>> = LazyLock::new(|| {
+static FUNCTION_WORDS: LazyLock<Lexicon> = LazyLock::new(|| {
     let mut res = shared(&[FRENCH_WORDS, ENGLISH_WORDS, OTHER_WORDS]);
     // `à` without its accent is rarer than the English article.
     res.insert("a", [0.3, 0.5, 0.0]);
     res
 });
 
-static CONTENT_WORDS: LazyLock<HashMap<&'static str, Weights>> =
+static CONTENT_WORDS: LazyLock<Lexicon> =
     LazyLock::new(|| shared(&[FRENCH_CONTENT, ENGLISH_CONTENT]));
 
-fn shared(lists: &[&'static str]) -> HashMap<&'static str, Weights> {
-    let mut res: HashMap<&'static str, Weights> = HashMap::new();
+fn shared(lists: &[&'static str]) -> Lexicon {
+    let mut res = Lexicon::default();
     for (language, words) in lists.iter().enumerate() {
         for word in words.split_whitespace() {
             res.entry(word).or_default()[language] = 1.0;
@@ -193,7 +197,9 @@ fn weigh(word: &str, evidence: &mut Evidence) {
     if weighed {
         add(&[1.0, 0.0, 0.0]);
     }
-    for part in rest.split('-') {
+    // A whole word was looked up above.
+    let parts = rest.split('-').filter(|part| part.len() < word.len());
+    for part in parts {
         if let Some(weights) = FUNCTION_WORDS.get(part) {
             add(weights);
             weighed = true;
@@ -250,11 +256,16 @@ fn weigh_looks(word: &str, looks: &mut Weights) {
     if word.len() < 4 {
         return;
     }
-    let ends = |endings: &[&str]| endings.iter().any(|ending| word.ends_with(ending));
+    // Most words end in a letter that most endings do not end in.
+    let last = word.as_bytes().last();
+    let ends = |endings: &[&str]| {
+        endings.iter().any(|it| it.as_bytes().last() == last && word.ends_with(it))
+    };
     if ends(&FRENCH_ENDINGS) {
         looks[FRENCH] += 0.3;
     }
-    if ends(&ENGLISH_ENDINGS) || word.contains("wh") || word.contains("sh") {
+    let is_h_pair = |pair: &[u8]| matches!(pair, b"wh" | b"sh");
+    if ends(&ENGLISH_ENDINGS) || word.as_bytes().windows(2).any(is_h_pair) {
         looks[ENGLISH] += 0.3;
     }
     if ends(&OTHER_ENDINGS) {

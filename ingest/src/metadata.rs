@@ -5,7 +5,7 @@
 //! licence = "internal"
 //! groups = ["rh", "direction"]
 //! language = "fr"
-//! passwords = ["the one that opens our PDFs"]
+//! passwords = ["the one that opens our PDFs"]   # or: password = "the one"
 //!
 //! [files."accord-2024.pdf"]
 //! title = "Accord d'entreprise 2024"
@@ -195,9 +195,24 @@ struct Stated {
     licence: Option<String>,
     language: Option<String>,
     groups: Option<Vec<String>>,
+    #[serde(alias = "password", deserialize_with = "one_or_more")]
     passwords: Vec<String>,
     /// For a folder only: what is stated of single files, by path relative to the folder.
     files: BTreeMap<String, Stated>,
+}
+
+/// Reads one text or a list of texts: people write `password = "…"`.
+fn one_or_more<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "a text or a list of texts")]
+    enum OneOrMore {
+        One(String),
+        More(Vec<String>),
+    }
+    Ok(match OneOrMore::deserialize(from)? {
+        OneOrMore::One(text) => vec![text],
+        OneOrMore::More(texts) => texts,
+    })
 }
 
 impl Stated {
@@ -310,6 +325,13 @@ mod tests {
             ("x", "passwords = ['near']\n[files.'f.pdf']\npasswords = ['own']"),
         ];
         assert_eq!(settings(&files, "x/f.pdf").unwrap().passwords, ["own", "near", "far"]);
+    }
+
+    #[test]
+    fn a_single_password_may_be_written_as_one() {
+        let files = [("", "password = 'un'\n[files.'f.pdf']\npassword = 'deux'")];
+        assert_eq!(settings(&files, "f.pdf").unwrap().passwords, ["deux", "un"]);
+        check_invalid("password = 7", "a text or a list of texts");
     }
 
     #[test]

@@ -1,16 +1,42 @@
-//! Low-rank adapters (Hu et al. 2021, "LoRA") as they are read from files.
+//! LoRA adapters (Hu et al. 2021) from disk, checked against the decoder that they are for.
+//!
+//! Read are folders as PEFT writes them (`adapter_config.json`, `adapter_model.safetensors`) and
+//! GGUF files as llama.cpp's converter writes them. An option that is not implemented is refused by
+//! name: ignoring it would give wrong text without any error. A folder of our own also says which
+//! base it was trained on, in `souffleur.json`.
 
-use candle_core::Tensor;
+mod settings;
 
-/// An adapter of a decoder.
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use candle_core::{Device, Tensor};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use thiserror::Error;
+
+use crate::LoadError;
+use crate::config_json::read_object;
+use crate::decoder::{Config, Decoder};
+use crate::gguf::{Gguf, numbers};
+use crate::load_decoder;
+use crate::names::{Module, paired_row};
+use crate::weights::Safetensors;
+use settings::Settings;
+
+/// What our own folders say besides what PEFT does.
+const OWN_FILE: &str = "souffleur.json";
+
+/// A low-rank change of a decoder's matrices.
 #[derive(Debug)]
 pub struct Adapter {
-    /// What requests call it by.
+    /// The name of its folder or file.
     pub name: String,
+    /// One per layer of the decoder.
     pub(crate) layers: Vec<LayerAdapter>,
 }
 
-/// What an adapter adds to the linear layers of one block.
+/// The changes of one layer; none where the adapter leaves a matrix as it is.
 #[derive(Debug, Default)]
 pub(crate) struct LayerAdapter {
     pub(crate) q: Option<LowRank>,
@@ -22,11 +48,355 @@ pub(crate) struct LayerAdapter {
     pub(crate) down: Option<LowRank>,
 }
 
-/// `(x · aᵀ) · bᵀ` is added to the layer's result.
+/// `y += b · (a · x)`
 #[derive(Debug)]
 pub(crate) struct LowRank {
-    /// (r, n_in)
+    /// (rank, n_in)
     pub(crate) a: Tensor,
-    /// (n_out, r), already multiplied by the scale
+    /// (n_out, rank), already multiplied by the scale.
     pub(crate) b: Tensor,
 }
+
+/// Why an adapter cannot be used.
+#[derive(Debug, Error)]
+pub enum AdapterError {
+    /// A file is missing or cannot be read.
+    #[error("could not read `{}` of the adapter: name the folder that PEFT saved", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// A file does not follow its format, or its parts contradict each other.
+    #[error("the adapter's `{}` is damaged: {reason}; save or copy it again", path.display())]
+    Corrupt {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// It is sound, but needs something that is not implemented.
+    #[error(
+        "the adapter `{}` needs {what}, which is not supported: train it with plain LoRA on the \
+         attention and feed-forward matrices", path.display()
+    )]
+    Unsupported {
+        /// The file.
+        path: PathBuf,
+        /// The option, by its name in the file.
+        what: String,
+    },
+    /// It was trained on another model.
+    #[error(
+        "the adapter `{}` is for another base than this model: {reason}{}; choose the model that it \
+         was trained on", path.display(), hint(base)
+    )]
+    OtherBase {
+        /// The adapter.
+        path: PathBuf,
+        /// What disagrees.
+        reason: String,
+        /// What the adapter says of its base.
+        base: Option<String>,
+    },
+    /// The model's own files could not be read.
+    #[error(transparent)]
+    Model(#[from] LoadError),
+    /// The tensor library failed.
+    #[error("could not compare the adapter with the model")]
+    Tensors(#[from] candle_core::Error),
+}
+
+fn hint(base: &Option<String>) -> String {
+    base.as_ref().map_or_else(String::new, |it| format!(" (it names `{it}`)"))
+}
+
+/// What an adapter is checked against.
+#[derive(Debug, Clone)]
+pub(crate) struct Base {
+    pub(crate) config: Config,
+    /// See [`fingerprint`].
+    pub(crate) fingerprint: String,
+}
+
+impl Base {
+    pub(crate) fn of(decoder: &Decoder) -> candle_core::Result<Self> {
+        let mut norms = Vec::new();
+        for layer in &decoder.layers {
+            norms.push(layer.input_norm.to_vec1()?);
+            norms.push(layer.post_attention_norm.to_vec1()?);
+        }
+        norms.push(decoder.norm.to_vec1()?);
+        Ok(Self { config: decoder.config.clone(), fingerprint: fingerprint(&norms) })
+    }
+
+    /// That of a model on disk, without loading its matrices.
+    pub(crate) fn read(model: &Path) -> Result<Self, LoadError> {
+        let (config, norms) = load_decoder::read_norms(model)?;
+        Ok(Self { config, fingerprint: fingerprint(&norms) })
+    }
+}
+
+/// Tells base models apart, whatever form their weights are stored in: a hash over the weights of
+/// their norms, which every form stores exactly.
+fn fingerprint(norms: &[Vec<f32>]) -> String {
+    let mut hash = Sha256::new();
+    for norm in norms {
+        hash.update((norm.len() as u64).to_le_bytes());
+        for value in norm {
+            hash.update(value.to_le_bytes());
+        }
+    }
+    let hex = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    hex[..32].to_owned()
+}
+
+/// The fingerprint of a model on disk, as adapters of our own record it under `base` in
+/// `souffleur.json`. It is the same for every form that the model's weights are stored in.
+pub fn base_fingerprint(model: &Path) -> Result<String, LoadError> {
+    Base::read(model).map(|it| it.fingerprint)
+}
+
+impl Adapter {
+    /// Loads a PEFT folder or a GGUF file for a decoder.
+    pub(crate) fn load(path: &Path, base: &Base) -> Result<Self, AdapterError> {
+        let is_gguf = path.extension().is_some_and(|it| it.eq_ignore_ascii_case("gguf"));
+        let mut parts = if is_gguf { read_gguf(path, &base.config)? } else { read_folder(path)? };
+        if let Some(expected) = parts.fingerprint.take().filter(|it| *it != base.fingerprint) {
+            let found = &base.fingerprint;
+            let reason = format!("its base has fingerprint {expected}, the model {found}");
+            return Err(AdapterError::OtherBase {
+                path: path.to_owned(),
+                reason,
+                base: parts.base.take(),
+            });
+        }
+        let name = if is_gguf { path.file_stem() } else { path.file_name() };
+        let name = name.unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+        let layers = parts.into_layers(path, &base.config)?;
+        Ok(Self { name, layers })
+    }
+}
+
+impl LayerAdapter {
+    pub(crate) fn get(&self, module: Module) -> Option<&LowRank> {
+        match module {
+            Module::Q => self.q.as_ref(),
+            Module::K => self.k.as_ref(),
+            Module::V => self.v.as_ref(),
+            Module::O => self.o.as_ref(),
+            Module::Gate => self.gate.as_ref(),
+            Module::Up => self.up.as_ref(),
+            Module::Down => self.down.as_ref(),
+        }
+    }
+
+    fn set(&mut self, module: Module, value: LowRank) {
+        let place = match module {
+            Module::Q => &mut self.q,
+            Module::K => &mut self.k,
+            Module::V => &mut self.v,
+            Module::O => &mut self.o,
+            Module::Gate => &mut self.gate,
+            Module::Up => &mut self.up,
+            Module::Down => &mut self.down,
+        };
+        *place = Some(value);
+    }
+}
+
+impl LowRank {
+    /// What is added to the weight. result: (n_out, n_in), row-major
+    pub(crate) fn delta(&self) -> candle_core::Result<Vec<f32>> {
+        self.b.matmul(&self.a)?.flatten_all()?.to_vec1()
+    }
+}
+
+/// A matrix in f32, row-major.
+struct Matrix {
+    shape: (usize, usize),
+    values: Vec<f32>,
+}
+
+/// The two factors of a change, as far as they have been read.
+#[derive(Default)]
+struct Factors {
+    a: Option<Matrix>,
+    b: Option<Matrix>,
+    /// What `b` is multiplied with, from the rank.
+    alpha: f64,
+}
+
+/// What a folder or file holds, before it is checked against a decoder.
+struct Parts {
+    /// By layer and name of the module.
+    factors: BTreeMap<(usize, &'static str), (Module, Factors)>,
+    /// Whether the scale is alpha / √rank instead of alpha / rank (Kalajdzievski 2023).
+    rslora: bool,
+    /// The rank that the settings promise for all matrices, where they promise one.
+    rank: Option<usize>,
+    /// What the adapter says of its base: a hint only.
+    base: Option<String>,
+    /// Our own record of the base.
+    fingerprint: Option<String>,
+}
+
+impl Parts {
+    /// Checks every pair of factors against the decoder's shapes.
+    fn into_layers(self, path: &Path, config: &Config) -> Result<Vec<LayerAdapter>, AdapterError> {
+        let corrupt = |reason: String| AdapterError::Corrupt { path: path.to_owned(), reason };
+        let other = |reason: String| AdapterError::OtherBase {
+            path: path.to_owned(),
+            reason,
+            base: self.base.clone(),
+        };
+        if self.factors.is_empty() {
+            return Err(corrupt("it changes no matrix".to_owned()));
+        }
+        let mut layers: Vec<LayerAdapter> =
+            (0..config.n_layers).map(|_| LayerAdapter::default()).collect();
+        for ((idx, name), (module, Factors { a, b, alpha })) in self.factors {
+            let at = format!("`{name}` of layer {idx}");
+            let (Some(a), Some(mut b)) = (a, b) else {
+                return Err(corrupt(format!("{at} has one of two factors")));
+            };
+            let n_layers = config.n_layers;
+            let layer = layers
+                .get_mut(idx)
+                .ok_or_else(|| other(format!("it changes layer {idx} of {n_layers}")))?;
+            let rank = a.shape.0;
+            if rank == 0 || b.shape.1 != rank || self.rank.is_some_and(|it| it != rank) {
+                let (a, b, r) = (a.shape, b.shape, self.rank);
+                return Err(corrupt(format!("{at}: factors {a:?} and {b:?} for rank {r:?}")));
+            }
+            let (found, expected) = ((b.shape.0, a.shape.1), module.shape(config));
+            if found != expected {
+                return Err(other(format!("{at} is {expected:?} in the model, {found:?} in it")));
+            }
+            if !a.values.iter().chain(&b.values).all(|it| it.is_finite()) {
+                return Err(corrupt(format!("{at} holds values that are no numbers")));
+            }
+            let rank = if self.rslora { (rank as f64).sqrt() } else { rank as f64 };
+            let scale = (alpha / rank) as f32;
+            b.values.iter_mut().for_each(|it| *it *= scale);
+            layer.set(module, LowRank { a: a.tensor(), b: b.tensor() });
+        }
+        Ok(layers)
+    }
+}
+
+impl Matrix {
+    fn tensor(self) -> Tensor {
+        Tensor::from_vec(self.values, self.shape, &Device::Cpu)
+            .expect("a matrix has the values that its shape says")
+    }
+}
+
+/// An error of reading a model's file, about an adapter's.
+fn of_adapter(error: LoadError) -> AdapterError {
+    match error {
+        LoadError::Read { path, source } => AdapterError::Read { path, source },
+        LoadError::Corrupt { path, reason } => AdapterError::Corrupt { path, reason },
+        LoadError::Tensor { path, tensor, reason } => {
+            AdapterError::Corrupt { path, reason: format!("tensor `{tensor}` {reason}") }
+        }
+        LoadError::Unsupported { path, what } => AdapterError::Unsupported { path, what },
+        other => AdapterError::Model(other),
+    }
+}
+
+fn read_folder(dir: &Path) -> Result<Parts, AdapterError> {
+    let path = dir.join("adapter_config.json");
+    let settings = Settings::read(&path)?;
+    let own = dir.join(OWN_FILE);
+    let fingerprint = match own.is_file() {
+        true => {
+            let own_map = read_object(&own).map_err(of_adapter)?;
+            own_map.get("base").and_then(Value::as_str).map(str::to_owned)
+        }
+        false => None,
+    };
+    let path = dir.join("adapter_model.safetensors");
+    if !path.is_file() && dir.join("adapter_model.bin").is_file() {
+        let what = "weights in Python's pickle format (save it with safe_serialization=True)";
+        return Err(AdapterError::Unsupported { path: dir.to_owned(), what: what.to_owned() });
+    }
+    let file = Safetensors::open(&path).map_err(of_adapter)?;
+    let mut factors: BTreeMap<_, (Module, Factors)> = BTreeMap::new();
+    for name in file.names() {
+        let unknown = || AdapterError::Unsupported {
+            path: path.clone(),
+            what: format!("a change of `{name}`"),
+        };
+        let inner = name.strip_prefix("base_model.model.").ok_or_else(unknown)?;
+        let inner = inner.strip_prefix("model.").unwrap_or(inner);
+        let inner = inner.strip_suffix(".weight").ok_or_else(unknown)?;
+        let (module_name, factor) = inner.rsplit_once('.').ok_or_else(unknown)?;
+        let (layer, module) = Module::parse(module_name).ok_or_else(unknown)?;
+        let &[rows, columns] = file.shape(name).unwrap_or_default() else {
+            return Err(unknown());
+        };
+        let values = file.read(name, &[rows, columns]).map_err(of_adapter)?;
+        let matrix = Some(Matrix { shape: (rows, columns), values });
+        let (_, entry) = factors
+            .entry((layer, module.checkpoint()))
+            .or_insert_with(|| (module, Factors::default()));
+        entry.alpha = settings.alpha_of(module_name);
+        match factor {
+            "lora_A" => entry.a = matrix,
+            "lora_B" => entry.b = matrix,
+            _ => return Err(unknown()),
+        }
+    }
+    let Settings { rslora, rank, base, .. } = settings;
+    Ok(Parts { factors, rslora, rank, base, fingerprint })
+}
+
+fn read_gguf(path: &Path, config: &Config) -> Result<Parts, AdapterError> {
+    let file = Gguf::open(path).map_err(of_adapter)?;
+    let unsupported = |what: String| AdapterError::Unsupported { path: path.to_owned(), what };
+    let (kind, form) = (file.text("general.type"), file.text("adapter.type"));
+    if kind != Some("adapter") || form != Some("lora") {
+        return Err(unsupported(format!("a file of type {kind:?}, {form:?}: it holds no LoRA")));
+    }
+    let alpha = file.find_real("adapter.lora.alpha").map_err(of_adapter)?;
+    let alpha = alpha.ok_or_else(|| AdapterError::Corrupt {
+        path: path.to_owned(),
+        reason: "`adapter.lora.alpha` is missing".to_owned(),
+    })?;
+    let is_paired = load_decoder::row_order(&file).is_some();
+    let mut factors: BTreeMap<_, (Module, Factors)> = BTreeMap::new();
+    for name in file.tensor_names() {
+        let unknown = || unsupported(format!("a change of `{name}`"));
+        let (module_name, factor) = name.split_once(".weight.").ok_or_else(unknown)?;
+        let (layer, module) = Module::parse_gguf(module_name).ok_or_else(unknown)?;
+        let stored = file.stored(name).map_err(of_adapter)?;
+        let &[rows, columns] = stored.shape else { return Err(unknown()) };
+        let values = numbers(stored.kind, stored.bytes)
+            .ok_or_else(|| unsupported(format!("factors of type {:?}", stored.kind)))?;
+        let mut matrix = Matrix { shape: (rows, columns), values };
+        let (_, entry) = factors
+            .entry((layer, module.checkpoint()))
+            .or_insert_with(|| (module, Factors::default()));
+        entry.alpha = f64::from(alpha);
+        match factor {
+            "lora_a" => entry.a = Some(matrix),
+            "lora_b" => {
+                if is_paired && module.is_rotated() && rows.is_multiple_of(config.head_dim) {
+                    let order = (0..rows).map(|row| paired_row(row, config.head_dim));
+                    matrix.values = order
+                        .flat_map(|it| &matrix.values[it * columns..][..columns])
+                        .copied()
+                        .collect();
+                }
+                entry.b = Some(matrix);
+            }
+            _ => return Err(unknown()),
+        }
+    }
+    Ok(Parts { factors, rslora: false, rank: None, base: None, fingerprint: None })
+}
+
+#[cfg(test)]
+mod tests;

@@ -9,25 +9,21 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-use crate::adapter::Adapter;
-use crate::chat::{ChatError, ChatTemplate, Turn};
+use crate::LoadError;
+use crate::adapter::{Adapter, AdapterError, Base};
+use crate::chat::{ChatError, ChatOptions, ChatTemplate, Turn};
 use crate::constrain::Compiler;
 use crate::decoder::Decoder;
-use crate::gguf::Gguf;
+use crate::load_generator::{self, Parts};
 use crate::lora::PackedAdapter;
 use crate::prefixes::Prefixes;
 use crate::prompt::PromptEncoder;
 use crate::sample::SampleOptions;
 use crate::sequence::Output;
 use crate::tokenizer::TextTokenizer;
-use crate::{LoadError, load_decoder};
 
 /// Memory for beginnings of prompts that were read before, unless another bound is set.
 const PREFIX_BYTES_MAX: usize = 512 << 20;
-
-/// Control tokens by which chat models end their turn; files often name only one of them.
-const END_OF_TURN: [&str; 5] =
-    ["<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|end_of_text|>", "</s>"];
 
 /// A language model, its tokenizer, its adapters and what it has read last.
 pub struct Generator {
@@ -185,35 +181,13 @@ impl fmt::Debug for Generator {
 }
 
 impl Generator {
-    /// Loads a model from a GGUF file, which carries its tokenizer and chat template.
-    pub fn load(gguf: &Path) -> Result<Self, LoadError> {
-        let file = Gguf::open(gguf)?;
-        let decoder = load_decoder::from_gguf(&file)?;
-        let tokenizer = TextTokenizer::new(file.tokenizer()?)?;
-        let token = |key: &str| -> Result<Option<u32>, LoadError> {
-            let id = file.find_number(&format!("tokenizer.ggml.{key}_token_id"))?;
-            Ok(id.and_then(|id| u32::try_from(id).ok()))
-        };
-        let mut ends: Vec<u32> = ["eos", "eot", "eom"]
-            .into_iter()
-            .map(token)
-            .collect::<Result<Vec<_>, _>>()?
-            .into_iter()
-            .flatten()
-            .collect();
-        ends.extend(END_OF_TURN.iter().filter_map(|it| tokenizer.special_id(it)));
-        let text = |id: Option<u32>| id.and_then(|id| tokenizer.special_text(id)).unwrap_or("");
-        let (bos, eos) = (text(token("bos")?), text(token("eos")?));
-        let chat = match file.text("tokenizer.chat_template") {
-            None => None,
-            Some(source) => Some(
-                ChatTemplate::new(source.to_owned(), bos, eos)
-                    .map_err(|error| file.corrupt(error.to_string()))?,
-            ),
-        };
+    /// Loads a model from a GGUF file, which carries its tokenizer and chat template, or from a
+    /// folder with `config.json`, safetensors files and `tokenizer.json`.
+    pub fn load(model: &Path) -> Result<Self, LoadError> {
+        let Parts { decoder, tokenizer, chat, ends } = load_generator::load(model)?;
         Self::new(decoder, tokenizer, chat, ends).map_err(|error| match error {
             NewError::Mismatch { n_tokens, n_rows } => {
-                LoadError::TokenizerMismatch { path: gguf.to_owned(), n_tokens, n_rows }
+                LoadError::TokenizerMismatch { path: model.to_owned(), n_tokens, n_rows }
             }
         })
     }
@@ -284,6 +258,32 @@ impl Generator {
     /// What looks like a control token in the turns is encoded as text.
     pub fn encode_chat(&self, turns: &[Turn]) -> Result<Vec<u32>, ChatError> {
         self.encoder.encode_chat(turns)
+    }
+
+    /// As [`Self::encode_chat`], for messages with all that templates know of: tool calls,
+    /// reasoning, tools and documents.
+    pub fn encode_chat_with(
+        &self,
+        messages: &serde_json::Value,
+        options: &ChatOptions,
+    ) -> Result<Vec<u32>, ChatError> {
+        self.encoder.encode_chat_with(messages, options)
+    }
+
+    /// Whether a prompt ends inside a block of thoughts, as templates of models that always think
+    /// leave it.
+    pub fn is_thinking(&self, prompt: &[u32]) -> bool {
+        self.encoder.is_thinking(prompt)
+    }
+
+    /// Loads a LoRA adapter, a PEFT folder or a GGUF file, and checks it against this model.
+    pub fn load_adapter(&self, path: &Path) -> Result<Adapter, AdapterError> {
+        Adapter::load(path, &Base::of(&self.decoder)?)
+    }
+
+    /// Weights of the network.
+    pub fn n_parameters(&self) -> usize {
+        self.decoder.config.n_parameters()
     }
 
     /// Continues a prompt with the base model. Tokens that it shares with the beginning of an

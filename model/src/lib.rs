@@ -3,8 +3,8 @@
 //! Read in this order: [`embed`] turns texts into unit vectors, [`chat`] turns a conversation into
 //! token ids, [`generate`] turns those into text, and [`serve`] does so for many clients at once.
 //! Below them lie the two networks (`bert`, `decoder`) and what they are made of: `panels` and
-//! `kernels` compute, `weights` and `gguf` read files, `linear`, `attention`, `kv_cache` and `lora`
-//! serve the decoder.
+//! `kernels` compute, `weights`, `checkpoint` and `gguf` read files, `linear`, `attention`,
+//! `kv_cache` and `lora` serve the decoder. [`adapter`] and [`merge`] are about LoRA.
 //!
 //! The crate is synchronous and owns no global state besides rayon's thread pool, whose size
 //! [`device::set_threads`] may choose once.
@@ -20,26 +20,36 @@ pub mod device;
 pub mod embed;
 pub mod generate;
 pub mod load_error;
+pub mod merge;
 pub mod prompt;
 pub mod sample;
 pub mod serve;
 pub mod store;
 pub mod testing;
+pub mod thinking;
 pub mod tokens;
 
 mod attention;
 mod bert;
+mod build_tokenizer;
+mod checkpoint;
+mod config_json;
 mod count;
 mod decoder;
 mod gguf;
+mod gguf_blocks;
+mod gguf_write;
 mod kernels;
 mod kv_cache;
 mod linear;
 mod load_decoder;
+mod load_generator;
 mod lora;
+mod names;
 mod panel_product;
 mod panels;
 mod prefixes;
+mod python;
 mod sequence;
 mod tokenizer;
 mod weights;

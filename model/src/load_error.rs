@@ -56,6 +56,17 @@ pub enum LoadError {
         /// Rows of the embedding table.
         n_rows: usize,
     },
+    /// A model in several files, of which one is not there.
+    #[error(
+        "`{}` is missing, which holds {n_tensors} of the model's tensors: fetch the model's folder \
+         again, or copy all of it", path.display()
+    )]
+    MissingPart {
+        /// The file.
+        path: PathBuf,
+        /// Tensors that it should hold.
+        n_tensors: usize,
+    },
     /// The tensor library failed.
     #[error("could not load `{}`", path.display())]
     Tensors {

@@ -6,16 +6,16 @@
 //! de Geijn, "Anatomy of High-Performance Matrix Multiplication", 2008, section 4). Packing happens
 //! once, at load.
 //!
-//! Quantised weights stay quantised in memory (4 or 8 bits and a scale per 32 inputs); they become
-//! f32 one block of 32 inputs at a time. Activations are never quantised, so
-//! the result is the one of the dequantised matrix up to the order of summation. That is exact where
-//! candle's quantised products are not (they round activations to 8 bits), and fast for every inner
-//! size that is a multiple of 32, where theirs ask for 256.
+//! Quantised weights stay quantised in memory (4 or 8 bits and a scale per 16 or 32 inputs), and
+//! weights of 16 bits stay as they are; they become f32 a few inputs at a time. Activations are
+//! never quantised, so the result is the one of the dequantised matrix up to the order of
+//! summation. That is exact where candle's quantised products are not (they round activations to 8
+//! bits), and fast for every inner size that is a multiple of 32, where theirs ask for 256.
 
 use pulp::Arch;
 use rayon::prelude::*;
 
-use crate::panel_product::{PanelCodes, Product, SUM, ScaledProduct};
+use crate::panel_product::{PanelCodes, Product, SUM, ScaledProduct, UnpackHalves};
 
 /// Outputs per panel.
 pub(crate) const PANEL: usize = 32;
@@ -23,6 +23,8 @@ pub(crate) const PANEL: usize = 32;
 pub(crate) const BLOCK: usize = 32;
 /// Below this many multiply-adds, handing work to another thread costs more than it saves.
 const PARALLEL_MIN: usize = 1 << 17;
+/// Inputs whose 16-bit weights are unpacked at once: few enough to stay in the nearest cache.
+const PIECE: usize = 128;
 /// Pieces of a product per thread.
 const PIECES_PER_THREAD: usize = 4;
 
@@ -36,13 +38,26 @@ pub(crate) struct Panels {
 enum Form {
     /// (n_panels, n_in, 32)
     F32(Vec<f32>),
+    /// (n_panels, n_in, 32): bits of the numbers.
+    Halves(HalfKind, Vec<u16>),
     Scaled {
         codes: Codes,
-        /// (n_panels, n_in / 32, 32): what a code is multiplied with.
+        /// Inputs that share a scale: 16 or 32.
+        block: usize,
+        /// (n_panels, n_in / block, 32): what a code is multiplied with.
         scales: Vec<f32>,
-        /// (n_panels, n_in / 32, 32): what is then added.
+        /// (n_panels, n_in / block, 32): what is then added; empty where that is zero.
         mins: Vec<f32>,
     },
+}
+
+/// Numbers of 16 bits.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum HalfKind {
+    /// IEEE half precision.
+    F16,
+    /// The upper half of an f32.
+    Bf16,
 }
 
 enum Codes {
@@ -61,8 +76,9 @@ pub(crate) enum Threads {
     All,
 }
 
-/// 32 quantised weights of one row: `weight[i] = codes[i] * scale + min`.
+/// Up to 32 quantised weights of one row: `weight[i] = codes[i] * scale + min`.
 pub(crate) struct Block {
+    /// The first 16 where a block is that long.
     pub(crate) codes: [i8; BLOCK],
     pub(crate) scale: f32,
     pub(crate) min: f32,
@@ -75,6 +91,16 @@ pub(crate) enum CodeWidth {
     Four,
     /// Codes are -128 to 127.
     Eight,
+}
+
+/// How a quantised matrix is cut into blocks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct BlockForm {
+    pub(crate) width: CodeWidth,
+    /// Weights of a block: 16 or 32.
+    pub(crate) block: usize,
+    /// Whether blocks have a `min` that is not zero.
+    pub(crate) has_mins: bool,
 }
 
 impl Panels {
@@ -95,15 +121,37 @@ impl Panels {
         Self { n_in, n_out, form: Form::F32(data) }
     }
 
-    /// Packs a quantised matrix, whose block `(row, idx)` is given by `block`.
+    /// Packs weights of 16 bits, whose row is given by `row` in little-endian order.
+    pub(crate) fn from_halves<'a>(
+        (n_out, n_in): (usize, usize),
+        kind: HalfKind,
+        row: impl Fn(usize) -> &'a [u8] + Sync,
+    ) -> Self {
+        assert!(n_in > 0, "whole rows");
+        let mut data = vec![0; n_out.div_ceil(PANEL) * n_in * PANEL];
+        data.par_chunks_mut(n_in * PANEL).enumerate().for_each(|(panel, out)| {
+            for j in 0..PANEL.min(n_out - panel * PANEL) {
+                let weights = row(panel * PANEL + j).as_chunks().0;
+                assert_eq!(weights.len(), n_in, "a whole row");
+                for (k, &weight) in weights.iter().enumerate() {
+                    out[k * PANEL + j] = u16::from_le_bytes(weight);
+                }
+            }
+        });
+        Self { n_in, n_out, form: Form::Halves(kind, data) }
+    }
+
+    /// Packs a quantised matrix, whose block `(row, idx)` is given by `block_at`.
     pub(crate) fn from_blocks(
         (n_out, n_in): (usize, usize),
-        width: CodeWidth,
-        block: impl Fn(usize, usize) -> Block + Sync,
+        form: BlockForm,
+        block_at: impl Fn(usize, usize) -> Block + Sync,
     ) -> Self {
+        let BlockForm { width, block, has_mins } = form;
+        assert!(block == BLOCK || block == BLOCK / 2, "blocks of 16 or 32");
         assert!(n_in > 0 && n_in.is_multiple_of(BLOCK), "whole blocks");
         let n_panels = n_out.div_ceil(PANEL);
-        let n_blocks = n_in / BLOCK;
+        let n_blocks = n_in / block;
         let mut scales = vec![0.0; n_panels * n_blocks * PANEL];
         let mut mins = scales.clone();
         let bytes_per_input = match width {
@@ -119,21 +167,11 @@ impl Panels {
             .for_each(|(panel, ((bytes, scales), mins))| {
                 for j in 0..PANEL.min(n_out - panel * PANEL) {
                     for idx in 0..n_blocks {
-                        let block = block(panel * PANEL + j, idx);
-                        scales[idx * PANEL + j] = block.scale;
-                        mins[idx * PANEL + j] = block.min;
-                        for (k, &code) in block.codes.iter().enumerate() {
-                            let input = idx * BLOCK + k;
-                            match width {
-                                CodeWidth::Four => {
-                                    let shift = if j < PANEL / 2 { 0 } else { 4 };
-                                    bytes[input * PANEL / 2 + j % (PANEL / 2)] |=
-                                        code.cast_unsigned() << shift;
-                                }
-                                CodeWidth::Eight => {
-                                    bytes[input * PANEL + j] = code.cast_unsigned();
-                                }
-                            }
+                        let Block { codes, scale, min } = block_at(panel * PANEL + j, idx);
+                        scales[idx * PANEL + j] = scale;
+                        mins[idx * PANEL + j] = min;
+                        for (k, &code) in codes[..block].iter().enumerate() {
+                            put_code(bytes, width, (idx * block + k, j), code);
                         }
                     }
                 }
@@ -142,7 +180,10 @@ impl Panels {
             CodeWidth::Four => Codes::Nibbles(bytes),
             CodeWidth::Eight => Codes::Bytes(bytes.into_iter().map(u8::cast_signed).collect()),
         };
-        Self { n_in, n_out, form: Form::Scaled { codes, scales, mins } }
+        if !has_mins {
+            mins = Vec::new();
+        }
+        Self { n_in, n_out, form: Form::Scaled { codes, block, scales, mins } }
     }
 
     pub(crate) fn n_in(&self) -> usize {
@@ -157,13 +198,13 @@ impl Panels {
     pub(crate) fn row(&self, row: usize, out: &mut [f32]) {
         assert!(row < self.n_out && out.len() == self.n_in, "a row of the matrix");
         let (panel, j) = (row / PANEL, row % PANEL);
-        let n_blocks = self.n_in / BLOCK;
         for (k, out) in out.iter_mut().enumerate() {
             let input = panel * self.n_in + k;
             *out = match &self.form {
                 Form::F32(data) => data[input * PANEL + j],
-                Form::Scaled { codes, scales, mins } => {
-                    let at = (panel * n_blocks + k / BLOCK) * PANEL + j;
+                Form::Halves(kind, data) => kind.to_f32(data[input * PANEL + j]),
+                Form::Scaled { codes, block, scales, mins } => {
+                    let at = (panel * (self.n_in / block) + k / block) * PANEL + j;
                     let code = match codes {
                         Codes::Nibbles(codes) if j < PANEL / 2 => {
                             f32::from(codes[input * PANEL / 2 + j] & 15)
@@ -173,7 +214,7 @@ impl Panels {
                         }
                         Codes::Bytes(codes) => f32::from(codes[input * PANEL + j]),
                     };
-                    code * scales[at] + mins[at]
+                    code * scales[at] + mins.get(at).copied().unwrap_or(0.0)
                 }
             };
         }
@@ -295,10 +336,30 @@ impl Panels {
                 let rows = x.len() / n_in;
                 Product { weights, rows, x, x_stride: n_in, out, out_stride }.compute();
             }
-            Form::Scaled { codes, scales, mins } => {
-                let n_scales = n_in / BLOCK * PANEL;
+            Form::Halves(kind, data) => {
+                let weights = &data[panel * n_in * PANEL..][..n_in * PANEL];
+                let rows = x.len() / n_in;
+                let mut unpacked = [0.0; PIECE * PANEL];
+                // Piece by piece, whatever the number of rows: a sequence gets the same numbers
+                // alone and in a batch.
+                for (idx, weights) in weights.chunks(PIECE * PANEL).enumerate() {
+                    let unpacked = &mut unpacked[..weights.len()];
+                    let out_of = &mut *unpacked;
+                    Arch::new().dispatch(UnpackHalves { kind: *kind, weights, out: out_of });
+                    let (x, out) = (&x[idx * PIECE..], &mut *out);
+                    let product =
+                        Product { weights: unpacked, rows, x, x_stride: n_in, out, out_stride };
+                    if idx == 0 { product.compute() } else { product.add() }
+                }
+            }
+            Form::Scaled { codes, block, scales, mins } => {
+                let block = *block;
+                let n_scales = n_in / block * PANEL;
                 let scales = &scales[panel * n_scales..][..n_scales];
-                let mins = &mins[panel * n_scales..][..n_scales];
+                let mins = match mins.is_empty() {
+                    true => &[][..],
+                    false => &mins[panel * n_scales..][..n_scales],
+                };
                 let codes = match codes {
                     Codes::Nibbles(codes) => {
                         PanelCodes::Nibbles(&codes[panel * n_in * PANEL / 2..][..n_in * PANEL / 2])
@@ -307,7 +368,6 @@ impl Panels {
                         PanelCodes::Bytes(&codes[panel * n_in * PANEL..][..n_in * PANEL])
                     }
                 };
-                let block = BLOCK;
                 let product =
                     ScaledProduct { codes, block, scales, mins, x, sums, out, out_stride };
                 Arch::new().dispatch(product);
@@ -334,6 +394,37 @@ impl<'a> Inputs<'a> {
         Self { x, sums }
     }
 }
+
+/// Writes a code of output `j` of a panel. bytes: (n_in, 16 or 32)
+fn put_code(bytes: &mut [u8], width: CodeWidth, (input, j): (usize, usize), code: i8) {
+    match width {
+        CodeWidth::Four => {
+            let shift = if j < PANEL / 2 { 0 } else { 4 };
+            bytes[input * PANEL / 2 + j % (PANEL / 2)] |= code.cast_unsigned() << shift;
+        }
+        CodeWidth::Eight => bytes[input * PANEL + j] = code.cast_unsigned(),
+    }
+}
+
+impl HalfKind {
+    /// The number that 16 bits stand for. Infinities and NaN of f16 become large numbers.
+    #[inline(always)]
+    pub(crate) fn to_f32(self, bits: u16) -> f32 {
+        let bits = u32::from(bits);
+        match self {
+            Self::Bf16 => f32::from_bits(bits << 16),
+            Self::F16 => {
+                // The exponent counts from 15 instead of 127; multiplying makes up for that, and
+                // is exact for subnormal numbers too.
+                let magnitude = f32::from_bits((bits & 0x7fff) << 13) * TWO_TO_112;
+                f32::from_bits(magnitude.to_bits() | (bits & 0x8000) << 16)
+            }
+        }
+    }
+}
+
+/// 2 to the power 112.
+const TWO_TO_112: f32 = f32::from_bits((127 + 112) << 23);
 
 #[cfg(test)]
 mod tests {
@@ -366,8 +457,9 @@ mod tests {
         }
     }
 
-    fn scaled(n_out: usize, n_in: usize, width: CodeWidth) -> Panels {
-        Panels::from_blocks((n_out, n_in), width, |row, idx| {
+    fn scaled(n_out: usize, n_in: usize, form: BlockForm) -> Panels {
+        let width = form.width;
+        Panels::from_blocks((n_out, n_in), form, |row, idx| {
             let mut rng = Rng::new((row * 1_000 + idx) as u64);
             let codes = std::array::from_fn(|_| match width {
                 CodeWidth::Four => (rng.next() % 16) as i8,
@@ -377,9 +469,18 @@ mod tests {
                 CodeWidth::Four => 0.1,
                 CodeWidth::Eight => 0.01,
             };
-            Block { codes, scale: scale * rng.unit(), min: rng.unit() - 0.5 }
+            let min = if form.has_mins { rng.unit() - 0.5 } else { 0.0 };
+            Block { codes, scale: scale * rng.unit(), min }
         })
     }
+
+    const FORMS: [BlockForm; 5] = [
+        BlockForm { width: CodeWidth::Four, block: 32, has_mins: true },
+        BlockForm { width: CodeWidth::Eight, block: 32, has_mins: true },
+        BlockForm { width: CodeWidth::Eight, block: 32, has_mins: false },
+        BlockForm { width: CodeWidth::Four, block: 16, has_mins: true },
+        BlockForm { width: CodeWidth::Eight, block: 16, has_mins: false },
+    ];
 
     #[test]
     fn multiplies_matrices_of_any_size() {
@@ -397,12 +498,17 @@ mod tests {
 
     #[test]
     fn a_row_gets_the_same_numbers_alone_and_in_a_batch() {
-        let (n_out, n_in, rows) = (70, 96, 29);
+        let (n_out, n_in, rows) = (70, 288, 29);
         let x = values(rows * n_in, 5);
         let plain = Panels::from_f32(&values(n_out * n_in, 6), n_in);
-        for panels in
-            [plain, scaled(n_out, n_in, CodeWidth::Four), scaled(n_out, n_in, CodeWidth::Eight)]
-        {
+        let bits: Vec<u8> = values(n_out * n_in, 7)
+            .into_iter()
+            .flat_map(|it| half::bf16::from_f32(it).to_le_bytes())
+            .collect();
+        let row = |row: usize| &bits[row * n_in * 2..][..n_in * 2];
+        let halves = Panels::from_halves((n_out, n_in), HalfKind::Bf16, row);
+        let quantised = FORMS.map(|form| scaled(n_out, n_in, form));
+        for panels in [plain, halves].into_iter().chain(quantised) {
             let [together] = Panels::matmul_together([&panels], &x);
             for n in 1..rows {
                 let [some] = Panels::matmul_together([&panels], &x[..n * n_in]);
@@ -414,20 +520,20 @@ mod tests {
     #[test]
     fn several_products_at_once_equal_each_alone() {
         let x = values(3 * 64, 8);
-        let (a, b) = (scaled(40, 64, CodeWidth::Four), Panels::from_f32(&values(7 * 64, 9), 64));
+        let (a, b) = (scaled(40, 64, FORMS[0]), Panels::from_f32(&values(7 * 64, 9), 64));
         let [first, second] = Panels::matmul_together([&a, &b], &x);
         let ([a], [b]) = (Panels::matmul_together([&a], &x), Panels::matmul_together([&b], &x));
         assert!(first == a && second == b);
-        let [none] = Panels::matmul_together([&scaled(40, 64, CodeWidth::Four)], &[]);
+        let [none] = Panels::matmul_together([&scaled(40, 64, FORMS[0])], &[]);
         assert!(none.is_empty());
     }
 
     #[test]
     fn multiplies_quantised_matrices() {
-        for width in [CodeWidth::Four, CodeWidth::Eight] {
+        for form in FORMS {
             for (n_out, n_in) in [(32, 32), (50, 96), (1_000, 256)] {
                 for rows in [1, 2, 13] {
-                    check(&scaled(n_out, n_in, width), rows);
+                    check(&scaled(n_out, n_in, form), rows);
                 }
             }
         }
@@ -435,18 +541,55 @@ mod tests {
 
     #[test]
     fn quantised_rows_are_what_their_blocks_say() {
-        for width in [CodeWidth::Four, CodeWidth::Eight] {
+        for form in FORMS {
             let block = |row: usize, _: usize| Block {
                 codes: std::array::from_fn(|idx| ((row + idx) % 16) as i8),
                 scale: 0.5,
-                min: -1.0,
+                min: if form.has_mins { -1.0 } else { 0.0 },
             };
-            let panels = Panels::from_blocks((40, 64), width, block);
+            let panels = Panels::from_blocks((40, 64), form, block);
             let mut row = vec![0.0; 64];
             panels.row(35, &mut row);
+            let min = if form.has_mins { 1.0 } else { 0.0 };
             let expected: Vec<f32> =
-                (0..64).map(|k| ((35 + k % 32) % 16) as f32 * 0.5 - 1.0).collect();
+                (0..64).map(|k| ((35 + k % form.block) % 16) as f32 * 0.5 - min).collect();
             assert_eq!(row, expected);
+        }
+    }
+
+    #[test]
+    fn multiplies_matrices_of_16_bits() {
+        for kind in [HalfKind::F16, HalfKind::Bf16] {
+            for (n_out, n_in) in [(32, 32), (1, 1), (33, 7), (1_000, 200)] {
+                let bits: Vec<[u8; 2]> = values(n_out * n_in, 2)
+                    .into_iter()
+                    .map(|it| match kind {
+                        HalfKind::F16 => half::f16::from_f32(it).to_le_bytes(),
+                        HalfKind::Bf16 => half::bf16::from_f32(it).to_le_bytes(),
+                    })
+                    .collect();
+                let bytes = bits.as_flattened();
+                let row = |row: usize| &bytes[row * n_in * 2..][..n_in * 2];
+                let panels = Panels::from_halves((n_out, n_in), kind, row);
+                for rows in [1, 2, 13] {
+                    check(&panels, rows);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_half_becomes_the_number_that_it_stands_for() {
+        for bits in 0..=u16::MAX {
+            let expected = half::f16::from_bits(bits);
+            if expected.is_finite() {
+                let actual = HalfKind::F16.to_f32(bits);
+                assert_eq!(actual.to_bits(), expected.to_f32().to_bits(), "{expected}");
+            }
+            let expected = half::bf16::from_bits(bits);
+            if !expected.is_nan() {
+                assert_eq!(HalfKind::Bf16.to_f32(bits).to_bits(), expected.to_f32().to_bits());
+            }
         }
     }
 }

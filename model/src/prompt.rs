@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use crate::chat::{ChatError, ChatTemplate, Turn};
+use crate::chat::{ChatError, ChatOptions, ChatTemplate, Turn, messages_of};
 use crate::tokenizer::TextTokenizer;
 
 /// A model's tokenizer and chat template.
@@ -38,6 +38,26 @@ impl PromptEncoder {
     ///
     /// What looks like a control token in the turns is encoded as text.
     pub fn encode_chat(&self, turns: &[Turn]) -> Result<Vec<u32>, ChatError> {
-        self.chat.as_ref().ok_or(ChatError::NoTemplate)?.encode(turns, &self.tokenizer)
+        self.encode_chat_with(&messages_of(turns), &ChatOptions::default())
+    }
+
+    /// As [`Self::encode_chat`], for messages with all that templates know of: tool calls,
+    /// reasoning, tools and documents.
+    pub fn encode_chat_with(
+        &self,
+        messages: &serde_json::Value,
+        options: &ChatOptions,
+    ) -> Result<Vec<u32>, ChatError> {
+        let chat = self.chat.as_ref().ok_or(ChatError::NoTemplate)?;
+        chat.encode(messages, options, &self.tokenizer)
+    }
+
+    /// Whether a prompt ends inside a block of thoughts, as templates of models that always think
+    /// leave it.
+    pub fn is_thinking(&self, prompt: &[u32]) -> bool {
+        let tail = &prompt[prompt.len().saturating_sub(8)..];
+        let bytes: Vec<u8> =
+            tail.iter().flat_map(|&id| self.tokenizer.bytes(id)).copied().collect();
+        String::from_utf8_lossy(&bytes).trim_end().ends_with(crate::thinking::OPEN)
     }
 }

@@ -1,10 +1,11 @@
 //! Models that need no files, for tests of what is built on top.
 
-use crate::chat::ChatTemplate;
+use crate::build_tokenizer::{Description, from_description};
+use crate::chat::{ChatTemplate, SpecialTexts};
 use crate::decoder::Config;
 use crate::generate::Generator;
 use crate::load_decoder;
-use crate::tokenizer::{Description, TextTokenizer, byte_alphabet};
+use crate::tokenizer::byte_alphabet;
 
 const CHAT_ML: &str = "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\n' \
     + message['content'] + '<|im_end|>' + '\n'}}{% endfor %}{% if add_generation_prompt %}\
@@ -38,8 +39,9 @@ pub fn tiny_generator(seed: u64) -> Generator {
         tokens,
         ..Description::default()
     };
-    let tokenizer = TextTokenizer::new(description).expect("a tokenizer of bytes is valid");
-    let chat = ChatTemplate::new(CHAT_ML.to_owned(), "", "").expect("a constant template parses");
+    let tokenizer = from_description(description).expect("a tokenizer of bytes is valid");
+    let chat =
+        ChatTemplate::new(CHAT_ML, SpecialTexts::default()).expect("a constant template parses");
     Generator::new(load_decoder::random(config, seed), tokenizer, Some(chat), vec![257])
         .expect("the parts are made for each other")
 }

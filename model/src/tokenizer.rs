@@ -6,24 +6,11 @@
 //! stays text.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use tokenizers::models::bpe::{BPE, Vocab};
-use tokenizers::normalizers::unicode::NFC;
-use tokenizers::pre_tokenizers::PreTokenizerWrapper;
-use tokenizers::pre_tokenizers::byte_level::ByteLevel;
-use tokenizers::pre_tokenizers::digits::Digits;
-use tokenizers::pre_tokenizers::sequence::Sequence;
-use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
-use tokenizers::tokenizer::SplitDelimiterBehavior;
 use tokenizers::{Tokenizer, TruncationParams};
 
 use crate::LoadError;
-
-/// How Llama 3 cuts text into words, up to the digits.
-const LLAMA_3: &str = r"(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
-/// The same with digits one by one.
-const QWEN_2: &str = r"(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
 /// Reads an encoder's `tokenizer.json`, set to cut texts at `tokens_max` and to pad nothing.
 pub(crate) fn load_for_encoder(path: &Path, tokens_max: usize) -> Result<Tokenizer, LoadError> {
@@ -45,78 +32,45 @@ pub(crate) fn n_ids(tokenizer: &Tokenizer) -> usize {
     tokenizer.get_vocab(true).values().max().map_or(0, |&max| max as usize + 1)
 }
 
-/// What a generator's file says about its tokenizer.
-#[derive(Debug, Default)]
-pub(crate) struct Description {
-    /// Where it comes from, for error messages.
-    pub(crate) path: PathBuf,
-    /// The rule that cuts text into words, by llama.cpp's name for it.
-    pub(crate) pre: String,
-    /// By id.
-    pub(crate) tokens: Vec<String>,
-    /// `left right`, the most important first.
-    pub(crate) merges: Vec<String>,
-    /// Ids that are matched before words are cut: control tokens and user-defined ones.
-    pub(crate) special: Vec<u32>,
-}
-
-/// A generator's byte-level BPE tokenizer.
+/// A generator's tokenizer.
 pub(crate) struct TextTokenizer {
     /// Knows no special tokens.
     plain: Tokenizer,
-    /// Special tokens, the longest first.
-    special: Vec<(String, u32)>,
+    /// The same for text that follows a special token, where that is cut differently.
+    continued: Option<Tokenizer>,
+    /// The longest first.
+    special: Vec<Special>,
     /// What a token stands for, by id.
     bytes: Vec<Box<[u8]>>,
 }
 
-impl TextTokenizer {
-    pub(crate) fn new(description: Description) -> Result<Self, LoadError> {
-        let Description { path, pre, tokens, merges, special } = description;
-        let corrupt = |reason: String| LoadError::Corrupt { path: path.clone(), reason };
-        let mut pairs = Vec::with_capacity(merges.len());
-        for merge in &merges {
-            let (left, right) = merge
-                .split_once(' ')
-                .ok_or_else(|| corrupt(format!("the tokenizer's merge `{merge}` is no pair")))?;
-            pairs.push((left.to_owned(), right.to_owned()));
-        }
-        let vocab: Vocab = tokens.iter().zip(0..).map(|(token, id)| (token.clone(), id)).collect();
-        let bpe = BPE::builder()
-            .vocab_and_merges(vocab, pairs)
-            // Llama 3 takes a whole word that is in the vocabulary without merging it up.
-            .ignore_merges(matches!(pre.as_str(), "llama3" | "llama-bpe"))
-            .build()
-            .map_err(|error| {
-                corrupt(format!("the tokenizer's merges are inconsistent: {error}"))
-            })?;
-        let mut plain = Tokenizer::new(bpe);
-        plain.with_pre_tokenizer(Some(pre_tokenizer(&path, &pre)?));
-        if pre == "qwen2" {
-            plain
-                .with_normalizer(Some(NFC))
-                .map_err(|error| corrupt(format!("the tokenizer cannot normalise: {error}")))?;
-        }
+/// A token that is matched before words are cut.
+#[derive(Debug, Clone)]
+pub(crate) struct Special {
+    pub(crate) text: String,
+    pub(crate) id: u32,
+    /// Whether blanks before it belong to it.
+    pub(crate) lstrip: bool,
+    /// Whether blanks after it belong to it.
+    pub(crate) rstrip: bool,
+}
 
-        let mut by_length = Vec::with_capacity(special.len());
-        for id in special {
-            let text = tokens
-                .get(id as usize)
-                .ok_or_else(|| corrupt(format!("special token {id} is not in the vocabulary")))?;
-            if !text.is_empty() {
-                by_length.push((text.clone(), id));
+impl TextTokenizer {
+    pub(crate) fn new(
+        plain: Tokenizer,
+        continued: Option<Tokenizer>,
+        mut special: Vec<Special>,
+        mut bytes: Vec<Box<[u8]>>,
+    ) -> Self {
+        special.retain(|it| !it.text.is_empty());
+        special.sort_by_key(|it| (std::cmp::Reverse(it.text.len()), it.id));
+        special.dedup_by_key(|it| it.id);
+        for Special { text, id, .. } in &special {
+            if let Some(bytes) = bytes.get_mut(*id as usize) {
+                *bytes = text.as_bytes().into();
             }
         }
-        by_length.sort_by_key(|(text, id)| (std::cmp::Reverse(text.len()), *id));
-        by_length.dedup_by_key(|(_, id)| *id);
-
-        let byte_of = byte_alphabet();
-        let mut bytes: Vec<Box<[u8]>> =
-            tokens.iter().map(|token| token_bytes(token, &byte_of)).collect();
-        for (text, id) in &by_length {
-            bytes[*id as usize] = text.as_bytes().into();
-        }
-        Ok(Self { plain, special: by_length, bytes })
+        Self { plain, continued, special, bytes }
     }
 
     /// Size of the vocabulary.
@@ -126,17 +80,17 @@ impl TextTokenizer {
 
     /// The id of a special token.
     pub(crate) fn special_id(&self, text: &str) -> Option<u32> {
-        self.special.iter().find(|(it, _)| it == text).map(|&(_, id)| id)
+        self.special.iter().find(|it| it.text == text).map(|it| it.id)
     }
 
     /// The text of a special token, if `id` is one.
     pub(crate) fn special_text(&self, id: u32) -> Option<&str> {
-        self.special.iter().find(|(_, it)| *it == id).map(|(text, _)| text.as_str())
+        self.special.iter().find(|it| it.id == id).map(|it| it.text.as_str())
     }
 
     /// Texts of all special tokens.
     pub(crate) fn special_texts(&self) -> impl Iterator<Item = &str> {
-        self.special.iter().map(|(text, _)| text.as_str())
+        self.special.iter().map(|it| it.text.as_str())
     }
 
     /// The bytes that a token stands for; none for an id outside the vocabulary.
@@ -156,26 +110,43 @@ impl TextTokenizer {
         text: &str,
         guard: char,
     ) -> Result<Vec<u32>, tokenizers::Error> {
-        let mut matches: Vec<(usize, usize, u32)> = Vec::new();
-        for (special, id) in &self.special {
-            matches
-                .extend(text.match_indices(special.as_str()).map(|(at, it)| (at, it.len(), *id)));
+        let mut matches: Vec<(usize, &Special)> = Vec::new();
+        for special in &self.special {
+            matches.extend(text.match_indices(&special.text).map(|(at, _)| (at, special)));
         }
-        matches.sort_by_key(|&(at, len, _)| (at, std::cmp::Reverse(len)));
+        matches.sort_by_key(|(at, special)| (*at, std::cmp::Reverse(special.text.len())));
 
         let mut ids = Vec::new();
         let mut done = 0;
-        let plain = |range: &str| self.encode_plain(&range.replace(guard, ""));
-        for (at, len, id) in matches {
+        for (at, special) in matches {
             if at < done {
                 continue; // Inside the one before.
             }
-            ids.extend(plain(&text[done..at])?);
-            ids.push(id);
-            done = at + len;
+            let before = &text[done..at];
+            let before = if special.lstrip { before.trim_end() } else { before };
+            ids.extend(self.encode_piece(before, done == 0, guard)?);
+            ids.push(special.id);
+            done = at + special.text.len();
+            if special.rstrip {
+                done = text.len() - text[done..].trim_start().len();
+            }
         }
-        ids.extend(plain(&text[done..])?);
+        ids.extend(self.encode_piece(&text[done..], done == 0, guard)?);
         Ok(ids)
+    }
+
+    /// Tokens of the text between two special tokens.
+    fn encode_piece(
+        &self,
+        piece: &str,
+        is_first: bool,
+        guard: char,
+    ) -> Result<Vec<u32>, tokenizers::Error> {
+        let tokenizer = match &self.continued {
+            Some(continued) if !is_first => continued,
+            _ => &self.plain,
+        };
+        Ok(tokenizer.encode_fast(piece.replace(guard, ""), false)?.get_ids().to_vec())
     }
 
     /// Puts `guard` into everything in `text` that could be taken for a special token.
@@ -230,31 +201,8 @@ fn may_continue(bytes: &[u8]) -> bool {
     std::str::from_utf8(bytes).is_err_and(|error| error.error_len().is_none())
 }
 
-fn pre_tokenizer(path: &Path, pre: &str) -> Result<PreTokenizerWrapper, LoadError> {
-    let by_regex = |regex: &str| -> Result<PreTokenizerWrapper, LoadError> {
-        let pattern = SplitPattern::Regex(regex.to_owned());
-        let split = Split::new(pattern, SplitDelimiterBehavior::Isolated, false)
-            .expect("a constant expression compiles");
-        Ok(Sequence::new(vec![split.into(), ByteLevel::new(false, false, false).into()]).into())
-    };
-    match pre {
-        "gpt2" | "gpt-2" => Ok(ByteLevel::new(false, true, true).into()),
-        "smollm" | "starcoder" | "refact" | "command-r" => Ok(Sequence::new(vec![
-            Digits::new(true).into(),
-            ByteLevel::new(false, true, true).into(),
-        ])
-        .into()),
-        "llama3" | "llama-bpe" => by_regex(LLAMA_3),
-        "qwen2" => by_regex(QWEN_2),
-        other => Err(LoadError::Unsupported {
-            path: path.to_owned(),
-            what: format!("a tokenizer that cuts words as `{other}`"),
-        }),
-    }
-}
-
 /// The bytes of a token that is written in the byte-level alphabet; others stand for themselves.
-fn token_bytes(token: &str, byte_of: &HashMap<char, u8>) -> Box<[u8]> {
+pub(crate) fn token_bytes(token: &str, byte_of: &HashMap<char, u8>) -> Box<[u8]> {
     match token.chars().map(|c| byte_of.get(&c).copied()).collect::<Option<Vec<u8>>>() {
         Some(bytes) => bytes.into(),
         None => token.as_bytes().into(),
@@ -282,6 +230,7 @@ pub(crate) fn byte_alphabet() -> HashMap<char, u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::build_tokenizer::{Description, from_description};
 
     fn bytes_only(special: &[&str]) -> TextTokenizer {
         let mut tokens: Vec<(char, u8)> = byte_alphabet().into_iter().collect();
@@ -290,7 +239,7 @@ mod tests {
         tokens.extend(special.iter().map(|&it| it.to_owned()));
         let special = (256..tokens.len() as u32).collect();
         let pre = "smollm".to_owned();
-        TextTokenizer::new(Description { pre, tokens, special, ..Description::default() }).unwrap()
+        from_description(Description { pre, tokens, special, ..Description::default() }).unwrap()
     }
 
     #[track_caller]
@@ -344,7 +293,7 @@ mod tests {
     #[test]
     fn an_unknown_word_rule_is_refused_by_name() {
         let pre = "martian".to_owned();
-        let error = TextTokenizer::new(Description { pre, ..Description::default() }).err();
+        let error = from_description(Description { pre, ..Description::default() }).err();
         assert!(error.unwrap().to_string().contains("martian"));
     }
 }

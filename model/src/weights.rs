@@ -1,6 +1,7 @@
 //! Tensors of safetensors files, memory-mapped and checked against the shapes that are expected.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use half::{bf16, f16};
@@ -48,6 +49,36 @@ impl Safetensors {
         table.read_at(&self.map, start, out);
     }
 
+    /// A tensor's numbers as they are stored, in little-endian order.
+    pub(crate) fn stored(&self, name: &str, shape: &[usize]) -> Result<(Kind, &[u8]), LoadError> {
+        let Table { kind, start } = self.table(name, shape)?;
+        let n_bytes = shape.iter().product::<usize>() * kind.n_bytes();
+        Ok((kind, &self.map[start..][..n_bytes]))
+    }
+
+    /// Names of all tensors, sorted.
+    pub(crate) fn names(&self) -> Vec<&str> {
+        let mut names: Vec<&str> = self.tensors.keys().map(String::as_str).collect();
+        names.sort_unstable();
+        names
+    }
+
+    /// A tensor's shape, outermost first.
+    pub(crate) fn shape(&self, name: &str) -> Option<&[usize]> {
+        self.tensors.get(name).map(|it| it.shape.as_slice())
+    }
+
+    /// The whole file, and where each tensor's bytes lie in it.
+    pub(crate) fn layout(&self) -> (&[u8], Vec<(&str, Range<usize>)>) {
+        let place = |it: &TensorInfo| {
+            self.data_start + it.data_offsets.0..self.data_start + it.data_offsets.1
+        };
+        let mut places: Vec<(&str, Range<usize>)> =
+            self.tensors.iter().map(|(name, it)| (name.as_str(), place(it))).collect();
+        places.sort_unstable_by_key(|(_, range)| range.start);
+        (&self.map, places)
+    }
+
     /// Where a tensor lies, for reading parts of it later.
     pub(crate) fn table(&self, name: &str, shape: &[usize]) -> Result<Table, LoadError> {
         let info = self.info(name)?;
@@ -83,11 +114,34 @@ pub(crate) struct Table {
     start: usize,
 }
 
-#[derive(Debug, Clone, Copy)]
-enum Kind {
+/// Types of numbers that can be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
     F32,
     F16,
     Bf16,
+}
+
+impl Kind {
+    pub(crate) fn n_bytes(self) -> usize {
+        match self {
+            Self::F32 => 4,
+            Self::F16 | Self::Bf16 => 2,
+        }
+    }
+
+    /// Numbers in the form that they are stored in, rounded to the nearest.
+    pub(crate) fn to_bytes(self, values: &[f32]) -> Vec<u8> {
+        let mut res = Vec::with_capacity(values.len() * self.n_bytes());
+        for &value in values {
+            match self {
+                Self::F32 => res.extend(value.to_le_bytes()),
+                Self::F16 => res.extend(f16::from_f32(value).to_le_bytes()),
+                Self::Bf16 => res.extend(bf16::from_f32(value).to_le_bytes()),
+            }
+        }
+        res
+    }
 }
 
 impl Table {

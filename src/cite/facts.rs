@@ -4,48 +4,59 @@
 //! Two texts state the same fact when their normalised forms agree: `1 250,50 €` and `€1,250.50`,
 //! `3 mars 2026` and `2026-03-03`, `14 h 30` and `2:30 pm`, `trois` and `3`.
 
-use std::{collections::BTreeSet, ops::Range, sync::LazyLock};
+use std::{collections::BTreeSet, sync::LazyLock};
 
-use regex::{Captures, Regex};
+use ingest::document::Language;
+use regex::Regex;
 
-use super::{fold::fold, number_words};
-
-/// What a figure counts, as far as its sign says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Unit {
-    /// No sign beside it.
-    None,
-    /// `%`
-    Percent,
-    /// `€`
-    Euro,
-    /// `$`
-    Dollar,
-    /// `£`
-    Pound,
-}
-
-/// One reading of a fact. Amounts are counted in thousandths, so that equality is exact.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-enum Reading {
-    Number { thousandths: i64, unit: Unit },
-    Date { year: Option<u16>, month: u8, day: Option<u8> },
-    Time { minutes: u16 },
-    Weekday { day: usize },
-}
+use super::{
+    figures::{
+        Reading, Unit, month, number_words, rate_facts, regex, take, take_dates, take_figures,
+    },
+    fold::fold,
+    periods::same_length,
+};
 
 /// A fact as written, with every way to read it: `03/04/2026` is in March or in April.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fact {
     /// As the text writes it.
     pub text: String,
-    readings: Vec<Reading>,
+    pub(super) readings: Vec<Reading>,
 }
 
 impl Fact {
     /// Whether `source` states the fact in any of its readings.
-    fn stated_in(&self, source: &SourceFacts) -> bool {
+    pub(super) fn stated_in(&self, source: &SourceFacts) -> bool {
+        // What is said to happen each week need not be a rate in the source (`from Monday to
+        // Friday`), unless the source states another one.
+        let is_rate = |it: &Reading| matches!(it, Reading::Rate { .. });
         self.readings.iter().any(|mine| source.readings.iter().any(|its| agree(mine, its)))
+            || (self.readings.iter().all(is_rate) && !source.readings.iter().any(is_rate))
+    }
+
+    /// Whether another fact is of the same kind: both are amounts of money, say.
+    pub(super) fn is_like(&self, other: &Self) -> bool {
+        let kind = |it: &Self| it.readings.first().map(kind);
+        kind(self) == kind(other)
+    }
+
+    /// Whether `source` is the same fact in any of its readings.
+    pub(super) fn agrees(&self, source: &Self) -> bool {
+        self.readings.iter().any(|mine| source.readings.iter().any(|its| agree(mine, its)))
+    }
+}
+
+/// What a reading is of: numbers by their unit, and the rest by what it is.
+fn kind(reading: &Reading) -> (u8, Option<Unit>) {
+    match reading {
+        // Lengths of time are of one kind, whatever the period.
+        Reading::Number { unit: Unit::Time(_), .. } => (0, None),
+        Reading::Number { unit, .. } => (1, Some(*unit)),
+        Reading::Date { .. } => (2, None),
+        Reading::Time { .. } => (3, None),
+        Reading::Weekday { .. } => (4, None),
+        Reading::Rate { .. } => (5, None),
     }
 }
 
@@ -55,7 +66,13 @@ fn agree(claim: &Reading, source: &Reading) -> bool {
         (
             Reading::Number { thousandths: a, unit },
             Reading::Number { thousandths: b, unit: stated },
-        ) => a == b && (*unit == Unit::None || *stated == Unit::None || unit == stated),
+        ) => match (unit, stated) {
+            (Unit::Time(mine), Unit::Time(its)) => same_length(*a, *mine, *b, *its),
+            // What a word names may be called otherwise, but time and percents are called so.
+            (Unit::Time(_) | Unit::Percent, Unit::Other) => false,
+            (Unit::None | Unit::Other, _) | (_, Unit::None | Unit::Other) => a == b,
+            _ => a == b && unit == stated,
+        },
         (
             Reading::Date { year, month, day },
             Reading::Date { year: its_year, month: its_month, day: its_day },
@@ -71,11 +88,13 @@ fn agree(claim: &Reading, source: &Reading) -> bool {
         }
         (Reading::Time { minutes: a }, Reading::Time { minutes: b }) => a == b,
         (Reading::Weekday { day: a }, Reading::Weekday { day: b }) => a == b,
+        (Reading::Rate { period: a }, Reading::Rate { period: b }) => a == b,
         (
             Reading::Number { .. }
             | Reading::Date { .. }
             | Reading::Time { .. }
-            | Reading::Weekday { .. },
+            | Reading::Weekday { .. }
+            | Reading::Rate { .. },
             _,
         ) => false,
     }
@@ -103,17 +122,24 @@ pub struct SourceFacts {
 }
 
 impl SourceFacts {
-    /// Reads a source: a passage with its title and headings.
+    /// Reads a source in a language that is not known: a passage with its title and headings.
     #[must_use]
     pub fn of(text: &str) -> Self {
+        Self::read(text, None)
+    }
+
+    /// Reads a source.
+    #[must_use]
+    pub fn read(text: &str, language: Option<Language>) -> Self {
         let mut rest = LIST_MARKERS.replace_all(text, "").into_owned();
         // A claim's codes are taken before its figures: read the source both ways.
         let mut without_codes = rest.clone();
         take_dates(&mut without_codes);
         take(&mut without_codes, &CODE, |_| Some(()));
-        let mut figures = take_figures(&mut without_codes);
-        figures.extend(take_figures(&mut rest));
-        figures.extend(number_words::take(&rest, true).into_iter().map(|it| number_fact(&it)));
+        let mut figures = rate_facts(&rest);
+        figures.extend(take_figures(&mut without_codes, language));
+        figures.extend(take_figures(&mut rest, language));
+        figures.extend(number_words(&rest, true));
         let folded = fold(text);
         Self {
             readings: figures.into_iter().flat_map(|it| it.readings).collect(),
@@ -123,22 +149,37 @@ impl SourceFacts {
     }
 }
 
+impl SourceFacts {
+    /// Whether a name occurs.
+    pub(super) fn mentions(&self, name: &str) -> bool {
+        self.words.contains(&fold(name))
+    }
+}
+
 impl Claims {
-    /// The claims of a sentence (without citation marks).
+    /// The claims of a sentence (without citation marks) in a language that is not known.
     #[must_use]
     pub fn of(sentence: &str) -> Self {
+        Self::read(sentence, None)
+    }
+
+    /// The claims of a sentence (without citation marks).
+    #[must_use]
+    pub fn read(sentence: &str, language: Option<Language>) -> Self {
         let mut rest = LIST_MARKER.replace(sentence, "").into_owned();
         let quotes = QUOTE
             .captures_iter(&rest)
             .filter_map(|it| it.iter().skip(1).flatten().next().map(|it| it.as_str().to_owned()))
             .collect();
         let names = names_of(&rest);
+        let rates = rate_facts(&rest);
         let figures_first = take_dates(&mut rest);
         let codes =
             take(&mut rest, &CODE, |it| Some(it[0].trim_end_matches(['.', '-']).to_owned()));
         let mut figures = figures_first;
-        figures.extend(take_figures(&mut rest));
-        figures.extend(number_words::take(&rest, false).into_iter().map(|it| number_fact(&it)));
+        figures.extend(take_figures(&mut rest, language));
+        figures.extend(number_words(&rest, false));
+        figures.extend(rates);
         Self { figures, codes, quotes, names }
     }
 
@@ -157,7 +198,7 @@ impl Claims {
     /// Names that `source` does not mention.
     #[must_use]
     pub fn missing_names(&self, source: &SourceFacts) -> Vec<String> {
-        self.names.iter().filter(|it| !source.words.contains(&fold(it))).cloned().collect()
+        self.names.iter().filter(|it| !source.mentions(it)).cloned().collect()
     }
 
     /// Whether nothing can be looked up.
@@ -167,226 +208,27 @@ impl Claims {
     }
 }
 
-const MONTHS: [&[&str]; 12] = [
-    &["janvier", "janv", "january", "jan"],
-    &["février", "fevrier", "févr", "february", "feb"],
-    &["mars", "march", "mar"],
-    &["avril", "avr", "april", "apr"],
-    &["mai", "may"],
-    &["juin", "june", "jun"],
-    &["juillet", "juil", "july", "jul"],
-    &["août", "aout", "august", "aug"],
-    &["septembre", "sept", "september", "sep"],
-    &["octobre", "oct", "october"],
-    &["novembre", "nov", "november"],
-    &["décembre", "decembre", "déc", "december", "dec"],
-];
-
-const WEEKDAYS: [[&str; 2]; 7] = [
-    ["lundi", "monday"],
-    ["mardi", "tuesday"],
-    ["mercredi", "wednesday"],
-    ["jeudi", "thursday"],
-    ["vendredi", "friday"],
-    ["samedi", "saturday"],
-    ["dimanche", "sunday"],
-];
-
-/// A pattern that was written with the code. `{month}` stands for the names of months, `{s}` for
-/// any space, the French narrow ones included.
-fn regex(pattern: &str) -> Regex {
-    let mut months: Vec<&str> = MONTHS.iter().flat_map(|it| it.iter().copied()).collect();
-    // Longer names first: `mar` must not cut `mars` short.
-    months.sort_by_key(|it| std::cmp::Reverse(it.len()));
-    let pattern = pattern
-        .replace("{month}", &format!("({})\\.?", months.join("|")))
-        .replace("{s}", "[ \u{a0}\u{202f}\u{2009}]");
-    Regex::new(&pattern).expect("a pattern of this file is valid")
-}
-
 static LIST_MARKER: LazyLock<Regex> = LazyLock::new(|| regex(r"^\s*(?:\d{1,2}[.)]|[-*•])\s+"));
 static LIST_MARKERS: LazyLock<Regex> = LazyLock::new(|| regex(r"(?m)^\s*\d{1,2}[.)]\s+"));
-static WEEKDAY: LazyLock<Regex> = LazyLock::new(|| {
-    regex(&format!(r"(?i)\b(?:{})s?\b", WEEKDAYS.map(|it| it.join("|")).join("|")))
-});
 static QUOTE: LazyLock<Regex> =
     LazyLock::new(|| regex(r#"«\s*([^»]+?)\s*»|“([^”]+)”|"([^"\n]+)""#));
 static CODE: LazyLock<Regex> = LazyLock::new(|| {
     regex(r"\b(?:\p{L}+[-._/]?\d[\p{L}\d]*|\p{L}+(?:[-._/]\p{L}+)*[-._/]\d+)(?:[-._/][\p{L}\d]+)*")
 });
-static ISO_DATE: LazyLock<Regex> = LazyLock::new(|| regex(r"\b(\d{4})-(\d{2})-(\d{2})\b"));
-static NUMERIC_DATE: LazyLock<Regex> =
-    LazyLock::new(|| regex(r"\b(\d{1,2})[/.](\d{1,2})[/.](\d{4})\b"));
-static DAY_FIRST: LazyLock<Regex> = LazyLock::new(|| {
-    regex(r"(?i)\b(\d{1,2})(?:er|st|nd|rd|th)?{s}+(?:of{s}+)?{month}(?:,?{s}+(\d{4}))?\b")
-});
-static MONTH_FIRST: LazyLock<Regex> =
-    LazyLock::new(|| regex(r"(?i)\b{month}{s}+(\d{1,2})(?:st|nd|rd|th)?(?:,?{s}+(\d{4}))?\b"));
-static MONTH_YEAR: LazyLock<Regex> = LazyLock::new(|| regex(r"(?i)\b{month}{s}+(\d{4})\b"));
-static TIME: LazyLock<Regex> = LazyLock::new(|| {
-    regex(
-        r"(?i)\b(\d{1,2})(?:{s}?h{s}?(\d{2})\b|:(\d{2})(?:{s}?([ap])\.?m\b\.?)?|{s}?([ap])\.?m\b\.?)",
-    )
-});
-static HOURS: LazyLock<Regex> = LazyLock::new(|| regex(r"\b(\d{1,2}){s}?[hH]\b"));
-static NUMBER: LazyLock<Regex> = LazyLock::new(|| {
-    regex(
-        r"(?i)([€$£]{s}?)?(\d{1,3}(?:[{s}'’]\d{3})+(?:[.,]\d+)?|\d{1,3}(?:[.,]\d{3})+(?:[.,]\d+)?|\d+(?:[.,]\d+)?)(?:{s}?(%|€|\$|£|k€|euros?\b|eur\b|dollars?\b|usd\b|percent\b|per cent\b|pour cent\b))?",
-    )
-});
-
-fn take_figures(rest: &mut String) -> Vec<Fact> {
-    let mut res = take_dates(rest);
-    res.extend(take(rest, &WEEKDAY, |it| {
-        let word = it[0].to_lowercase();
-        let day = WEEKDAYS.iter().position(|names| names.iter().any(|it| word.starts_with(it)))?;
-        Some(fact(it, vec![Reading::Weekday { day }]))
-    }));
-    res.extend(take(rest, &TIME, |it| Some(fact(it, vec![time(it)?]))));
-    res.extend(take(rest, &HOURS, |it| {
-        let hours: u16 = it[1].parse().ok()?;
-        let number = Reading::Number { thousandths: i64::from(hours) * 1000, unit: Unit::None };
-        Some(fact(it, vec![number, Reading::Time { minutes: hours * 60 }]))
-    }));
-    res.extend(take(rest, &NUMBER, |it| {
-        let unit = unit_of(it.get(1).or(it.get(3)).map_or("", |it| it.as_str()));
-        let readings = amounts(&it[2])
-            .into_iter()
-            .map(|thousandths| Reading::Number { thousandths, unit })
-            .collect();
-        Some(fact(it, readings))
-    }));
-    res
-}
-
-fn take_dates(rest: &mut String) -> Vec<Fact> {
-    let mut res = take(rest, &ISO_DATE, |it| {
-        Some(fact(it, vec![date(it.get(1)?.as_str().parse().ok(), number(it, 2)?, number(it, 3))?]))
-    });
-    res.extend(take(rest, &NUMERIC_DATE, |it| {
-        let (a, b, year) = (number(it, 1)?, number(it, 2)?, it[3].parse().ok());
-        // Day first in French, month first in American English: either may be meant.
-        let readings: Vec<Reading> =
-            [date(year, b, Some(a)), date(year, a, Some(b))].into_iter().flatten().collect();
-        (!readings.is_empty()).then(|| fact(it, readings))
-    }));
-    let year = |it: &Captures<'_>, i| it.get(i).and_then(|it| it.as_str().parse().ok());
-    res.extend(take(rest, &DAY_FIRST, |it| {
-        Some(fact(it, vec![date(year(it, 3), month(&it[2])?, number(it, 1))?]))
-    }));
-    res.extend(take(rest, &MONTH_FIRST, |it| {
-        Some(fact(it, vec![date(year(it, 3), month(&it[1])?, number(it, 2))?]))
-    }));
-    res.extend(take(rest, &MONTH_YEAR, |it| {
-        Some(fact(it, vec![date(year(it, 2), month(&it[1])?, None)?]))
-    }));
-    res
-}
-
-/// Takes what a pattern matches out of a text, so that no later pattern reads it again.
-fn take<T>(
-    rest: &mut String,
-    pattern: &Regex,
-    read: impl Fn(&Captures<'_>) -> Option<T>,
-) -> Vec<T> {
-    let mut res = Vec::new();
-    let mut taken: Vec<Range<usize>> = Vec::new();
-    for found in pattern.captures_iter(rest) {
-        if let Some(it) = read(&found) {
-            res.push(it);
-            taken.push(found.get(0).expect("group 0 is the whole match").range());
-        }
-    }
-    for range in taken.into_iter().rev() {
-        rest.replace_range(range, "\u{1}");
-    }
-    res
-}
-
-fn fact(found: &Captures<'_>, readings: Vec<Reading>) -> Fact {
-    Fact { text: found[0].trim().to_owned(), readings }
-}
-
-fn number_fact(found: &number_words::NumberWord) -> Fact {
-    let reading = Reading::Number { thousandths: found.value * 1000, unit: Unit::None };
-    Fact { text: found.text.clone(), readings: vec![reading] }
-}
-
-fn number(found: &Captures<'_>, group: usize) -> Option<u8> {
-    found.get(group)?.as_str().parse().ok()
-}
-
-fn month(name: &str) -> Option<u8> {
-    let name = name.to_lowercase();
-    let place = MONTHS.iter().position(|names| names.contains(&name.as_str()))?;
-    u8::try_from(place + 1).ok()
-}
-
-fn date(year: Option<u16>, month: u8, day: Option<u8>) -> Option<Reading> {
-    let valid = (1..=12).contains(&month) && day.is_none_or(|day| (1..=31).contains(&day));
-    valid.then_some(Reading::Date { year, month, day })
-}
-
-fn time(found: &Captures<'_>) -> Option<Reading> {
-    let hours: u16 = found[1].parse().ok()?;
-    let minutes = found.get(2).or(found.get(3)).map_or(Some(0), |it| it.as_str().parse().ok())?;
-    let half = found.get(4).or(found.get(5)).map(|it| it.as_str().to_lowercase());
-    let hours = match half.as_deref() {
-        Some("p") if hours < 12 => hours + 12,
-        Some("a") if hours == 12 => 0,
-        _ => hours,
-    };
-    (hours < 25 && minutes < 60).then_some(Reading::Time { minutes: hours * 60 + minutes })
-}
-
-fn unit_of(sign: &str) -> Unit {
-    match sign.trim().to_lowercase().as_str() {
-        "%" | "percent" | "per cent" | "pour cent" => Unit::Percent,
-        "€" | "euro" | "euros" | "eur" => Unit::Euro,
-        "$" | "dollar" | "dollars" | "usd" => Unit::Dollar,
-        "£" => Unit::Pound,
-        _ => Unit::None,
-    }
-}
-
-/// The values, in thousandths, that a written number may stand for: `1,250` is one thousand two
-/// hundred and fifty in English and one and a quarter in French.
-fn amounts(written: &str) -> Vec<i64> {
-    let digits: String =
-        written.chars().filter(|c| c.is_ascii_digit() || ".,".contains(*c)).collect();
-    let mut res = Vec::new();
-    let last = digits.rfind(['.', ',']);
-    let whole = |text: &str| text.replace(['.', ','], "").parse::<i64>().ok();
-    let Some(last) = last else {
-        return whole(&digits).and_then(|it| it.checked_mul(1000)).into_iter().collect();
-    };
-    let (head, tail) = (&digits[..last], &digits[last + 1..]);
-    if tail.len() == 3 {
-        res.extend(whole(&digits).and_then(|it| it.checked_mul(1000)));
-    }
-    if !tail.is_empty() && tail.len() <= 3 {
-        let fraction: i64 = format!("{tail:0<3}").parse().unwrap_or(0);
-        let value = whole(head).and_then(|it| it.checked_mul(1000)?.checked_add(fraction));
-        res.extend(value);
-    }
-    if tail.len() > 3 {
-        // More digits than we count: compare what is written, scaled down.
-        res.extend(whole(&format!("{head}{}", &tail[..3])));
-    }
-    res
-}
 
 /// Words that begin with a capital inside a sentence, and acronyms anywhere.
 fn names_of(sentence: &str) -> Vec<String> {
     let mut res: Vec<String> = Vec::new();
     let mut first = true;
-    for raw in sentence.split(|c: char| c.is_whitespace() || "()«»“”\"/;:".contains(c)) {
+    for raw in sentence.split_inclusive(|c: char| c.is_whitespace() || "()«»“”\"/;:".contains(c))
+    {
         let word = raw.trim_matches(|c: char| !c.is_alphanumeric());
         // `l’Oréal`, `d'Artagnan`, `Acme's`
         let word = word.split_once(['\'', '’']).map_or(word, |(before, after)| {
             if before.chars().count() <= 2 { after } else { before }
         });
         if word.is_empty() {
+            first |= raw.ends_with([':', '«', '“', '"']);
             continue;
         }
         let capital = word.chars().next().is_some_and(char::is_uppercase);
@@ -398,7 +240,7 @@ fn names_of(sentence: &str) -> Vec<String> {
         {
             res.push(word.to_owned());
         }
-        first = raw.ends_with(['.', '!', '?', ':', '…']);
+        first = raw.trim_end().ends_with(['.', '!', '?', ':', '…']);
     }
     res.dedup();
     res

@@ -2,13 +2,19 @@
 //!
 //! For each sentence: the passages that it cites must exist; its figures, dates, amounts, codes
 //! and quotes must stand in them, and its names too; its words, or its meaning by the embedder,
-//! must be found there; and it must not say the opposite. No language model judges.
+//! must be found there, clause by clause; and it must not say the opposite. No language model
+//! judges.
 //!
 //! A sentence without a mark is attributed to the passage that supports it best, and says so.
 
+mod clauses;
 mod facts;
+mod figures;
 mod fold;
 mod number_words;
+mod opposite;
+mod periods;
+mod placement;
 mod sentences;
 
 use std::{collections::BTreeSet, ops::Range, sync::LazyLock};
@@ -16,12 +22,13 @@ use std::{collections::BTreeSet, ops::Range, sync::LazyLock};
 use ingest::document::Language;
 use regex::Regex;
 
+use self::placement::{Placement, Statement, misplaced, of_sentence, of_source};
 use crate::words::stems;
 
 pub use self::{
     facts::{Claims, SourceFacts},
     fold::fold,
-    sentences::split,
+    sentences::{is_heading, split},
 };
 
 /// From this support on, a sentence is supported.
@@ -140,7 +147,10 @@ impl<'a> Case<'a> {
             .iter()
             .enumerate()
             .flat_map(|(source, it)| {
-                split(it.text).into_iter().map(move |span| Evidence { source, span })
+                let spans = split(it.text).into_iter();
+                // A heading says what is spoken of, and nothing of it.
+                let spans = spans.filter(|span| !is_heading(&it.text[span.clone()]));
+                spans.map(move |span| Evidence { source, span })
             })
             .collect();
         Self { sources, sentences, units }
@@ -183,9 +193,11 @@ impl<'a> Case<'a> {
         let mut res = Vec::new();
         for (row, (text, marks)) in self.sentences.iter().enumerate() {
             let sentence = Sentence {
-                claims: Claims::of(text),
+                text,
+                language,
+                claims: Claims::read(text, language),
                 stems: stems(text, language),
-                negative: is_negative(text),
+                statements: of_sentence(text, language),
                 is_question: text.ends_with('?'),
             };
             let cosines = cosines.map(|it| it[row].as_slice());
@@ -197,7 +209,7 @@ impl<'a> Case<'a> {
 
     fn judge(
         &self,
-        sentence: &Sentence,
+        sentence: &Sentence<'_>,
         source: usize,
         sources: &[Checked],
         units: &[BTreeSet<String>],
@@ -213,7 +225,7 @@ impl<'a> Case<'a> {
             }
         }
         let evidence = best.1.map(|i| self.units[i].clone());
-        let missing = sentence.claims.missing(&checked.facts);
+        let mut missing = sentence.claims.missing(&checked.facts);
         let missing_names = sentence.claims.missing_names(&checked.facts);
         // A sentence may join what two sentences of its source say: the whole source counts too,
         // for a little less.
@@ -223,12 +235,15 @@ impl<'a> Case<'a> {
         if is_empty || sentence.is_question {
             support = 0.0;
         }
-        let opposite = evidence.as_ref().is_some_and(|it| {
-            is_negative(&self.sources[it.source].text[it.span.clone()]) != sentence.negative
-        });
-        let verdict = if !missing.is_empty() || support < PARTLY_MIN {
+        // Words of two languages cannot be compared, and the source's own words need not be.
+        let comparable = self.sources[source].language == sentence.language;
+        let doubt = match comparable && !checked.holds(sentence.text) {
+            true => sentence.doubt(checked, &mut missing),
+            false => Doubt::None,
+        };
+        let verdict = if !missing.is_empty() || support < PARTLY_MIN || doubt == Doubt::Wrong {
             Verdict::Unsupported
-        } else if support < SUPPORTED_MIN || !missing_names.is_empty() || opposite {
+        } else if support < SUPPORTED_MIN || !missing_names.is_empty() || doubt == Doubt::Some {
             Verdict::Partly
         } else {
             Verdict::Supported
@@ -238,25 +253,102 @@ impl<'a> Case<'a> {
     }
 }
 
+/// What speaks against a sentence whose words are those of its source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Doubt {
+    None,
+    Some,
+    Wrong,
+}
+
 /// A sentence, read once for all sources.
-struct Sentence {
+struct Sentence<'a> {
+    text: &'a str,
+    language: Option<Language>,
     claims: Claims,
     stems: BTreeSet<String>,
-    negative: bool,
+    statements: Vec<Statement>,
     is_question: bool,
+}
+
+impl Sentence<'_> {
+    /// What speaks against it in a source of its language. Figures that the source states of
+    /// something else are added to `missing`.
+    fn doubt(&self, source: &Checked, missing: &mut Vec<String>) -> Doubt {
+        let mut res = Doubt::None;
+        for (text, placement) in misplaced(&self.statements, &source.statements) {
+            if placement == Placement::Wrong && !missing.contains(&text) {
+                missing.push(text);
+            }
+            res = res.max(Doubt::Some);
+        }
+        for statement in &self.statements {
+            let Some(nearest) = statement.nearest(&source.statements) else { continue };
+            let (mine, its) = (statement.tone(), nearest.tone());
+            if mine.contradicts(&its) {
+                res = res.max(Doubt::Wrong);
+            } else if mine.excludes_more_than(&its) {
+                res = res.max(Doubt::Some);
+            }
+        }
+        if clauses::has_unfounded(self.text, self.language, &source.stems) {
+            res = res.max(Doubt::Some);
+        }
+        res
+    }
 }
 
 /// A source, read once for all sentences.
 struct Checked {
+    /// Its text, folded, with one space for every run of blanks.
+    folded: String,
+    /// The rows of its tables, each after the header of its table, folded likewise.
+    rows: Vec<String>,
     facts: SourceFacts,
     stems: BTreeSet<String>,
+    statements: Vec<Statement>,
 }
 
 impl Checked {
     fn of(source: &Source<'_>) -> Self {
         let all = format!("{}\n{}", source.heading, source.text);
-        Self { facts: SourceFacts::of(&all), stems: stems(&all, source.language) }
+        Self {
+            folded: squeezed(source.text),
+            rows: rows_with_header(source.text),
+            facts: SourceFacts::read(&all, source.language),
+            stems: stems(&all, source.language),
+            statements: of_source(source.text, source.language),
+        }
     }
+}
+
+impl Checked {
+    /// Whether a sentence stands in the source word for word, or is a row of a table that is
+    /// written out: `column : cell ; column : cell`.
+    fn holds(&self, sentence: &str) -> bool {
+        let squeezed = squeezed(sentence);
+        let cells = squeezed.split(" ; ").flat_map(|it| it.split(" : "));
+        let is_row = squeezed.contains(" : ");
+        self.folded.contains(&squeezed)
+            || (is_row && self.rows.iter().any(|row| cells.clone().all(|it| row.contains(it))))
+    }
+}
+
+fn rows_with_header(text: &str) -> Vec<String> {
+    let mut res = Vec::new();
+    let mut header: Option<&str> = None;
+    for line in text.lines() {
+        match header {
+            _ if !line.trim_start().starts_with('|') => header = None,
+            None => header = Some(line),
+            Some(header) => res.push(squeezed(&format!("{header} {line}"))),
+        }
+    }
+    res
+}
+
+fn squeezed(text: &str) -> String {
+    fold(text).split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// What one source says of one sentence.
@@ -336,7 +428,10 @@ fn without_marks(sentence: &str) -> (String, Vec<usize>) {
             it[1].split(',').map(|it| it.trim().parse().unwrap_or(0)).collect::<Vec<_>>()
         })
         .collect();
-    (MARK.replace_all(sentence, "").trim().to_owned(), marks)
+    // A sentence that was wrapped over lines is one line of the answer.
+    let text = MARK.replace_all(sentence, "");
+    let lines: Vec<&str> = text.lines().map(str::trim).collect();
+    (lines.join(" ").trim().to_owned(), marks)
 }
 
 /// Share of the stems of a sentence that a source has, from 0 to 1.
@@ -353,33 +448,6 @@ fn overlap(sentence: &BTreeSet<String>, source: &BTreeSet<String>) -> f32 {
 fn scaled_cosine(cosine: f32) -> f32 {
     let (low, high) = COSINE_RANGE;
     ((cosine - low) / (high - low)).clamp(0.0, 1.0)
-}
-
-/// Whether a sentence denies something.
-fn is_negative(sentence: &str) -> bool {
-    const WORDS: [&str; 18] = [
-        "not",
-        "no",
-        "never",
-        "none",
-        "cannot",
-        "nor",
-        "without",
-        "neither",
-        "forbidden",
-        "prohibited",
-        "pas",
-        "jamais",
-        "aucun",
-        "aucune",
-        "ni",
-        "sans",
-        "interdit",
-        "interdite",
-    ];
-    let folded = fold(sentence);
-    folded.contains("n't")
-        || folded.split(|c: char| !c.is_alphanumeric()).any(|it| WORDS.contains(&it))
 }
 
 #[cfg(test)]

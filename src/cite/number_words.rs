@@ -7,6 +7,8 @@ pub(super) struct NumberWord {
     pub text: String,
     /// Its value.
     pub value: i64,
+    /// The byte of the text after it.
+    pub end: usize,
 }
 
 /// Value of a single word.
@@ -46,11 +48,12 @@ fn value_of(word: &str) -> Option<i64> {
     })
 }
 
-/// The numbers in letters of a text. `un`, `une` and `one` are articles and pronouns as often as
-/// numbers: alone, they are only read `with_one`.
-pub(super) fn take(text: &str, with_one: bool) -> Vec<NumberWord> {
+/// The numbers in letters of a text. `un`, `une` and `one` are among them, articles and pronouns as
+/// often as numbers.
+pub(super) fn take(text: &str) -> Vec<NumberWord> {
     let mut res = Vec::new();
     let mut open: Option<(Vec<&str>, Vec<i64>)> = None;
+    let end_of = |piece: &str| piece.as_ptr().addr() - text.as_ptr().addr() + piece.len();
     for piece in text.split(|c: char| !(c.is_alphabetic() || c == '-')) {
         if piece.is_empty() {
             continue;
@@ -70,25 +73,29 @@ pub(super) fn take(text: &str, with_one: bool) -> Vec<NumberWord> {
             (None, true) => open = Some((vec![piece], parts.into_iter().flatten().collect())),
             // `vingt et un`, `one hundred and five`: the number may go on.
             (Some(_), false) if lower == "et" || lower == "and" => {}
-            (Some(_), false) => close(open.take(), with_one, &mut res),
+            (Some(_), false) => close(open.take(), &end_of, &mut res),
             (None, false) => {}
         }
     }
-    close(open, with_one, &mut res);
+    close(open, &end_of, &mut res);
     res
 }
 
-fn close(open: Option<(Vec<&str>, Vec<i64>)>, with_one: bool, res: &mut Vec<NumberWord>) {
+fn close(
+    open: Option<(Vec<&str>, Vec<i64>)>,
+    end_of: &dyn Fn(&str) -> usize,
+    res: &mut Vec<NumberWord>,
+) {
     let Some((pieces, values)) = open else { return };
-    if values == [1] && !with_one {
-        return;
-    }
+    let end = pieces.last().map_or(0, |it| end_of(it));
     // Words that do not build one number (`two three`) are numbers of their own.
     match compose(&values) {
-        Some(value) => res.push(NumberWord { text: pieces.join(" "), value }),
-        None => res.extend(
-            values.iter().map(|value| NumberWord { text: pieces.join(" "), value: *value }),
-        ),
+        Some(value) => res.push(NumberWord { text: pieces.join(" "), value, end }),
+        None => res.extend(values.iter().map(|value| NumberWord {
+            text: pieces.join(" "),
+            value: *value,
+            end,
+        })),
     }
 }
 
@@ -129,7 +136,7 @@ mod tests {
 
     #[track_caller]
     fn check(text: &str, expected: &[i64]) {
-        let found: Vec<i64> = take(text, false).into_iter().map(|it| it.value).collect();
+        let found: Vec<i64> = take(text).into_iter().map(|it| it.value).collect();
         assert_eq!(found, expected, "{text}");
     }
 
@@ -140,7 +147,7 @@ mod tests {
         check("soixante-dix-sept", &[77]);
         check("quatre-vingt-dix-neuf", &[99]);
         check("deux cents euros et trois mille cinq cents", &[200, 3500]);
-        check("un jour, une nuit", &[]);
+        check("un jour, une nuit", &[1, 1]);
     }
 
     #[test]

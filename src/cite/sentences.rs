@@ -9,7 +9,11 @@ const ABBREVIATIONS: [&str; 42] = [
     "bd", "réf", "ref", "mr", "mrs", "ms", "jr", "sr", "inc", "ltd", "vs", "approx", "dept",
 ];
 
-/// Splits a text into sentences. Lines, list items and table rows end one too.
+/// Bytes from which a line without an end of sentence is taken to go on in the next one.
+const WRAPPED_BYTES_MIN: usize = 60;
+
+/// Splits a text into sentences. Headings, list items and table rows end one too, and so do lines,
+/// unless they were wrapped: a sentence may hold line breaks.
 ///
 /// The ranges are byte ranges of `text` without surrounding blanks, in order; together they hold
 /// everything that is not blank. Citation marks (`[1]`) that follow the final punctuation belong
@@ -17,12 +21,65 @@ const ABBREVIATIONS: [&str; 42] = [
 #[must_use]
 pub fn split(text: &str) -> Vec<Range<usize>> {
     let mut res = Vec::new();
+    let mut open: Option<Range<usize>> = None;
     let mut start = 0;
     for line in text.split_inclusive('\n') {
-        split_line(text, start..start + line.len(), &mut res);
-        start += line.len();
+        let range = start..start + line.len();
+        start = range.end;
+        open = match open {
+            Some(before) if goes_on(&text[before.clone()], line) => Some(before.start..range.end),
+            before => {
+                split_block(text, before, &mut res);
+                Some(range)
+            }
+        };
     }
+    split_block(text, open, &mut res);
     res
+}
+
+/// Whether a line is a heading of Markdown.
+#[must_use]
+pub fn is_heading(line: &str) -> bool {
+    let line = line.trim_start();
+    let rest = line.trim_start_matches('#');
+    rest.len() < line.len() && (rest.is_empty() || rest.starts_with(' '))
+}
+
+/// Whether a line is a row of a table, which is one whatever its cells hold.
+fn is_row(line: &str) -> bool {
+    let line = line.trim();
+    line.len() > 1 && line.starts_with('|') && line.ends_with('|')
+}
+
+/// Splits lines that belong together.
+fn split_block(text: &str, block: Option<Range<usize>>, res: &mut Vec<Range<usize>>) {
+    match block {
+        Some(block) if is_heading(&text[block.clone()]) || is_row(&text[block.clone()]) => {
+            push_trimmed(text, block, res);
+        }
+        Some(block) => split_line(text, block, res),
+        None => {}
+    }
+}
+
+/// Whether a line goes on with the sentence of the lines before it.
+fn goes_on(before: &str, line: &str) -> bool {
+    let last = before.lines().last().unwrap_or_default().trim();
+    let line = line.trim();
+    let ends = last.ends_with(['.', '!', '?', ':', ';', '…', '|', ']', '»', '”', '"', ')', '*']);
+    if last.is_empty() || line.is_empty() || ends || stands_alone(line) || is_heading(last) {
+        return false;
+    }
+    line.starts_with(char::is_lowercase) || last.len() >= WRAPPED_BYTES_MIN
+}
+
+/// Whether a line begins something of its own: a heading, an item, a row, a fence.
+fn stands_alone(line: &str) -> bool {
+    let digits = line.trim_start_matches(|c: char| c.is_ascii_digit());
+    let numbered = digits.len() < line.len() && digits.starts_with(['.', ')']);
+    let marked = ["- ", "* ", "• ", "+ ", "– ", "> ", "|", "```", "~~~", "---"];
+    numbered || is_heading(line) || marked.iter().any(|it| line.starts_with(it))
 }
 
 fn split_line(text: &str, line: Range<usize>, res: &mut Vec<Range<usize>>) {
@@ -34,6 +91,13 @@ fn split_line(text: &str, line: Range<usize>, res: &mut Vec<Range<usize>>) {
         }
         while chars.peek().is_some_and(|(_, c)| closes_sentence(*c)) {
             chars.next();
+        }
+        // French puts a space before the mark that closes a quotation.
+        let mut beyond = chars.clone();
+        if beyond.next().is_some_and(|(_, c)| c.is_whitespace())
+            && beyond.next().is_some_and(|(_, c)| c == '»')
+        {
+            chars = beyond;
         }
         let end = line.start + chars.peek().map_or(line.len(), |(i, _)| *i);
         let rest = &text[end..line.end];
@@ -143,13 +207,42 @@ mod tests {
     fn french_punctuation_with_spaces_ends_sentences() {
         check(
             "Combien de jours ? Trois ! « Jamais plus. » Fin.",
-            &["Combien de jours ?", "Trois !", "« Jamais plus.", "» Fin."],
+            &["Combien de jours ?", "Trois !", "« Jamais plus. »", "Fin."],
         );
     }
 
     #[test]
     fn lines_and_list_items_are_sentences() {
         check("Steps:\n1. Log in\n2. Wait\n", &["Steps:", "1. Log in", "2. Wait"]);
+    }
+
+    #[test]
+    fn wrapped_lines_are_one_sentence() {
+        check(
+            "The badge is not available to contractors\nor to interns. Ask.\nDone",
+            &["The badge is not available to contractors\nor to interns.", "Ask.", "Done"],
+        );
+        check(
+            "Le montant de l’indemnité versée chaque mois aux équipes de la\nCôte d’Azur est fixe.",
+            &[
+                "Le montant de l’indemnité versée chaque mois aux équipes de la\nCôte d’Azur est fixe.",
+            ],
+        );
+        check("- one item\n  goes on\n- two", &["- one item\n  goes on", "- two"]);
+        check("CONTRAT DE BAIL\nArticle 2 - Loyer", &["CONTRAT DE BAIL", "Article 2 - Loyer"]);
+    }
+
+    #[test]
+    fn headings_are_whole() {
+        check("## 3. Fees\nThe fee is due.", &["## 3. Fees", "The fee is due."]);
+    }
+
+    #[test]
+    fn rows_of_tables_are_whole() {
+        check(
+            "| Price excl. VAT | Ask. Now! |\n| 3 | 4 |",
+            &["| Price excl. VAT | Ask. Now! |", "| 3 | 4 |"],
+        );
     }
 
     #[test]

@@ -96,7 +96,7 @@ fn the_opposite_is_not_supported() {
     check(
         "Employees may not work remotely up to three days per week [1].",
         Language::English,
-        &[(Verdict::Partly, &[1], Origin::Cited)],
+        &[(Verdict::Unsupported, &[1], Origin::Cited)],
     );
 }
 
@@ -104,6 +104,31 @@ fn the_opposite_is_not_supported() {
 fn an_invented_name_makes_it_partly_supported() {
     check(
         "Requests go to manager Durand at least 5 days before [1].",
+        Language::English,
+        &[(Verdict::Partly, &[1], Origin::Cited)],
+    );
+}
+
+#[test]
+fn a_figure_of_something_else_is_unsupported() {
+    for draft in [
+        "Requests go to the manager at least three days before [1].",
+        "Employees may work remotely up to three days per month [1].",
+    ] {
+        check(draft, Language::English, &[(Verdict::Unsupported, &[1], Origin::Cited)]);
+    }
+    check(
+        "Le repas est remboursé jusqu’à 1 940 € par jour [2].",
+        Language::French,
+        &[(Verdict::Unsupported, &[2], Origin::Cited)],
+    );
+}
+
+#[test]
+fn an_invented_end_makes_it_partly_supported() {
+    check(
+        "Employees may work remotely up to three days per week, which means that they choose \
+         their own schedule [1].",
         Language::English,
         &[(Verdict::Partly, &[1], Origin::Cited)],
     );
@@ -150,4 +175,18 @@ proptest::proptest! {
             proptest::prop_assert!(it.evidence.is_none_or(|it| it.source < sources.len()));
         }
     }
+}
+
+#[test]
+fn a_row_that_is_written_out_is_its_source() {
+    let text = "| Dépense | Paris | Autres villes |\n| --- | --- | --- |\n\
+                | Nuit d’hôtel | 140,00 € | 98,00 € |\n| Dîner | 31,00 € | 24,00 € |";
+    let source = Source { heading: String::new(), text, language: Some(Language::French) };
+    let verdict = |draft: &str| {
+        let sources = [source.clone()];
+        Case::new(draft, &sources).check(Some(Language::French), None)[0].verdict
+    };
+    let row = |paris: &str| format!("Dépense : Dîner ; Paris : {paris} ; Autres villes : 24,00 €");
+    assert_eq!(verdict(&row("31,00 €")), Verdict::Supported);
+    assert_ne!(verdict(&row("140,00 €")), Verdict::Supported);
 }

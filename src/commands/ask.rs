@@ -11,7 +11,7 @@ use crate::{
     answer::{Answer, AskEvent},
     cli::AskArgs,
     engine::Engine,
-    printer::Printer,
+    printer::{Printer, quote_reason_text},
     retrieve::Question,
     session::Session,
     wire::AnswerOut,
@@ -21,7 +21,8 @@ pub(super) fn run(session: &mut Session, args: &AskArgs) -> Result<ExitCode> {
     // Before anything is fetched or read: a bad question changes nothing.
     let question = Question::new(&text_or_stdin(&args.question)?)?;
     let mut engine = open(session, &args.docs, args.answer.generator.as_deref())?;
-    let answer = ask(session, &mut engine, &question, &filter_of(&args.filter))?;
+    let filter = filter_of(&engine.index, &args.filter)?;
+    let answer = ask(session, &mut engine, &question, &filter)?;
     let printer = session.printer;
     show::answer(printer, &answer)?;
     printer.json(&AnswerOut::new(&answer, &show::char_spans(&engine.index, &answer.passages)?))?;
@@ -59,12 +60,13 @@ pub(super) fn ask(
     filter: &index::filter::Filter,
 ) -> Result<Answer> {
     let printer = session.printer;
+    let _stoppable = session.stoppable();
     let mut reading: Option<ProgressBar> = None;
     let mut streaming = Streaming { printer, open: false };
     let answer = engine.ask(question, filter, &mut |event| {
         match event {
             AskEvent::Retrieved { .. } => {}
-            AskEvent::Quoting { reason } => printer.note(show::quote_reason(reason)),
+            AskEvent::Quoting { reason } => printer.note(quote_reason_text(reason)),
             AskEvent::Reading { n_tokens, n_prompt_tokens } => {
                 let total = u64::try_from(n_prompt_tokens).unwrap_or(u64::MAX);
                 let bar = reading

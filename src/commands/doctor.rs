@@ -3,14 +3,15 @@
 use std::{path::Path, process::ExitCode};
 
 use anyhow::Result;
-use index::{Index, live_recipe};
+use index::{Index, fingerprint::Recipe, live_recipe};
 use serde_json::json;
 
-use super::ingest::language_advice;
+use super::ingest::{LANGUAGE_FIX, language_advice};
 use crate::{
-    build_index::foreign_languages,
+    hints,
+    languages::foreign_languages,
     printer::{BOLD, GREEN, RED, YELLOW, styled},
-    session::{EXTRACT, Session},
+    session::{EXTRACT, OpenedEmbedder, Session},
 };
 
 /// Free space under which a warning is due.
@@ -35,8 +36,10 @@ struct Check {
 pub(super) fn run(session: &Session) -> Result<ExitCode> {
     let mut checks = vec![processor(), memory()];
     checks.extend(disk(session));
-    checks.extend(models(session));
-    checks.extend(index(session));
+    let (embedder, opened) = embedder(session);
+    checks.push(embedder);
+    checks.push(model(session, "generator", &session.config.models.generator));
+    checks.extend(index(session, opened.as_ref()));
     let printer = session.printer;
     for it in &checks {
         let mark = match it.level {
@@ -132,10 +135,22 @@ fn disk(session: &Session) -> Vec<Check> {
         .collect()
 }
 
-fn models(session: &Session) -> Vec<Check> {
-    let config = &session.config.models;
-    let names = [("embedder", &config.embedder), ("generator", &config.generator)];
-    names.into_iter().map(|(role, id)| model(session, role, id)).collect()
+/// The embedder of the settings, opened where it is here: only then it is known to work.
+fn embedder(session: &Session) -> (Check, Option<OpenedEmbedder>) {
+    let id = &session.config.models.embedder;
+    let mut check = model(session, "embedder", id);
+    if check.level != Level::Ok {
+        return (check, None);
+    }
+    match session.embedder() {
+        Ok(opened) => (check, Some(opened)),
+        Err(error) => {
+            check.level = Level::Problem;
+            check.detail = format!("{error:#}");
+            check.fix = hints::of(&error).map(str::to_owned);
+            (check, None)
+        }
+    }
 }
 
 fn model(session: &Session, role: &'static str, id: &str) -> Check {
@@ -158,7 +173,7 @@ fn model(session: &Session, role: &'static str, id: &str) -> Check {
 }
 
 /// The state of the index, and whether the embedder speaks its languages.
-fn index(session: &Session) -> Vec<Check> {
+fn index(session: &Session, embedder: Option<&OpenedEmbedder>) -> Vec<Check> {
     let problem = |detail: String, fix: Option<&str>| Check {
         name: "index",
         level: Level::Problem,
@@ -187,20 +202,28 @@ fn index(session: &Session) -> Vec<Check> {
         Ok(counts) => counts,
         Err(error) => return vec![problem(error.to_string(), None)],
     };
-    let same = recipe.embedder.id == session.config.models.embedder
-        || Path::new(&session.config.models.embedder).exists();
+    let other = other_recipe(session, &recipe, embedder);
+    let mut detail = format!(
+        "{} documents, {} chunks, built with {}",
+        counts.documents, counts.chunks, recipe.embedder
+    );
+    if let Some(other) = &other {
+        detail = format!("{detail}; {other}");
+    }
     let mut res = vec![Check {
         name: "index",
-        level: if same { Level::Ok } else { Level::Problem },
-        detail: format!(
-            "{} documents, {} chunks, built with {}",
-            counts.documents, counts.chunks, recipe.embedder.id
-        ),
-        fix: (!same).then(|| {
-            let embedder = &session.config.models.embedder;
-            format!("the settings name {embedder}: souffleur ingest --rebuild")
-        }),
+        level: if other.is_none() { Level::Ok } else { Level::Problem },
+        detail,
+        fix: other.map(|_| "souffleur ingest --rebuild".to_owned()),
     }];
+    if counts.pending > 0 {
+        res.push(Check {
+            name: "pending",
+            level: Level::Problem,
+            detail: format!("{} changes wait to be indexed", counts.pending),
+            fix: Some("make room on the disk, then run any command again".to_owned()),
+        });
+    }
     if let Ok(languages) = opened.catalog().languages()
         && let Ok(entry) = session.entry(&recipe.embedder.id, None)
     {
@@ -209,11 +232,38 @@ fn index(session: &Session) -> Vec<Check> {
                 name: "languages",
                 level: Level::Advice,
                 detail: language_advice(&entry.id, language, share),
-                fix: None,
+                fix: Some(LANGUAGE_FIX.to_owned()),
             });
         }
     }
     res
+}
+
+/// What the settings ask for, where the index was built otherwise.
+fn other_recipe(
+    session: &Session,
+    built: &Recipe,
+    embedder: Option<&OpenedEmbedder>,
+) -> Option<String> {
+    let named = &session.config.models.embedder;
+    let Some(embedder) = embedder else {
+        // One that is not here can be compared by its name only.
+        let other = *named != built.embedder.id && !Path::new(named).exists();
+        return other.then(|| format!("the settings name {named}"));
+    };
+    let asked = session.recipe(embedder);
+    if asked.embedder != built.embedder {
+        return Some(format!("the settings name {}", asked.embedder));
+    }
+    (asked != *built).then(|| {
+        format!(
+            "its chunks have {} tokens (neighbours share {}), and the settings ask for {} ({})",
+            built.chunk_tokens_max,
+            built.chunk_overlap,
+            asked.chunk_tokens_max,
+            asked.chunk_overlap
+        )
+    })
 }
 
 #[expect(clippy::cast_precision_loss, reason = "gigabytes need no more digits")]

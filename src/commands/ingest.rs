@@ -1,25 +1,37 @@
 //! `souffleur ingest`: folders into the index.
 
-use std::{path::PathBuf, process::ExitCode, sync::mpsc, time::Duration};
+use std::{
+    borrow::Cow,
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::mpsc,
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result, bail};
-use index::Index;
+use index::{Index, OpenError, live_recipe};
 use ingest::{
     discover::{DiscoverOptions, Skipped, discover},
     document::Language,
     parse::ParseError,
 };
-use notify::{RecursiveMode, Watcher};
+use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use serde_json::json;
 
 use crate::{
-    build_index::{BuildEvent, BuildOptions, BuildReport, build_index, foreign_languages},
+    build_index::{BuildEvent, BuildOptions, BuildReport, build_index},
     cli::IngestArgs,
+    languages::foreign_languages,
     printer::{BOLD, DIM, finding_text, styled},
-    session::{OpenedEmbedder, Session},
+    rebuild::Rebuilt,
+    session::{Interrupted, OpenedEmbedder, Session, WrongUsage},
     survey::survey,
     wire::IngestOut,
 };
+
+const NOTHING_KNOWN: WrongUsage =
+    WrongUsage(Cow::Borrowed("nothing was ingested before: name the folders to read"));
 
 /// How long files must be still before they are read again.
 const QUIET_TIME: Duration = Duration::from_millis(500);
@@ -30,34 +42,78 @@ const LISTED_MAX: usize = 20;
 pub(super) fn run(session: &Session, args: &IngestArgs) -> Result<ExitCode> {
     // Before anything is fetched or made: a folder that cannot be read changes nothing.
     if !args.paths.is_empty() {
-        let options = DiscoverOptions { exclude: args.exclude.clone(), hidden: args.hidden };
-        discover(&args.paths, &options)?;
+        let found = discover(&args.paths, &discover_options(session, args))?;
+        // An index may hold documents of a folder that is empty by now.
+        if live_recipe(&session.config.data_dir)?.is_none() {
+            found.refuse_empty(|_| false)?;
+        }
     }
     let embedder = session.embedder()?;
     if args.dry_run {
         return dry_run(session, &embedder, args);
     }
-    if args.rebuild {
-        rebuild(session, &embedder)?;
-    }
-    let index = session.create_index(&embedder)?;
-    let paths = if args.paths.is_empty() { known_roots(&index)? } else { args.paths.clone() };
+    let rebuilt = if args.rebuild { Some(rebuild(session, &embedder)?) } else { None };
+    let index = if args.paths.is_empty() {
+        match session.open_index(&embedder) {
+            Err(OpenError::Missing { .. }) => return Err(NOTHING_KNOWN.into()),
+            opened => opened?,
+        }
+    } else {
+        session.create_index(&embedder)?
+    };
+    let (paths, gone_roots) = match args.paths.is_empty() {
+        true => known_roots(&index)?,
+        false => (args.paths.clone(), BTreeMap::new()),
+    };
     let options = options(session, &embedder, args);
+    let _stoppable = session.stoppable();
+    // Before the first reading, so that no change falls between the two.
+    let watched = if args.watch { Some(Watched::new(session, &paths)?) } else { None };
     let report = build(session, &index, &embedder, &paths, &options)?;
+    let report = BuildReport { gone_roots, rebuilt, ..report };
     show(session, &report)?;
-    session.printer.json(&IngestOut::from(&report))?;
+    print_json(session, args, &report)?;
     warn_of_languages(session, &index, &embedder)?;
-    if args.watch && !session.is_interrupted() {
-        watch(session, &index, &embedder, &paths, &options)?;
+    if let Some(watched) = watched {
+        session.printer.note("watching for changes; Ctrl-C ends");
+        let mut n_skipped = report.skipped.len();
+        while let Some(()) = watched.change(session) {
+            match build(session, &index, &embedder, &paths, &options) {
+                Ok(report) if n_changed(&report) > 0 || report.skipped.len() != n_skipped => {
+                    n_skipped = report.skipped.len();
+                    show(session, &report)?;
+                    print_json(session, args, &report)?;
+                }
+                Ok(_) => {}
+                // A folder that is away for a moment must not end the watch.
+                Err(error) => session.printer.warn(format!("{error:#}")),
+            }
+        }
     }
     Ok(if session.is_interrupted() { ExitCode::from(130) } else { ExitCode::SUCCESS })
+}
+
+/// One value; while watching, one a line for each time that files were read.
+fn print_json(session: &Session, args: &IngestArgs, report: &BuildReport) -> Result<()> {
+    let out = IngestOut::from(report);
+    if args.watch {
+        session.printer.json_line(&out)?
+    } else {
+        session.printer.json(&out)?
+    }
+    Ok(())
+}
+
+fn n_changed(report: &BuildReport) -> usize {
+    report.added + report.updated + report.removed + report.moved
 }
 
 /// Reads and cuts, writes nothing.
 fn dry_run(session: &Session, embedder: &OpenedEmbedder, args: &IngestArgs) -> Result<ExitCode> {
     if args.paths.is_empty() {
-        bail!("name the folders to read");
+        return Err(WrongUsage(Cow::Borrowed("name the folders to read")).into());
     }
+    let _stoppable = session.stoppable();
     let bar = session.printer.bar(0, "files").with_prefix("reading");
     let survey = survey(
         &args.paths,
@@ -80,6 +136,7 @@ fn dry_run(session: &Session, embedder: &OpenedEmbedder, args: &IngestArgs) -> R
         ),
     ))?;
     list_skipped(session, &survey.skipped)?;
+    list_links(session, &survey.links)?;
     session.printer.json(&json!({
         "documents": survey.n_documents,
         "chunks": survey.n_chunks,
@@ -88,10 +145,11 @@ fn dry_run(session: &Session, embedder: &OpenedEmbedder, args: &IngestArgs) -> R
         "skipped": survey.skipped.iter().map(|it| {
             json!({"path": it.path, "reason": it.reason.to_string()})
         }).collect::<Vec<_>>(),
+        "links": survey.links,
         "seconds": seconds,
         "interrupted": survey.interrupted,
     }))?;
-    Ok(ExitCode::SUCCESS)
+    Ok(if survey.interrupted { ExitCode::from(130) } else { ExitCode::SUCCESS })
 }
 
 /// Ingests `paths` with default options and says briefly what was done: what `ask --docs` does.
@@ -102,12 +160,12 @@ pub(super) fn ingest_paths(
     paths: &[PathBuf],
 ) -> Result<()> {
     let options = options(session, embedder, &IngestArgs::default());
+    let _stoppable = session.stoppable();
     let report = build(session, index, embedder, paths, &options)?;
-    if report.interrupted {
-        bail!("interrupted: what was read is kept, and the next run goes on from there");
+    if session.is_interrupted() {
+        return Err(Interrupted.into());
     }
-    let n_changed = report.added + report.updated + report.removed + report.moved;
-    if n_changed > 0 {
+    if n_changed(&report) > 0 {
         session.printer.note(summary(&report));
         for it in report.skipped.iter().filter(|it| is_document(&it.reason)) {
             session.printer.warn(format!("{}: {}", it.path.display(), it.reason));
@@ -117,9 +175,17 @@ pub(super) fn ingest_paths(
     Ok(())
 }
 
+fn discover_options(session: &Session, args: &IngestArgs) -> DiscoverOptions {
+    DiscoverOptions {
+        exclude: args.exclude.clone(),
+        hidden: args.hidden,
+        follow_links: args.follow_links || session.config.ingest.follow_links,
+    }
+}
+
 fn options(session: &Session, embedder: &OpenedEmbedder, args: &IngestArgs) -> BuildOptions {
     BuildOptions {
-        discover: DiscoverOptions { exclude: args.exclude.clone(), hidden: args.hidden },
+        discover: discover_options(session, args),
         limits: session.config.ingest.limits(),
         chunks: session.chunk_limits(&embedder.embedder),
         collection: session.config.ingest.collection.clone(),
@@ -148,11 +214,13 @@ fn build(
                 bar = printer.bar(n_files, "files").with_prefix("ingesting");
             }
             BuildEvent::File { path, n_done } => {
+                tracing::debug!(n_done, "file");
                 bar.set_position(u64::try_from(n_done).unwrap_or(u64::MAX));
                 bar.set_message(path.to_owned());
             }
             BuildEvent::Embedded { .. } => bar.tick(),
             BuildEvent::Applying => {
+                tracing::debug!("applying");
                 bar.set_prefix("indexing");
                 bar.set_message("");
             }
@@ -163,7 +231,7 @@ fn build(
 }
 
 /// Builds the index anew with the embedder and the limits of the settings, then switches.
-fn rebuild(session: &Session, embedder: &OpenedEmbedder) -> Result<()> {
+fn rebuild(session: &Session, embedder: &OpenedEmbedder) -> Result<Rebuilt> {
     let limits = session.chunk_limits(&embedder.embedder);
     let rebuilt = crate::rebuild::rebuild(
         &session.config.data_dir,
@@ -175,15 +243,32 @@ fn rebuild(session: &Session, embedder: &OpenedEmbedder) -> Result<()> {
     rebuilt.context("could not rebuild the index; the live one is as it was")
 }
 
-fn known_roots(index: &Index) -> Result<Vec<PathBuf>> {
-    let mut roots: Vec<PathBuf> =
-        index.catalog().list()?.into_iter().map(|it| PathBuf::from(it.source.root)).collect();
-    roots.sort();
-    roots.dedup();
-    if roots.is_empty() {
-        bail!("nothing was ingested before: name the folders to read");
+/// The folders ingested before that are still there, and the others with how many documents each
+/// holds. An error when none is left: then there is nothing to read.
+fn known_roots(index: &Index) -> Result<(Vec<PathBuf>, BTreeMap<PathBuf, usize>)> {
+    let mut counts: BTreeMap<PathBuf, usize> = BTreeMap::new();
+    for document in index.catalog().list()? {
+        *counts.entry(PathBuf::from(document.source.root)).or_default() += 1;
     }
-    Ok(roots)
+    if counts.is_empty() {
+        return Err(NOTHING_KNOWN.into());
+    }
+    let is_gone = |path: &Path| path.try_exists().is_ok_and(|exists| !exists);
+    let (gone, there): (BTreeMap<_, _>, BTreeMap<_, _>) =
+        counts.into_iter().partition(|(path, _)| is_gone(path));
+    if there.is_empty() {
+        let gone: Vec<String> = gone.iter().map(|(path, n)| gone_text(path, *n)).collect();
+        bail!("no folder ingested before is there any more: {}", gone.join("; "));
+    }
+    Ok((there.into_keys().collect(), gone))
+}
+
+fn gone_text(path: &Path, n_documents: usize) -> String {
+    let path = path.display();
+    format!(
+        "`{path}` is gone; its {n_documents} documents are kept and still answer, until \
+         `souffleur forget {path}`"
+    )
 }
 
 fn summary(report: &BuildReport) -> String {
@@ -204,8 +289,20 @@ fn summary(report: &BuildReport) -> String {
 
 fn show(session: &Session, report: &BuildReport) -> Result<()> {
     let printer = session.printer;
+    if let Some(Rebuilt { n_documents, n_chunks }) = report.rebuilt {
+        let text = format!("rebuilt: {n_documents} documents, {n_chunks} chunks");
+        printer.line(styled(BOLD, text))?;
+    }
     printer.line(styled(BOLD, summary(report)))?;
+    for (path, n_documents) in &report.gone_roots {
+        printer.warn(gone_text(path, *n_documents));
+    }
     list_skipped(session, &report.skipped)?;
+    for (path, n_documents) in &report.kept {
+        let path = path.display();
+        printer.line(format!("  kept {n_documents} documents of {path} as they were"))?;
+    }
+    list_links(session, &report.links)?;
     for (path, finding) in &report.findings {
         printer.line(format!("  {path}: {}", finding_text(finding)))?;
     }
@@ -240,6 +337,20 @@ fn list_skipped(session: &Session, skipped: &[Skipped]) -> Result<()> {
     Ok(())
 }
 
+fn list_links(session: &Session, links: &[PathBuf]) -> Result<()> {
+    if links.is_empty() {
+        return Ok(());
+    }
+    let shown: Vec<String> = links.iter().take(3).map(|it| it.display().to_string()).collect();
+    let more = if links.len() > shown.len() { ", …" } else { "" };
+    session.printer.line(format!(
+        "  {} symbolic links not followed ({}{more}): --follow-links follows them",
+        links.len(),
+        shown.join(", ")
+    ))?;
+    Ok(())
+}
+
 /// Whether a skipped file is one that should have been read.
 fn is_document(reason: &ParseError) -> bool {
     !matches!(reason, ParseError::Unsupported { .. })
@@ -266,58 +377,65 @@ pub(super) fn language_advice(embedder: &str, language: Language, share: f64) ->
     };
     format!(
         "{:.0} % of the passages are in {language}, which `{embedder}` was not made for: words \
-         count more than vectors there. For better answers: `souffleur models pull \
-         multilingual-e5-small`, set `models.embedder = \"multilingual-e5-small\"`, then \
-         `souffleur ingest --rebuild`",
+         count more than vectors there. For better answers: {LANGUAGE_FIX}",
         share * 100.0
     )
 }
 
-/// Reads files again as they change, until Ctrl-C.
-fn watch(
-    session: &Session,
-    index: &Index,
-    embedder: &OpenedEmbedder,
-    paths: &[PathBuf],
-    options: &BuildOptions,
-) -> Result<()> {
-    let (changes, inbox) = mpsc::channel();
-    let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-        // Reading a file is an event too; it changes nothing.
-        if event.as_ref().is_ok_and(|it| it.kind.is_access()) {
-            return;
+/// How to get an embedder that handles more languages.
+pub(super) const LANGUAGE_FIX: &str = "`souffleur models pull multilingual-e5-small`, set \
+    `models.embedder = \"multilingual-e5-small\"`, then `souffleur ingest --rebuild`";
+
+/// Folders under watch.
+struct Watched {
+    inbox: mpsc::Receiver<notify::Result<()>>,
+    /// Watches until dropped.
+    _watcher: RecommendedWatcher,
+}
+
+impl Watched {
+    fn new(session: &Session, paths: &[PathBuf]) -> Result<Self> {
+        let (changes, inbox) = mpsc::channel();
+        // What we write ourselves is no change, where the data folder lies among the documents.
+        let ours = fs_err::canonicalize(&session.config.data_dir)?;
+        let mut watcher =
+            notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+                if event.as_ref().is_ok_and(|it| is_noise(it, &ours)) {
+                    return;
+                }
+                // The receiver is gone only when the program ends.
+                let _ = changes.send(event.map(|_| ()));
+            })
+            .context("could not watch for changes")?;
+        for path in paths {
+            watcher
+                .watch(path, RecursiveMode::Recursive)
+                .with_context(|| format!("could not watch `{}`", path.display()))?;
         }
-        // The receiver is gone only when the program ends.
-        let _ = changes.send(event.map(|_| ()));
-    })
-    .context("could not watch for changes")?;
-    for path in paths {
-        watcher
-            .watch(path, RecursiveMode::Recursive)
-            .with_context(|| format!("could not watch `{}`", path.display()))?;
+        Ok(Self { inbox, _watcher: watcher })
     }
-    session.printer.note("watching for changes; Ctrl-C ends");
-    while !session.is_interrupted() {
-        match inbox.recv_timeout(QUIET_TIME) {
-            Err(mpsc::RecvTimeoutError::Timeout) => continue,
-            Err(mpsc::RecvTimeoutError::Disconnected) => break,
-            Ok(Err(error)) => {
-                session.printer.warn(error);
-                continue;
+
+    /// Waits until files have changed and are still again; `None` after Ctrl-C.
+    fn change(&self, session: &Session) -> Option<()> {
+        while !session.is_interrupted() {
+            match self.inbox.recv_timeout(QUIET_TIME) {
+                Err(mpsc::RecvTimeoutError::Timeout) => {}
+                Err(mpsc::RecvTimeoutError::Disconnected) => return None,
+                Ok(Err(error)) => session.printer.warn(error),
+                Ok(Ok(())) => {
+                    // Files are often written in several steps.
+                    while !session.is_interrupted() && self.inbox.recv_timeout(QUIET_TIME).is_ok() {
+                    }
+                    return (!session.is_interrupted()).then_some(());
+                }
             }
-            Ok(Ok(())) => {}
         }
-        // Files are often written in several steps: wait until they are still.
-        while inbox.recv_timeout(QUIET_TIME).is_ok() {}
-        match build(session, index, embedder, paths, options) {
-            Ok(report) if report.added + report.updated + report.removed + report.moved > 0 => {
-                show(session, &report)?;
-                session.printer.json(&IngestOut::from(&report))?;
-            }
-            Ok(_) => {}
-            // A folder that is away for a moment must not end the watch.
-            Err(error) => session.printer.warn(format!("{error:#}")),
-        }
+        None
     }
-    Ok(())
+}
+
+/// Reading a file is an event too; it changes nothing.
+fn is_noise(event: &notify::Event, ours: &Path) -> bool {
+    let own = |it: &PathBuf| it.starts_with(ours);
+    event.kind.is_access() || (!event.paths.is_empty() && event.paths.iter().all(own))
 }

@@ -18,14 +18,15 @@ use crate::{
 pub(super) fn run(session: &mut Session, args: &AskArgs) -> Result<ExitCode> {
     let question = Question::new(&text_or_stdin(&args.question)?)?;
     let mut engine = ask::open(session, &args.docs, args.answer.generator.as_deref())?;
-    let answer = ask::ask(session, &mut engine, &question, &filter_of(&args.filter))?;
+    let filter = filter_of(&engine.index, &args.filter)?;
+    let answer = ask::ask(session, &mut engine, &question, &filter)?;
     let printer = session.printer;
     retrieval(printer, session, &question, &answer)?;
     prompt(printer, &answer)?;
     printer.line(styled(BOLD, "\nAnswer"))?;
     show::answer(printer, &answer)?;
     printer.json(&as_json(&engine.index, &question, &answer)?)?;
-    Ok(ExitCode::SUCCESS)
+    Ok(if session.is_interrupted() { ExitCode::from(130) } else { ExitCode::SUCCESS })
 }
 
 fn retrieval(
@@ -62,7 +63,10 @@ fn line(printer: Printer, index: usize, passage: &Passage) -> Result<()> {
 }
 
 fn prompt(printer: Printer, answer: &Answer) -> Result<()> {
-    let Some(context) = &answer.context else { return Ok(()) };
+    let Some(context) = &answer.context else {
+        printer.line(styled(BOLD, "\nNo prompt: no model was called"))?;
+        return Ok(());
+    };
     printer.line(styled(
         BOLD,
         format!("\nPrompt ({} tokens, {} examples)", context.n_tokens, context.n_examples),
@@ -97,6 +101,8 @@ fn as_json(
                 "score": it.score,
                 "score_bm25": it.lexical.map(|it| it.score),
                 "score_dense": it.dense.map(|it| it.score),
+                "rank_bm25": it.lexical.map(|it| it.rank),
+                "rank_dense": it.dense.map(|it| it.rank),
                 "relevance": it.relevance,
                 "reason": cut_text(*cut),
             })

@@ -4,6 +4,7 @@ mod ask;
 mod chat;
 mod doctor;
 mod eval;
+mod forget;
 mod ingest;
 mod inspect;
 mod models;
@@ -13,6 +14,7 @@ mod status;
 mod tokens;
 
 use std::{
+    collections::BTreeSet,
     io::{self, Read},
     process::ExitCode,
 };
@@ -20,13 +22,14 @@ use std::{
 use ::ingest::document::Language;
 use anyhow::{Context as _, Result};
 use clap::CommandFactory;
-use index::filter::Filter;
+use index::{Index, filter::Filter};
+use serde_json::json;
 
 use crate::{
     cli::{AnswerArgs, Cli, Command, FilterArgs, Global, LanguageArg},
     config::{Config, Overrides},
     printer::Printer,
-    session::Session,
+    session::{Session, WrongUsage},
 };
 
 /// Runs one command.
@@ -38,7 +41,12 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
     if let Command::Completions { shell } = &cli.command {
         let mut script = Vec::new();
         clap_complete::generate(*shell, &mut Cli::command(), "souffleur", &mut script);
-        printer.raw(&String::from_utf8_lossy(&script))?;
+        let script = String::from_utf8_lossy(&script);
+        if printer.json {
+            printer.json(&json!({ "shell": shell.to_string(), "script": script }))?;
+        } else {
+            printer.raw(&script)?;
+        }
         return Ok(ExitCode::SUCCESS);
     }
     let config = settings(&cli)?;
@@ -49,6 +57,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Search(args) => search::run(&session, &args),
         Command::Ingest(args) => ingest::run(&session, &args),
         Command::Inspect(args) => inspect::run(&mut session, &args),
+        Command::Forget(args) => forget::run(&session, &args),
         Command::Status => status::run(&session),
         Command::Doctor => doctor::run(&session),
         Command::Models(args) => models::run(&session, &args),
@@ -77,6 +86,7 @@ fn settings(cli: &Cli) -> Result<Config> {
         }
         Command::Search(_)
         | Command::Ingest(_)
+        | Command::Forget(_)
         | Command::Status
         | Command::Doctor
         | Command::Models(_)
@@ -93,6 +103,7 @@ fn override_answers(overrides: &mut Overrides, args: &AnswerArgs) {
     overrides.generation.seed = args.seed;
     overrides.generation.answer_tokens_max = args.answer_tokens;
     overrides.prompts.style = args.style;
+    overrides.prompts.dir.clone_from(&args.prompts_dir);
 }
 
 /// The text itself, or standard input for `-`.
@@ -105,12 +116,40 @@ fn text_or_stdin(text: &str) -> Result<String> {
     Ok(res)
 }
 
-/// The filter that flags ask for.
-fn filter_of(args: &FilterArgs) -> Filter {
+/// A path below the folder ingested, as documents are kept: without `./`.
+fn below_root(path: &str) -> String {
+    path.trim_start_matches("./").to_owned()
+}
+
+/// Refuses a filter by a collection or path that no document has: nothing would be found, and that
+/// would look as if the documents held no answer.
+fn check_filter(index: &Index, filter: &Filter) -> Result<()> {
+    if filter.collections.is_empty() && filter.path_prefix.is_none() {
+        return Ok(());
+    }
+    let documents = index.catalog().list()?;
+    let known: BTreeSet<&str> =
+        documents.iter().filter_map(|it| it.labels.collection.as_deref()).collect();
+    if let Some(name) = filter.collections.iter().find(|it| !known.contains(it.as_str())) {
+        let known = known.into_iter().collect::<Vec<_>>().join(", ");
+        return Err(WrongUsage(format!("no collection `{name}`: known are {known}").into()).into());
+    }
+    if let Some(prefix) = &filter.path_prefix
+        && !documents.iter().any(|it| it.source.path.starts_with(prefix.as_str()))
+    {
+        let what =
+            format!("no document's path begins with `{prefix}`: `souffleur status` lists them");
+        return Err(WrongUsage(what.into()).into());
+    }
+    Ok(())
+}
+
+/// The filter that flags ask for, over the documents of an index.
+fn filter_of(index: &Index, args: &FilterArgs) -> Result<Filter> {
     let start = |date: jiff::civil::Date| {
         date.to_zoned(jiff::tz::TimeZone::UTC).map_or(0, |it| it.timestamp().as_second())
     };
-    Filter {
+    let filter = Filter {
         collections: args.collections.clone(),
         languages: args
             .languages
@@ -120,10 +159,12 @@ fn filter_of(args: &FilterArgs) -> Filter {
                 LanguageArg::Fr => Language::French,
             })
             .collect(),
-        path_prefix: args.path.clone(),
+        path_prefix: args.path.as_deref().map(below_root),
         modified_from: args.since.map(start),
         // The whole day counts.
         modified_to: args.until.map(|it| start(it) + 86_399),
         groups: (!args.groups.is_empty()).then(|| args.groups.clone()),
-    }
+    };
+    check_filter(index, &filter)?;
+    Ok(filter)
 }

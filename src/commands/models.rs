@@ -1,18 +1,19 @@
-//! `souffleur models`: list, pull, verify, remove.
+//! `souffleur models`: list, pull, verify, merge, remove.
 
-use std::{path::Path, process::ExitCode};
+use std::{borrow::Cow, path::Path, process::ExitCode};
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use model::{
     catalogue::ModelEntry,
+    merge::{MergeOptions, MergedType, merge},
     store::{InstalledModel, StoreError},
 };
 use serde_json::json;
 
 use crate::{
-    cli::ModelsCommand,
+    cli::{MergeArgs, MergedTypeArg, ModelsCommand},
     printer::{BOLD, DIM, GREEN, YELLOW, styled},
-    session::{EXTRACT, Session},
+    session::{EXTRACT, Session, WrongUsage, model_path},
 };
 
 pub(super) fn run(session: &Session, command: &ModelsCommand) -> Result<ExitCode> {
@@ -20,6 +21,7 @@ pub(super) fn run(session: &Session, command: &ModelsCommand) -> Result<ExitCode
         ModelsCommand::List => list(session)?,
         ModelsCommand::Pull { ids, from } => pull(session, ids, from.as_deref())?,
         ModelsCommand::Verify { ids } => return verify(session, ids),
+        ModelsCommand::Merge(args) => merge_adapter(session, args)?,
         ModelsCommand::Remove { ids } => remove(session, ids)?,
     }
     Ok(ExitCode::SUCCESS)
@@ -64,15 +66,17 @@ fn list(session: &Session) -> Result<()> {
 fn pull(session: &Session, ids: &[String], from: Option<&Path>) -> Result<()> {
     let ids = if ids.is_empty() { of_settings(session) } else { ids.to_vec() };
     if from.is_some() && ids.len() != 1 {
-        bail!("--from holds one model: name it");
+        return Err(WrongUsage(Cow::Borrowed("--from holds one model: name it")).into());
     }
     let mut rows = Vec::new();
     for id in &ids {
         let entry = session.entry(id, None)?;
-        let model = match session.store.installed(id) {
-            Ok(Some(model)) if from.is_none() => model,
-            // A damaged model is fetched again.
-            Ok(_) | Err(StoreError::Truncated { .. } | StoreError::Io(_)) => {
+        // Every byte is read: a file of the right length may hold wrong ones.
+        let model = match session.store.verify(id) {
+            Ok(model) if from.is_none() => model,
+            Ok(_) | Err(StoreError::NotInstalled { .. }) => session.pull(entry, from)?,
+            Err(error) if error.is_damage() => {
+                session.printer.note(format!("{id} is fetched again: {error}"));
                 session.pull(entry, from)?
             }
             Err(error) => return Err(error.into()),
@@ -92,9 +96,11 @@ fn report(session: &Session, entry: &ModelEntry, model: &InstalledModel) -> Resu
     Ok(())
 }
 
+/// The models that the settings name by id; those named by path are here already.
 fn of_settings(session: &Session) -> Vec<String> {
     let models = &session.config.models;
-    [&models.embedder, &models.generator].into_iter().filter(|it| *it != EXTRACT).cloned().collect()
+    let by_id = |it: &&String| *it != EXTRACT && model_path(it).is_none();
+    [&models.embedder, &models.generator].into_iter().filter(by_id).cloned().collect()
 }
 
 fn verify(session: &Session, ids: &[String]) -> Result<ExitCode> {
@@ -126,6 +132,29 @@ fn verify(session: &Session, ids: &[String]) -> Result<ExitCode> {
     }
     session.printer.json(&json!({ "models": rows }))?;
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+fn merge_adapter(session: &Session, args: &MergeArgs) -> Result<()> {
+    let base = session.generator_path(&args.base)?;
+    let merged = merge(&MergeOptions {
+        base: &base,
+        adapter: &args.adapter,
+        out: &args.out,
+        merged_type: match args.merged_type {
+            MergedTypeArg::F32 => MergedType::F32,
+            MergedTypeArg::F16 => MergedType::F16,
+            MergedTypeArg::Q8 => MergedType::Q8_0,
+        },
+    })?;
+    #[expect(clippy::cast_precision_loss, reason = "megabytes need no more digits")]
+    let megabytes = merged.n_bytes as f64 / 1e6;
+    let out = args.out.display();
+    let line = format!("({} matrices changed, {megabytes:.0} MB)", merged.n_matrices);
+    session.printer.line(format!("{} {}", styled(BOLD, out), styled(DIM, line)))?;
+    session.printer.json(&json!({
+        "out": args.out, "n_matrices": merged.n_matrices, "bytes": merged.n_bytes,
+    }))?;
+    Ok(())
 }
 
 fn remove(session: &Session, ids: &[String]) -> Result<()> {

@@ -21,7 +21,7 @@ pub(super) fn run(session: &Session, args: &SearchArgs) -> Result<ExitCode> {
     let options = RetrieveOptions {
         candidates_max: session.config.retrieval.candidates_max.get().max(args.k.get()),
         passages_max: args.k.get(),
-        filter: filter_of(&args.filter),
+        filter: filter_of(&index, &args.filter)?,
         embedder_speaks: question.language.is_none_or(|it| embedder.speaks(it.code())),
         cosine_unrelated: embedder.cosine_unrelated,
         leg: match args.mode {

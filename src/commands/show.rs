@@ -5,7 +5,7 @@ use index::{Index, hit::DocumentId};
 use ingest::document::Language;
 
 use crate::{
-    answer::{Answer, Cut, QuoteReason},
+    answer::{Answer, Cut},
     cite::{CheckedSentence, Origin, Verdict},
     printer::{BOLD, CYAN, DIM, GREEN, Printer, RED, YELLOW, styled},
     retrieve::Passage,
@@ -122,25 +122,6 @@ pub(super) fn snippet(text: &str) -> String {
     match flat.char_indices().nth(SNIPPET_CHARS) {
         Some((end, _)) => format!("{}…", &flat[..end]),
         None => flat,
-    }
-}
-
-/// Why an answer quotes, and what to do about it.
-pub(super) fn quote_reason(reason: &QuoteReason) -> String {
-    match reason {
-        QuoteReason::NotInstalled { id } => format!(
-            "no language model is installed, so the answer quotes the documents; \
-             `souffleur models pull {id}` fetches one"
-        ),
-        QuoteReason::WrongLanguage { id, language: Language::French } => format!(
-            "{id} n'écrit pas le français : la réponse cite les documents mot pour mot. \
-             Pour une réponse rédigée : `souffleur models pull qwen3-1.7b`, puis \
-             `--generator qwen3-1.7b`"
-        ),
-        QuoteReason::WrongLanguage { id, language: Language::English } => format!(
-            "{id} does not write English: the answer quotes the documents word for word. \
-             For a written one: `souffleur models pull qwen3-1.7b`, then `--generator qwen3-1.7b`"
-        ),
     }
 }
 

@@ -3,22 +3,29 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
+use index::{Index, OpenError, catalog::StoredDocument, live_recipe};
 use serde_json::json;
 
-use super::ingest::{language_advice, warn_of_languages};
+use super::ingest::language_advice;
 use crate::{
-    build_index::foreign_languages,
+    languages::foreign_languages,
     printer::{BOLD, DIM, finding_text, styled},
     session::Session,
 };
 
 #[expect(clippy::too_many_lines, reason = "the table and its JSON, line by line")]
 pub(super) fn run(session: &Session) -> Result<ExitCode> {
-    let embedder = session.embedder()?;
-    let index = session.open_index(&embedder)?;
+    let data_dir = &session.config.data_dir;
+    // With the recipe that it was built by: what is there can be shown without any model.
+    let recipe =
+        live_recipe(data_dir)?.ok_or_else(|| OpenError::Missing { path: data_dir.clone() })?;
+    let index = Index::open(data_dir, &recipe, &mut session.preparing())?;
+    let embedder = &recipe.embedder;
     let catalog = index.catalog();
     let counts = catalog.counts()?;
-    let documents = catalog.list()?;
+    let mut documents = catalog.list()?;
+    let place = |it: &StoredDocument| (it.source.root.clone(), it.source.path.clone());
+    documents.sort_by_cached_key(place);
     let printer = session.printer;
     printer.line(styled(
         BOLD,
@@ -27,10 +34,10 @@ pub(super) fn run(session: &Session) -> Result<ExitCode> {
             counts.documents,
             counts.chunks,
             megabytes(counts.text_bytes),
-            session.config.data_dir.display()
+            data_dir.display()
         ),
     ))?;
-    printer.line(styled(DIM, format!("embedder {}", embedder.print)))?;
+    printer.line(styled(DIM, format!("embedder {embedder}")))?;
     let mut root = "";
     for it in &documents {
         if it.source.root != root {
@@ -52,11 +59,15 @@ pub(super) fn run(session: &Session) -> Result<ExitCode> {
             printer.line(styled(DIM, format!("      {}", finding_text(finding))))?;
         }
     }
-    warn_of_languages(session, &index, &embedder)?;
-    let advice: Vec<String> = foreign_languages(&catalog.languages()?, &|it| embedder.speaks(it))
+    let speaks =
+        |it: &str| session.catalogue.find(&embedder.id).is_none_or(|model| model.speaks(it));
+    let advice: Vec<String> = foreign_languages(&catalog.languages()?, &speaks)
         .into_iter()
-        .map(|(language, share)| language_advice(&embedder.print.id, language, share))
+        .map(|(language, share)| language_advice(&embedder.id, language, share))
         .collect();
+    for it in &advice {
+        printer.note(it);
+    }
     let rows: Vec<_> = documents
         .iter()
         .map(|it| {
@@ -80,7 +91,7 @@ pub(super) fn run(session: &Session) -> Result<ExitCode> {
         "text_bytes": counts.text_bytes,
         "duplicates": counts.duplicates,
         "pending": counts.pending,
-        "embedder": embedder.print.id,
+        "embedder": embedder.id,
         "advice": advice,
         "list": rows,
     }))?;

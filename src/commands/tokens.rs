@@ -1,9 +1,9 @@
 //! `souffleur tokens`: how a model cuts a text into tokens, in colour.
 
-use std::{path::Path, process::ExitCode};
+use std::{borrow::Cow, path::Path, process::ExitCode};
 
 use anstyle::{AnsiColor, Color, Style};
-use anyhow::{Context as _, Result, bail};
+use anyhow::Result;
 use model::{
     catalogue::ModelRole,
     tokens::{self, Piece},
@@ -14,7 +14,7 @@ use super::text_or_stdin;
 use crate::{
     cli::TokensArgs,
     printer::{DIM, styled},
-    session::{EXTRACT, Session},
+    session::{EXTRACT, Session, WrongUsage, model_path},
 };
 
 /// Backgrounds that follow each other, so that neighbouring tokens differ.
@@ -25,7 +25,9 @@ pub(super) fn run(session: &Session, args: &TokensArgs) -> Result<ExitCode> {
     let text = text_or_stdin(&args.text)?;
     let name = args.model.as_deref().unwrap_or(&session.config.models.generator);
     if name == EXTRACT {
-        bail!("`extract` is no model: name one with --model");
+        return Err(
+            WrongUsage(Cow::Borrowed("`extract` is no model: name one with --model")).into()
+        );
     }
     let tokens = pieces(session, name, &text)?;
     let painted: String = tokens
@@ -48,21 +50,29 @@ pub(super) fn run(session: &Session, args: &TokensArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// A text cut by a model's tokenizer: of a GGUF file, or of a `tokenizer.json`.
+/// A text cut by a model's tokenizer: of a GGUF file, of a folder, or of a `tokenizer.json`.
 fn pieces(session: &Session, name: &str, text: &str) -> Result<Vec<Piece>> {
-    let path = Path::new(name);
-    if path.extension().is_some_and(|it| it.eq_ignore_ascii_case("gguf")) {
-        return Ok(tokens::of_gguf(path, text)?);
+    if let Some(path) = model_path(name) {
+        // An encoder's tokenizer may be of a kind that no generator has.
+        let is_generator = path.is_file() || !is_encoder(path);
+        return Ok(match is_generator {
+            true => tokens::of_generator(path, text)?,
+            false => tokens::of_file(&path.join("tokenizer.json"), text)?,
+        });
     }
     let entry = session.entry(name, None)?;
-    let files = session.files(entry)?;
     match entry.role {
-        ModelRole::Generator => {
-            let gguf = files.file_ending(".gguf").context("the model has no .gguf file")?;
-            Ok(tokens::of_gguf(&gguf, text)?)
-        }
+        ModelRole::Generator => Ok(tokens::of_generator(&session.generator_path(name)?, text)?),
         ModelRole::Embedder | ModelRole::Reranker => {
+            let files = session.files(entry)?;
             Ok(tokens::of_file(&files.dir.join("tokenizer.json"), text)?)
         }
     }
+}
+
+/// Whether a folder says that it holds an encoder.
+fn is_encoder(dir: &Path) -> bool {
+    let config = fs_err::read_to_string(dir.join("config.json")).unwrap_or_default();
+    let config: serde_json::Value = serde_json::from_str(&config).unwrap_or_default();
+    matches!(config["model_type"].as_str(), Some("bert" | "xlm-roberta"))
 }

@@ -82,6 +82,8 @@ enum FindingRow {
     Instruction { quote: String },
     NoTextLayer { pages: Vec<u32> },
     LeftOut { what: String },
+    PageFurniture { n_lines: usize, n_pages: usize },
+    Damaged { what: String },
 }
 
 #[derive(Serialize, Deserialize)]
@@ -103,6 +105,10 @@ pub(super) fn findings_json(findings: &[Finding]) -> String {
         Finding::Instruction { quote } => FindingRow::Instruction { quote },
         Finding::NoTextLayer { pages } => FindingRow::NoTextLayer { pages },
         Finding::LeftOut { what } => FindingRow::LeftOut { what },
+        Finding::PageFurniture { n_lines, n_pages } => {
+            FindingRow::PageFurniture { n_lines, n_pages }
+        }
+        Finding::Damaged { what } => FindingRow::Damaged { what },
     });
     to_json(&rows.collect::<Vec<_>>())
 }
@@ -116,6 +122,10 @@ pub(super) fn findings(json: &str) -> Result<Vec<Finding>, CatalogError> {
         FindingRow::Instruction { quote } => Finding::Instruction { quote },
         FindingRow::NoTextLayer { pages } => Finding::NoTextLayer { pages },
         FindingRow::LeftOut { what } => Finding::LeftOut { what },
+        FindingRow::PageFurniture { n_lines, n_pages } => {
+            Finding::PageFurniture { n_lines, n_pages }
+        }
+        FindingRow::Damaged { what } => Finding::Damaged { what },
     });
     Ok(findings.collect())
 }

@@ -204,6 +204,18 @@ impl Catalog {
         })
     }
 
+    /// Changes that the indexes have yet to hear of. None, once an index is open, unless the disk
+    /// is full.
+    ///
+    /// # Errors
+    ///
+    /// When the catalog cannot be read.
+    pub fn n_pending(&self) -> Result<u64, CatalogError> {
+        self.read(|connection| {
+            Ok(connection.query_row("SELECT count(*) FROM outbox", [], |row| row.get(0))?)
+        })
+    }
+
     /// Keeps hits whose chunks are live and pass the filter as the catalog sees them now. A leg
     /// that has yet to hear of a deletion, or of a group that lost its rights, cannot leak them.
     pub(crate) fn keep_valid(

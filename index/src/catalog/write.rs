@@ -25,6 +25,7 @@ impl Catalog {
             let id = put_row(transaction, new)?;
             put_text(transaction, id, new)?;
             announce(transaction, id)?;
+            tracing::debug!("recording");
             transaction
                 .prepare_cached("DELETE FROM chunks WHERE document = ?1")?
                 .execute([id.0])?;
@@ -49,6 +50,32 @@ impl Catalog {
                 .execute([id.0])?;
             Ok(n > 0)
         })
+    }
+
+    /// Forgets documents, all of them or, on an error, none.
+    pub(crate) fn delete_all(&self, ids: &[DocumentId]) -> Result<(), CatalogError> {
+        self.write(|transaction| {
+            for &id in ids {
+                announce(transaction, id)?;
+                transaction
+                    .prepare_cached("DELETE FROM documents WHERE id = ?1")?
+                    .execute([id.0])?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Moves what SQLite's log holds into the catalog's file, where deleted rows are overwritten,
+    /// and cuts the log to nothing: it keeps what rows were before.
+    pub(crate) fn empty_log(&self) -> Result<(), CatalogError> {
+        let writer = self.writer();
+        let is_busy: bool =
+            writer.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+        if is_busy {
+            let busy = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY);
+            return Err(rusqlite::Error::SqliteFailure(busy, None).into());
+        }
+        Ok(())
     }
 
     /// Changes what is known of a document whose text stays: its file moved or was touched, or

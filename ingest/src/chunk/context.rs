@@ -35,13 +35,13 @@ impl<'a> Outline<'a> {
 }
 
 /// A document's title and the headings above a place, of `tokens_max` tokens at most: outer
-/// headings are dropped first, then the title's last words.
+/// headings are dropped first, then the title's last words. With the number of its tokens.
 pub(super) fn context(
     document: &Document,
     above: &[&Heading],
     tokens_max: usize,
     count_tokens: &dyn Fn(&str) -> usize,
-) -> String {
+) -> (String, usize) {
     let title = first_words(&document.title, TITLE_CHARS_MAX);
     let mut parts: Vec<&str> = Vec::with_capacity(above.len() + 1);
     parts.extend(above.iter().map(|heading| first_words(&heading.title, TITLE_CHARS_MAX)));
@@ -54,16 +54,20 @@ pub(super) fn context(
         shown.extend_from_slice(&parts[n_dropped..]);
         shown.retain(|part| !part.is_empty());
         let shown = shown.join(" > ");
-        if count_tokens(&shown) <= tokens_max {
-            return shown;
+        let n_tokens = count_tokens(&shown);
+        if n_tokens <= tokens_max {
+            return (shown, n_tokens);
         }
     }
     let mut shown = title;
-    while !shown.is_empty() && count_tokens(shown) > tokens_max {
+    loop {
+        let n_tokens = count_tokens(shown);
+        if shown.is_empty() || n_tokens <= tokens_max {
+            return (shown.to_owned(), n_tokens);
+        }
         let last_word = shown.rfind(char::is_whitespace).unwrap_or(0);
         shown = shown[..last_word].trim_end();
     }
-    shown.to_owned()
 }
 
 /// A text up to the last whole word within `chars_max` characters.
@@ -88,7 +92,9 @@ mod tests {
             .map(|title| Heading { level: 1, title: (*title).to_owned(), offset: 0 })
             .collect();
         let above: Vec<_> = headings.iter().collect();
-        assert_eq!(context(&document, &above, tokens_max, &count_words), expected);
+        let (shown, n_tokens) = context(&document, &above, tokens_max, &count_words);
+        assert_eq!(shown, expected);
+        assert_eq!(n_tokens, count_words(expected));
     }
 
     #[test]

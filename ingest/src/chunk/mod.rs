@@ -4,6 +4,9 @@
 //! into pieces (`pieces`), and pieces are packed into chunks here. Each piece's tokens are counted
 //! once and each chunk's once more, which is most of the time that chunking takes.
 
+use std::cell::RefCell;
+use std::rc::Rc;
+
 use unicode_segmentation::UnicodeSegmentation;
 
 use crate::document::{Document, Language, Span};
@@ -94,8 +97,9 @@ pub fn chunk(
     let mut room = |heading: Option<usize>| match last {
         Some((known, room)) if known == heading => room,
         _ => {
-            let context = context(document, &outline.path(heading), context_max, count_tokens);
-            let room = limits.tokens_max - count_tokens(&context) - 2 * joint;
+            let path = outline.path(heading);
+            let (_, n_tokens) = context(document, &path, context_max, count_tokens);
+            let room = limits.tokens_max - n_tokens - 2 * joint;
             last = Some((heading, room));
             room
         }
@@ -105,7 +109,8 @@ pub fn chunk(
     cutter.overlap = limits.overlap;
     cutter.cut(&blocks);
     let (pieces, tables) = (cutter.pieces, cutter.tables);
-    let packer = Packer { document, limits, count_tokens, outline, tables, joint };
+    let last = RefCell::default();
+    let packer = Packer { document, limits, count_tokens, outline, tables, joint, last };
     packer.pack(&pieces)
 }
 
@@ -131,6 +136,19 @@ struct Packer<'a> {
     outline: Outline<'a>,
     tables: Vec<TableHeader>,
     joint: usize,
+    /// The context found last: neighbouring chunks mostly have the same.
+    last: RefCell<Option<Rc<Context>>>,
+}
+
+/// What is known of a place from the headings around it.
+struct Context {
+    heading: Option<usize>,
+    /// How many of the headings stand above the place.
+    n_above: usize,
+    /// The headings in force.
+    path: Vec<String>,
+    text: String,
+    n_tokens: usize,
 }
 
 impl Packer<'_> {
@@ -177,13 +195,11 @@ impl Packer<'_> {
 
     /// How many of the pieces make up a chunk: as many as fit, back to the best place to end.
     fn end_of_chunk(&self, pieces: &[Piece], start: usize) -> usize {
-        let (_, context) = self.context(&pieces[0], start);
+        let context = self.context(&pieces[0], start);
         let header = pieces[0].table.map_or(0, |table| self.tables[table].n_tokens + self.joint);
         let shared = (self.count_tokens)(&self.document.text[start..pieces[0].span.start]);
-        let room = self
-            .limits
-            .tokens_max
-            .saturating_sub((self.count_tokens)(&context) + self.joint + header + shared);
+        let room =
+            self.limits.tokens_max.saturating_sub(context.n_tokens + self.joint + header + shared);
         let mut n_tokens = pieces[0].n_tokens;
         let mut best: Option<(u8, usize)> = None;
         for (at, piece) in pieces.iter().enumerate().skip(1) {
@@ -256,22 +272,30 @@ impl Packer<'_> {
     }
 
     /// The headings in force at a chunk's content, and the context from those above its start.
-    fn context(&self, piece: &Piece, start: usize) -> (Vec<String>, String) {
-        let path = self.outline.path(piece.heading);
-        let n_above = path.partition_point(|heading| heading.offset < start);
-        let context =
-            context(self.document, &path[..n_above], self.limits.tokens_max / 3, self.count_tokens);
-        (path.into_iter().map(|heading| heading.title.clone()).collect(), context)
+    fn context(&self, piece: &Piece, start: usize) -> Rc<Context> {
+        let heading = piece.heading;
+        let path = self.outline.path(heading);
+        let n_above = path.partition_point(|it| it.offset < start);
+        let mut last = self.last.borrow_mut();
+        let known = last.as_ref().filter(|it| it.heading == heading && it.n_above == n_above);
+        if let Some(context) = known {
+            return Rc::clone(context);
+        }
+        let tokens_max = self.limits.tokens_max / 3;
+        let (text, n_tokens) =
+            context(self.document, &path[..n_above], tokens_max, self.count_tokens);
+        let path = path.into_iter().map(|it| it.title.clone()).collect();
+        Rc::clone(last.insert(Rc::new(Context { heading, n_above, path, text, n_tokens })))
     }
 
     fn chunk(&self, first: &Piece, span: Span) -> Chunk {
-        let (heading_path, context) = self.context(first, span.start);
+        let context = self.context(first, span.start);
         let text = &self.document.text[span.range()];
         let own = (text.len() >= LANGUAGE_BYTES_MIN).then(|| language::detect(text)).flatten();
         Chunk {
             span,
-            heading_path,
-            context,
+            heading_path: context.path.clone(),
+            context: context.text.clone(),
             page: self.document.page_at(span.start),
             table_header: first.table.map(|table| self.tables[table].span),
             language: own.or(self.document.language),

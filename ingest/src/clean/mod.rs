@@ -1,6 +1,6 @@
 //! Pages of Markdown become one document.
 
-use crate::document::{Document, MediaType, Metadata, PageStart};
+use crate::document::{Document, Finding, MediaType, Metadata, PageStart};
 use crate::lines::Fence;
 use crate::parse::Parsed;
 use crate::{injection, language};
@@ -29,8 +29,9 @@ pub fn clean(parsed: Parsed, media_type: MediaType, name: &str, metadata: Metada
         numbers.push(page.number);
         pages.push(normalize(page.text, &mut removed));
     }
+    let mut furniture = running::Stripped::default();
     if numbers.iter().all(Option::is_some) {
-        running::strip(&mut pages);
+        furniture = running::strip(&mut pages);
     }
     let laid_out = media_type == MediaType::Pdf;
     let vocabulary = if laid_out { Vocabulary::of(&pages) } else { Vocabulary::default() };
@@ -55,6 +56,10 @@ pub fn clean(parsed: Parsed, media_type: MediaType, name: &str, metadata: Metada
         .unwrap_or_else(|| name_as_title(name));
     let mut findings = parsed.findings;
     findings.extend(removed.findings());
+    if furniture.n_lines > 0 {
+        let (n_lines, n_pages) = (furniture.n_lines, furniture.n_pages);
+        findings.push(Finding::PageFurniture { n_lines, n_pages });
+    }
     findings.extend(injection::find(&text));
     Document {
         title,
@@ -150,7 +155,7 @@ fn name_as_title(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::document::{Finding, Hidden};
+    use crate::document::Hidden;
     use crate::parse::Page;
 
     fn document(pages: &[&str], media_type: MediaType) -> Document {
@@ -210,10 +215,25 @@ mod tests {
     #[test]
     fn running_lines_are_gone_before_paragraphs_are_joined() {
         check(
-            &["Guide\nle texte va\nPage 1", "Guide\nde page en\nPage 2", "Guide\npage.\nPage 3"],
+            &[
+                "Guide\nle texte\nde la page\nva sur\nplus de\nlignes\nqui se\nsuivent\nPage 1",
+                "Guide\net puis\nil tient\nsur une\nautre de\nces mille\npages du\nlivre\nPage 2",
+                "Guide\nou bien\nsur cette\nseule page\nqui est\nenfin la\ntoute der-\nnière.\nPage 3",
+            ],
             MediaType::Pdf,
-            "le texte va de page en page.",
+            "le texte de la page va sur plus de lignes qui se suivent et puis il tient sur une \
+             autre de ces mille pages du livre ou bien sur cette seule page qui est enfin la toute \
+             dernière.",
         );
+    }
+
+    #[test]
+    fn what_was_taken_from_the_edges_of_pages_is_reported() {
+        let pages =
+            ["a", "b", "c"].map(|it| format!("Guide\n{}fin {it}", format!("{it}\n\n").repeat(7)));
+        let pages: Vec<_> = pages.iter().map(String::as_str).collect();
+        let document = document(&pages, MediaType::Pdf);
+        assert_eq!(document.findings, [Finding::PageFurniture { n_lines: 3, n_pages: 3 }]);
     }
 
     #[test]

@@ -4,8 +4,12 @@ use std::collections::{BTreeSet, HashMap};
 
 use crate::lines::{atx_level, is_table_row};
 
-/// Lines looked at from each edge of a page.
+/// Lines looked at from each edge of a long page.
 const EDGE_LINES: usize = 3;
+
+/// Lines that must lie between the edges of a page: on a shorter one, what looks like an edge is
+/// the middle of its text.
+const BETWEEN_LINES_MIN: usize = 6;
 
 /// A line that repeats on fewer pages is not running.
 const PAGES_MIN: usize = 3;
@@ -16,58 +20,74 @@ const LINE_BYTES_MAX: usize = 240;
 /// Numbers of one line that may follow the page's; a date has three.
 const NUMBERS_MAX: usize = 4;
 
+/// A place at the edge of a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Edge {
-    Top,
-    Bottom,
+enum Place {
+    /// Lines from the top, from 0.
+    Top(usize),
+    /// Lines from the bottom, from 0.
+    Bottom(usize),
 }
 
-/// Removes lines that stand among the three outermost of at least three pages and half of all
-/// pages (or half of the left or of the right pages), the page's number aside.
+/// What was removed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Stripped {
+    pub(super) n_lines: usize,
+    /// Pages that lost a line.
+    pub(super) n_pages: usize,
+}
+
+/// Removes lines that stand at one place at the edge of at least three pages and most pages (or
+/// most of the left or of the right pages), the page's number aside.
 ///
 /// A number in a line repeats when it is the same on each page, or when it grows with the pages:
-/// so `Page 3 / 12` and `- iv -` go, and `Article 3` on page 7 stays.
-pub(super) fn strip(pages: &mut [String]) {
+/// so `Page 3 / 12` and `- iv -` go, and `Article 3` on page 7 stays. Only such a page number goes
+/// from a page of a few lines, where the first and the last ones are as likely text.
+pub(super) fn strip(pages: &mut [String]) -> Stripped {
+    let mut res = Stripped::default();
     if pages.len() < PAGES_MIN {
-        return;
+        return res;
     }
-    let mut seen: HashMap<(Edge, String), BTreeSet<usize>> = HashMap::new();
+    let mut seen: HashMap<(Place, String), BTreeSet<usize>> = HashMap::new();
     for (page_idx, page) in pages.iter().enumerate() {
-        for (edge, line) in edge_lines(page) {
-            for key in keys(&page[line.0..line.1], page_idx) {
-                seen.entry((edge, key)).or_default().insert(page_idx);
+        for (place, (start, end)) in edge_lines(page) {
+            for key in keys(&page[start..end], page_idx) {
+                seen.entry((place, key)).or_default().insert(page_idx);
             }
         }
     }
     let n_pages = pages.len();
     seen.retain(|_, on| is_running(on, n_pages));
     if seen.is_empty() {
-        return;
+        return res;
     }
     for (page_idx, page) in pages.iter_mut().enumerate() {
         let running: BTreeSet<_> = edge_lines(page)
-            .filter(|&(edge, (start, end))| {
+            .filter(|&(place, (start, end))| {
                 let mut keys = keys(&page[start..end], page_idx).into_iter();
-                keys.any(|key| seen.contains_key(&(edge, key)))
+                keys.any(|key| seen.contains_key(&(place, key)))
             })
             .map(|(_, line)| line)
             .collect();
+        res.n_lines += running.len();
+        res.n_pages += usize::from(!running.is_empty());
         for (start, end) in running.into_iter().rev() {
             page.replace_range(start..end, "");
         }
     }
+    res
 }
 
 fn is_running(on: &BTreeSet<usize>, n_pages: usize) -> bool {
     let n_odd = on.iter().filter(|&&page_idx| page_idx % 2 == 1).count();
-    let half = |n: usize, of: usize| n >= PAGES_MIN && 2 * n >= of;
-    half(on.len(), n_pages)
-        || half(n_odd, n_pages / 2)
-        || half(on.len() - n_odd, n_pages.div_ceil(2))
+    let most = |n: usize, of: usize| n >= PAGES_MIN && 2 * n > of;
+    most(on.len(), n_pages)
+        || most(n_odd, n_pages / 2)
+        || most(on.len() - n_odd, n_pages.div_ceil(2))
 }
 
 /// The outermost lines that are not blank, as byte ranges.
-fn edge_lines(page: &str) -> impl Iterator<Item = (Edge, (usize, usize))> {
+fn edge_lines(page: &str) -> impl Iterator<Item = (Place, (usize, usize))> {
     let mut start = 0;
     let lines: Vec<_> = page
         .split_inclusive('\n')
@@ -77,9 +97,30 @@ fn edge_lines(page: &str) -> impl Iterator<Item = (Edge, (usize, usize))> {
         })
         .filter(|&(start, end)| start < end)
         .collect();
-    let top = lines.iter().take(EDGE_LINES).map(|&line| (Edge::Top, line));
-    let bottom = lines.iter().rev().take(EDGE_LINES).map(|&line| (Edge::Bottom, line));
+    let n_edge = (lines.len().saturating_sub(BETWEEN_LINES_MIN) / 2).min(EDGE_LINES);
+    // On a short page, the outermost line may still be a page number.
+    let is_edge = |n: usize, line: (usize, usize)| {
+        n < n_edge || (n == 0 && lines.len() > 1 && is_page_number(&page[line.0..line.1]))
+    };
+    let outermost = |n: usize| n < EDGE_LINES;
+    let top = lines.iter().enumerate().take_while(|&(n, _)| outermost(n));
+    let top = top.filter(|&(n, &line)| is_edge(n, line)).map(|(n, &line)| (Place::Top(n), line));
+    let bottom = lines.iter().rev().enumerate().take_while(|&(n, _)| outermost(n));
+    let bottom = bottom.filter(|&(n, &line)| is_edge(n, line));
+    let bottom = bottom.map(|(n, &line)| (Place::Bottom(n), line));
     top.chain(bottom).collect::<Vec<_>>().into_iter()
+}
+
+/// Whether a line holds a number and nothing else but what stands beside page numbers.
+fn is_page_number(line: &str) -> bool {
+    let shown = line.to_lowercase();
+    let mut words = shown.split(|c: char| !c.is_alphanumeric()).filter(|it| !it.is_empty());
+    let is_number = |it: &str| it.bytes().all(|b| b.is_ascii_digit()) || roman(it).is_some();
+    let beside = ["page", "p", "sur", "of", "de"];
+    line.len() <= 24
+        && atx_level(line).is_none()
+        && shown.split(|c: char| !c.is_alphanumeric()).any(|it| !it.is_empty() && is_number(it))
+        && words.all(|it| is_number(it) || beside.contains(&it))
 }
 
 /// The forms under which a line can repeat: each number in it as it is, or as its distance from
@@ -178,18 +219,68 @@ mod tests {
         assert_eq!(trimmed, expected);
     }
 
+    /// A page of eight lines of its own between others.
+    fn long(name: &str, top: &str, bottom: &str) -> String {
+        let body: Vec<_> = (1..=8).map(|line| format!("{name}{line}")).collect();
+        format!("{top}\n{}\n{bottom}", body.join("\n"))
+    }
+
+    #[track_caller]
+    fn check_long(edges: &[(&str, &str)], expected: &[(&str, &str)]) {
+        let page = |(i, it): (usize, &(&str, &str))| {
+            long(["a", "b", "c", "d", "e", "f", "g"][i], it.0, it.1)
+        };
+        let pages: Vec<_> = edges.iter().enumerate().map(page).collect();
+        let expected: Vec<_> = expected.iter().enumerate().map(page).collect();
+        let pages: Vec<_> = pages.iter().map(String::as_str).collect();
+        let expected: Vec<_> = expected.iter().map(|it| it.trim()).collect();
+        check(&pages, &expected);
+    }
+
     #[test]
     fn repeated_headers_and_page_numbers_go() {
-        check(
+        check_long(
             &[
-                "Guide du salarié\n\nUn.\n\nPage 1 / 3",
-                "Guide du salarié\n\nDeux.\n\nPage 2 / 3",
-                "Guide du salarié\n\nTrois.\n\nPage 3 / 3",
+                ("Guide du salarié\n", "\nPage 1 / 3"),
+                ("Guide du salarié\n", "\nPage 2 / 3"),
+                ("Guide du salarié\n", "\nPage 3 / 3"),
             ],
-            &["Un.", "Deux.", "Trois."],
+            &[("", ""), ("", ""), ("", "")],
         );
         check(&["Un.\n- 4 -", "Deux.\n- 5 -", "Trois.\n- 6 -"], &["Un.", "Deux.", "Trois."]);
         check(&["Un.\n9", "Deux.\n10", "Trois.\n11"], &["Un.", "Deux.", "Trois."]);
+    }
+
+    /// Twelve pages of six lines lost the one line that was the same on all of them.
+    #[test]
+    fn a_line_of_the_body_of_short_pages_stays_wherever_it_stands() {
+        for at in 0..6 {
+            let page = |page: usize| {
+                let line = |line: usize| match line == at {
+                    true => "Le montant est fixé par le barème.".to_owned(),
+                    false => format!("Ligne {line} de la fiche {page}, propre à elle."),
+                };
+                (0..6).map(line).collect::<Vec<_>>().join("\n")
+            };
+            let pages: Vec<_> = (0..12).map(page).collect();
+            let pages: Vec<_> = pages.iter().map(String::as_str).collect();
+            check(&pages, &pages);
+        }
+    }
+
+    #[test]
+    fn the_same_line_at_other_places_stays() {
+        let top = ["Note\na", "b\nNote", "Note\nc", "d\nNote"];
+        let edges = top.map(|it| (it, "fin"));
+        check_long(&edges, &top.map(|it| (it, "")));
+    }
+
+    #[test]
+    fn what_is_removed_is_counted() {
+        let pages = ["a", "b", "c", "d"].map(|it| long(it, "Guide", "fin propre"));
+        let mut pages = Vec::from(pages);
+        pages[3] = "Page blanche".to_owned();
+        assert_eq!(strip(&mut pages), Stripped { n_lines: 6, n_pages: 3 });
     }
 
     #[test]
@@ -200,9 +291,11 @@ mod tests {
 
     #[test]
     fn left_and_right_pages_may_differ() {
-        check(
-            &["Gauche\na", "Droite\nb", "Gauche\nc", "Droite\nd", "Gauche\ne", "Droite\nf", "g"],
-            &["a", "b", "c", "d", "e", "f", "g"],
+        let top = ["Gauche", "Droite", "Gauche", "Droite", "Gauche", "Droite", "Seule"];
+        let edges: Vec<_> = top.iter().map(|it| (*it, "")).collect();
+        check_long(
+            &edges,
+            &[("", ""), ("", ""), ("", ""), ("", ""), ("", ""), ("", ""), ("Seule", "")],
         );
     }
 
@@ -231,10 +324,7 @@ mod tests {
 
     #[test]
     fn lines_in_the_middle_of_pages_stay() {
-        let page = |body: &str| {
-            format!("{body} 1\n{body} 2\n{body} 3\nNota bene\n{body} 4\n{body} 5\n{body} 6")
-        };
-        let pages = [page("a"), page("b"), page("c")];
+        let pages = ["a", "b", "c"].map(|it| long(it, it, &long(it, "Nota bene", it)));
         let pages: Vec<_> = pages.iter().map(String::as_str).collect();
         check(&pages, &pages);
     }

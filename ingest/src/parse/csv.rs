@@ -38,7 +38,7 @@ pub fn parse(bytes: &[u8], limits: &Limits) -> Result<Parsed, ParseError> {
         table.push_row(record.iter());
         check_size(table.text.len(), limits)
     })?;
-    let findings = Vec::from_iter(decoded.finding());
+    let findings = decoded.findings();
     one_page(Parsed { findings, ..Parsed::default() }, table.text, limits)
 }
 

@@ -5,8 +5,8 @@ use std::any::Any;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc::{self, RecvTimeoutError};
-use std::sync::{Arc, Once};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -29,8 +29,14 @@ pub fn n_abandoned() -> usize {
     N_ABANDONED.load(Ordering::Relaxed)
 }
 
-/// Runs `work` on a thread of its own and waits for `limit` at most. `work` is given a flag that
-/// is set when its time is over, to be looked at now and then.
+/// Parsing threads that wait for work. A thread for each file would cost more than most files do.
+static IDLE: Mutex<Vec<Sender<Job>>> = Mutex::new(Vec::new());
+
+type Job = Box<dyn FnOnce() + Send>;
+
+/// Runs `work` on a parsing thread and waits for `limit` at most. `work` is given a flag that is
+/// set when its time is over, to be looked at now and then. A thread whose work overran is left
+/// to itself, ends with that work, and is never given another.
 ///
 /// # Errors
 ///
@@ -39,25 +45,25 @@ pub(crate) fn guarded<T: Send + 'static>(
     limit: Duration,
     work: impl FnOnce(&AtomicBool) -> Result<T, ParseError> + Send + 'static,
 ) -> Result<T, ParseError> {
-    silence_panics_of_parsers();
     let late = Arc::new(AtomicBool::new(false));
     let (sender, receiver) = mpsc::sync_channel(1);
     // The first of the two, the parser's end and the end of our patience, finds it false.
     let settled = Arc::new(AtomicBool::new(false));
     let (late_inside, settled_inside) = (Arc::clone(&late), Arc::clone(&settled));
-    thread::Builder::new().name(THREAD_NAME.to_owned()).stack_size(STACK_BYTES).spawn(
-        move || {
-            let res = catch_unwind(AssertUnwindSafe(|| work(&late_inside)))
-                .unwrap_or_else(|panic| Err(ParseError::Panicked { detail: message(&*panic) }));
-            // Nobody may be waiting any more; then the answer has been given without it.
-            sender.send(res).ok();
-            if settled_inside.swap(true, Ordering::Relaxed) {
-                N_ABANDONED.fetch_sub(1, Ordering::Relaxed);
-            }
-        },
-    )?;
+    let worker = give(Box::new(move || {
+        let res = catch_unwind(AssertUnwindSafe(|| work(&late_inside)))
+            .unwrap_or_else(|panic| Err(ParseError::Panicked { detail: message(&*panic) }));
+        // Nobody may be waiting any more; then the answer has been given without it.
+        sender.send(res).ok();
+        if settled_inside.swap(true, Ordering::Relaxed) {
+            N_ABANDONED.fetch_sub(1, Ordering::Relaxed);
+        }
+    }))?;
     match receiver.recv_timeout(limit) {
-        Ok(res) => res,
+        Ok(res) => {
+            idle().push(worker);
+            res
+        }
         Err(RecvTimeoutError::Timeout) => {
             late.store(true, Ordering::Relaxed);
             N_ABANDONED.fetch_add(1, Ordering::Relaxed);
@@ -73,6 +79,31 @@ pub(crate) fn guarded<T: Send + 'static>(
             Err(ParseError::Read(io::Error::other("the parsing thread ended without an answer")))
         }
     }
+}
+
+/// Gives a job to a thread that has none; returns what the thread is reached by.
+fn give(job: Job) -> io::Result<Sender<Job>> {
+    let waiting = idle().pop();
+    let worker = match waiting {
+        Some(worker) => worker,
+        None => spawn()?,
+    };
+    worker.send(job).map_err(|_| io::Error::other("a parsing thread ended while it waited"))?;
+    Ok(worker)
+}
+
+/// Starts a parsing thread. It ends when the last sender to it is dropped.
+fn spawn() -> io::Result<Sender<Job>> {
+    silence_panics_of_parsers();
+    let (worker, jobs) = mpsc::channel::<Job>();
+    let thread = thread::Builder::new().name(THREAD_NAME.to_owned()).stack_size(STACK_BYTES);
+    thread.spawn(move || jobs.into_iter().for_each(|job| job()))?;
+    Ok(worker)
+}
+
+fn idle() -> MutexGuard<'static, Vec<Sender<Job>>> {
+    // Nothing is done under the lock that could leave the list half changed.
+    IDLE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The hook is the process's, so the one that was set before is kept and called for every other
@@ -135,6 +166,19 @@ mod tests {
         while n_abandoned() > 0 {
             thread::yield_now();
         }
+    }
+
+    #[test]
+    fn a_thread_that_is_done_takes_the_next_work_even_after_a_panic() {
+        // Other tests run beside this one, so that the same thread is sure only over many tries.
+        let mut seen = std::collections::BTreeSet::new();
+        for round in 0..100 {
+            let id = guarded(LONG, |_| Ok(thread::current().id())).unwrap();
+            seen.insert(format!("{id:?}"));
+            let failed: Result<(), _> = guarded(LONG, move |_| panic!("round {round}"));
+            assert!(matches!(failed, Err(ParseError::Panicked { .. })));
+        }
+        assert!(seen.len() < 50, "{} threads for 100 pieces of work", seen.len());
     }
 
     #[test]

@@ -29,11 +29,11 @@ pub fn parse(bytes: &[u8], limits: &Limits) -> Result<Parsed, ParseError> {
     let decoded = decode(bytes)?;
     check_size(decoded.text.len(), limits)?;
     let front = front_matter::split(&decoded.text)?;
-    let stripped = templates::strip(front.body);
+    let stripped = templates::strip(&front.body);
     let plain = plain(&stripped.text, limits)?;
 
-    let mut findings = Vec::from_iter(decoded.finding());
-    findings.extend(front.finding);
+    let mut findings = decoded.findings();
+    findings.extend(front.findings);
     findings.extend(hidden_finding(stripped.n_hidden_chars + plain.n_hidden_chars));
     if let Some(example) = stripped.unresolved {
         let n = stripped.n_unresolved;

@@ -166,14 +166,17 @@ pub enum ParseError {
         seconds: u64,
     },
     /// A password is needed.
-    #[error("encrypted: give its password in `souffleur.toml` beside the file")]
+    #[error("encrypted: state `password = \"…\"` in a `souffleur.toml` beside it")]
     Encrypted,
-    /// The given password does not open it.
-    #[error("encrypted, and the given password does not open it")]
+    /// None of the stated passwords opens it.
+    #[error("encrypted, and no password in `souffleur.toml` opens it")]
     WrongPassword,
     /// No text layer at all.
     #[error("no text layer: it looks like a scan, and needs OCR first")]
     Scan,
+    /// Pages that show drawings and no text.
+    #[error("no text layer: its pages hold drawings only")]
+    Drawings,
     /// The file is damaged.
     #[error("damaged: {detail}")]
     Corrupt {

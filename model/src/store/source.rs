@@ -200,21 +200,26 @@ fn receive(
     let mut done = offset;
     let mut buffer = vec![0; 1 << 18];
     loop {
-        let n = reader.read(&mut buffer)?;
-        if n == 0 {
-            break;
-        }
+        let n = match reader.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(n) => n,
+            Err(error) => return Err(ended(name, done, &error).into()),
+        };
         file.write_all(&buffer[..n])?;
         done += n as u64;
         on_event(PullEvent::Progress { name, done, total });
     }
     if total.is_some_and(|total| done < total) {
-        let ended = format!("the stream of `{name}` ended after {done} bytes: pull again to go on");
-        return Err(io::Error::new(io::ErrorKind::UnexpectedEof, ended).into());
+        return Err(ended(name, done, &"it is shorter than announced").into());
     }
     file.sync_all()?;
     fs::rename(part, staging.join(name))?;
     Ok(())
+}
+
+fn ended(name: &str, done: u64, why: &dyn std::fmt::Display) -> io::Error {
+    let text = format!("`{name}` ended after {done} bytes ({why}): pull again to go on");
+    io::Error::new(io::ErrorKind::UnexpectedEof, text)
 }
 
 fn part_of(staging: &Path, name: &str) -> PathBuf {

@@ -136,6 +136,8 @@ fn detail(known: &KnownQuestion, answer: &Answer, row: &Row) -> Value {
         "answers": known.answers,
         "answer": answer.text,
         "refused": answer.refused,
+        "verdicts": answer.sentences.iter().map(|it| it.verdict.as_str()).collect::<Vec<_>>(),
+        "missing": answer.sentences.iter().flat_map(|it| &it.missing).collect::<Vec<_>>(),
         "document": known.document,
         "sources": answer.passages.iter().map(|it| &it.chunk.facets.path).collect::<Vec<_>>(),
         "relevance": answer.passages.first().or(answer.cut.first().map(|(it, _)| it))

@@ -26,7 +26,7 @@ use crate::{
         retrieval::{Beir, BeirDocument, Scores, Summary, documents_by_best_chunk, read_beir},
     },
     printer::{BOLD, DIM, styled},
-    session::{OpenedEmbedder, Session},
+    session::{Interrupted, OpenedEmbedder, Session},
 };
 
 /// Documents that are embedded and written together.
@@ -96,9 +96,10 @@ fn fill(session: &Session, index: &Index, embedder: &OpenedEmbedder, beir: &Beir
         beir.documents.iter().filter(|it| known.get(&it.id) != Some(&hash(it))).collect();
     let total = u64::try_from(new.len()).unwrap_or(u64::MAX);
     let bar = session.printer.bar(total, "documents").with_prefix("embedding");
+    let _stoppable = session.stoppable();
     for batch in new.chunks(DOCUMENTS_PER_BATCH) {
         if session.is_interrupted() {
-            bail!("interrupted: what was embedded is kept, and the next run goes on from there");
+            return Err(Interrupted.into());
         }
         put(session, index, embedder, batch, &hash)?;
         bar.inc(u64::try_from(batch.len()).unwrap_or(0));

@@ -6,9 +6,11 @@
 //! parser adds belongs here. Read are `key: value` at the margin, `[a, b]` and `- a` lists; what
 //! is nested below another key is passed over.
 
+use std::borrow::Cow;
+
 use crate::document::{Finding, Language, Metadata};
 use crate::parse::ParseError;
-use crate::parse::text::timestamp;
+use crate::parse::text::written_date;
 
 /// Front matter beyond this is text that happens to stand between two rules.
 const BYTES_MAX: usize = 64 << 10;
@@ -29,24 +31,43 @@ const DATE_KEYS: [&str; 9] = [
 /// Keys that restrict who may read a file.
 const GROUP_KEYS: [&str; 2] = ["groups", "access_groups"];
 
+/// Keys that are not ours but were surely meant to restrict who may read a file. A document that
+/// has one is not read: a slip must not publish it. Other misspellings of `groups` count too.
+const NEAR_GROUP_KEYS: [&str; 12] = [
+    "group",
+    "groupe",
+    "groupes",
+    "groupe_acces",
+    "groupes_acces",
+    "acces",
+    "access",
+    "acl",
+    "allowed_groups",
+    "droits",
+    "readers",
+    "restricted_to",
+];
+
 /// A text divided into what it states of itself and the rest.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct FrontMatter<'a> {
     pub(super) metadata: Metadata,
     /// The text below.
-    pub(super) body: &'a str,
-    /// Set when there is front matter that could not be read; it is then part of the body.
-    pub(super) finding: Option<Finding>,
+    pub(super) body: Cow<'a, str>,
+    /// What could not be read. Front matter that is no front matter at all is part of the body,
+    /// as code, so that none of it becomes a heading.
+    pub(super) findings: Vec<Finding>,
 }
 
 /// Takes the front matter off a text.
 ///
 /// # Errors
 ///
-/// When access groups are named but cannot be read: the document must not become everyone's.
+/// When access groups are named but cannot be read, or by a key that is not ours: the document must
+/// not become everyone's. When it names several collections: it can belong to one.
 pub(super) fn split(text: &str) -> Result<FrontMatter<'_>, ParseError> {
     let start = text.trim_start_matches('\n');
-    let none = FrontMatter { body: text, ..FrontMatter::default() };
+    let none = FrontMatter { body: Cow::Borrowed(text), ..FrontMatter::default() };
     let (fence, closings): (_, &[&str]) = match start.lines().next().map(str::trim_end) {
         Some("---") => ("---", &["---", "..."]),
         Some("+++") => ("+++", &["+++"]),
@@ -55,28 +76,96 @@ pub(super) fn split(text: &str) -> Result<FrontMatter<'_>, ParseError> {
     let Some((block, body)) = cut(start, closings) else { return Ok(none) };
     let entries = if fence == "+++" { toml_entries(block) } else { yaml_entries(block) };
     let names_groups = |line: &str| {
-        let key = line.split([':', '=']).next().unwrap_or_default();
-        GROUP_KEYS.contains(&normal_key(scalar(key)).as_str())
+        let key = normal_key(scalar(line.split([':', '=']).next().unwrap_or_default()));
+        GROUP_KEYS.contains(&key.as_str()) || is_near_group_key(&key)
     };
     match entries {
         Ok(entries) => {
+            check_keys(&entries)?;
             let metadata = metadata(&entries);
             let restricts = entries.iter().any(|(key, _)| GROUP_KEYS.contains(&key.as_str()));
             if metadata.groups.is_empty() && restricts {
                 return Err(unreadable_groups("no group is named"));
             }
-            Ok(FrontMatter { metadata, body, finding: None })
+            let findings = Vec::from_iter(unread_date(&entries, &metadata));
+            Ok(FrontMatter { metadata, body: Cow::Borrowed(body), findings })
         }
         Err(why) if block.lines().any(names_groups) => Err(unreadable_groups(&why)),
         // Two rules with text between them are no front matter, and no fault either.
         Err(_) if fence == "---" && !block.lines().any(|line| key_value(line).is_some()) => {
             Ok(none)
         }
-        Err(why) => Ok(FrontMatter {
-            finding: Some(Finding::LeftOut { what: format!("front matter, kept as text: {why}") }),
-            ..none
-        }),
+        Err(why) => {
+            let what = format!("front matter, kept as text: {why}");
+            Ok(FrontMatter {
+                metadata: Metadata::default(),
+                body: Cow::Owned(format!("{CODE_FENCE}\n{block}{CODE_FENCE}\n\n{body}")),
+                findings: vec![Finding::LeftOut { what }],
+            })
+        }
     }
+}
+
+/// Longer than any that a block of keys and values holds.
+const CODE_FENCE: &str = "~~~~~~~~";
+
+/// Refuses what must not be guessed at.
+fn check_keys(entries: &[Entry]) -> Result<(), ParseError> {
+    if let Some((key, _)) = entries.iter().find(|(key, _)| is_near_group_key(key)) {
+        return Err(ParseError::Corrupt {
+            detail: format!(
+                "front matter has `{key}`, which is not read: to restrict who may read the \
+                 document write `groups`"
+            ),
+        });
+    }
+    match entries.iter().find(|(key, values)| key == "collection" && values.len() > 1) {
+        Some((_, values)) => Err(ParseError::Corrupt {
+            detail: format!(
+                "front matter names several collections ({}): a document belongs to one",
+                values.join(", ")
+            ),
+        }),
+        None => Ok(()),
+    }
+}
+
+fn is_near_group_key(key: &str) -> bool {
+    let plain = key.replace(['é', 'è', 'ê'], "e");
+    if GROUP_KEYS.contains(&plain.as_str()) {
+        return false;
+    }
+    NEAR_GROUP_KEYS.contains(&plain.as_str())
+        || (plain.starts_with('g') && distance(&plain, "groups") <= 2)
+        || GROUP_KEYS.iter().any(|it| distance(&plain, it) <= 1)
+}
+
+/// Letters to change, add or take out to make one word of the other (Levenshtein).
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, c) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for j in 0..b.len() {
+            let above = row[j + 1];
+            let swap = diagonal + usize::from(c != b[j]);
+            row[j + 1] = swap.min(row[j] + 1).min(above + 1);
+            diagonal = above;
+        }
+    }
+    row[b.len()]
+}
+
+/// A date that was stated and not understood: filters by date then go by the file's own.
+fn unread_date(entries: &[Entry], metadata: &Metadata) -> Option<Finding> {
+    if metadata.modified.is_some() {
+        return None;
+    }
+    let (key, values) = entries.iter().find(|(key, _)| DATE_KEYS.contains(&key.as_str()))?;
+    let value = values.first().filter(|it| !it.trim().is_empty())?;
+    let what = format!("front matter `{key}: {value}`: no date that is understood");
+    Some(Finding::LeftOut { what })
 }
 
 fn unreadable_groups(why: &str) -> ParseError {
@@ -150,7 +239,8 @@ fn yaml_entries(block: &str) -> Result<Vec<Entry>, String> {
                 let Some((key, value)) = key_value(line) else {
                     return Err(format!("its line {} is not `key: value`", i + 1));
                 };
-                let (values, next) = read_value(value);
+                let (values, next) =
+                    read_value(value).map_err(|why| format!("its line {}: {why}", i + 1))?;
                 entries.push((normal_key(key), values));
                 below = next;
             }
@@ -170,19 +260,26 @@ enum Below {
 }
 
 /// Reads what stands behind a key, and tells what the lines below it will be.
-fn read_value(value: &str) -> (Vec<String>, Below) {
+fn read_value(value: &str) -> Result<(Vec<String>, Below), &'static str> {
     let value = value.trim();
-    if value.is_empty() {
-        return (Vec::new(), Below::List);
+    if value.is_empty() || value.starts_with('#') {
+        return Ok((Vec::new(), Below::List));
     }
     if matches!(value.trim_end_matches(['-', '+']), ">" | "|") {
-        return (vec![String::new()], Below::Folded);
+        return Ok((vec![String::new()], Below::Folded));
     }
-    if let Some(list) = value.strip_prefix('[').and_then(|it| it.strip_suffix(']')) {
+    if let Some(list) = value.strip_prefix('[') {
+        let list = list.rfind(']').map(|end| &list[..end]).ok_or("`[` is not closed")?;
         let items = list.split(',').map(|item| scalar(item).to_owned());
-        return (items.filter(|item| !item.is_empty()).collect(), Below::Nothing);
+        return Ok((items.filter(|item| !item.is_empty()).collect(), Below::Nothing));
     }
-    (vec![scalar(value).to_owned()], Below::Nothing)
+    if value.starts_with('{') && !value.contains('}') {
+        return Err("`{` is not closed");
+    }
+    if value.starts_with(['"', '\'']) && value.matches(&value[..1]).count() < 2 {
+        return Err("a quotation mark is not closed");
+    }
+    Ok((vec![scalar(value).to_owned()], Below::Nothing))
 }
 
 /// Splits `key: value`; the key is one word, perhaps quoted.
@@ -231,7 +328,7 @@ fn metadata(entries: &[Entry]) -> Metadata {
                 values.flat_map(|it| it.split(',')).map(|it| it.trim().to_owned()).collect()
             })
             .unwrap_or_default(),
-        modified: DATE_KEYS.iter().find_map(|key| first(&[key]).and_then(|it| timestamp(&it))),
+        modified: DATE_KEYS.iter().find_map(|key| first(&[key]).and_then(|it| written_date(&it))),
     }
 }
 
@@ -241,7 +338,9 @@ mod tests {
 
     #[track_caller]
     fn check(text: &str, expected: Metadata, body: &str) {
-        assert_eq!(split(text).unwrap(), FrontMatter { metadata: expected, body, finding: None });
+        let body = Cow::Borrowed(body);
+        let findings = Vec::new();
+        assert_eq!(split(text).unwrap(), FrontMatter { metadata: expected, body, findings });
     }
 
     #[test]
@@ -330,12 +429,71 @@ mod tests {
         assert_eq!(split("---\ngroups: rh, paie\n---\n").unwrap().metadata.groups, ["rh", "paie"]);
     }
 
+    /// A list that is not closed once gave the title `[broken`, and no report.
     #[test]
-    fn malformed_front_matter_stays_and_is_reported() {
-        for text in ["---\ntitle: x\n}{\n---\nSuite", "+++\ntitle = \n+++\nSuite"] {
+    fn malformed_front_matter_stays_as_code_and_is_reported() {
+        for (text, block, why) in [
+            ("---\ntitle: x\n}{\n---\nSuite", "title: x\n}{\n", "its line 2 is not"),
+            ("---\ntitle: [broken\n---\nSuite", "title: [broken\n", "its line 1: `[`"),
+            ("---\ntitle: \"a\n---\nSuite", "title: \"a\n", "quotation mark"),
+            ("---\nx: {a\n---\nSuite", "x: {a\n", "`{`"),
+            ("+++\ntitle = \n+++\nSuite", "title = \n", "kept as text"),
+        ] {
             let res = split(text).unwrap();
-            assert_eq!((res.body, res.metadata), (text, Metadata::default()));
-            assert!(matches!(res.finding, Some(Finding::LeftOut { .. })), "{text}");
+            assert_eq!(res.body, format!("{CODE_FENCE}\n{block}{CODE_FENCE}\n\nSuite"));
+            assert_eq!(res.metadata, Metadata::default());
+            let [Finding::LeftOut { what }] = &res.findings[..] else { panic!("{res:?}") };
+            assert!(what.contains(why), "`{what}` does not say `{why}`");
         }
+    }
+
+    /// `group` for `groups` once made a document everyone's.
+    #[test]
+    fn a_key_like_groups_is_refused_with_the_right_one() {
+        for key in [
+            "group",
+            "Groupe",
+            "groupes",
+            "gruops",
+            "grops",
+            "access",
+            "accès",
+            "acces",
+            "access-group",
+            "groupes accès",
+            "readers",
+        ] {
+            for text in
+                [format!("---\n{key}: rh\n---\nSecret"), format!("---\n{key}: [rh\n---\nSecret")]
+            {
+                let known = split(&text);
+                let Err(error) = known else { panic!("{text}: {known:?}") };
+                let error = error.to_string();
+                assert!(error.contains("restrict"), "{text}: {error}");
+            }
+        }
+        for key in ["title", "category", "tags", "grade", "accent", "region", "grounds for"] {
+            split(&format!("---\n{key}: rh\n---\nTexte")).unwrap();
+        }
+    }
+
+    #[test]
+    fn several_collections_are_refused_and_one_in_a_list_is_not() {
+        let error = split("---\ncollection: [secu, it]\n---\n").unwrap_err().to_string();
+        assert!(error.contains("secu, it") && error.contains("belongs to one"), "{error}");
+        let one = split("---\ncollection: [secu]\n---\n").unwrap();
+        assert_eq!(one.metadata.collection.as_deref(), Some("secu"));
+    }
+
+    #[test]
+    fn french_dates_are_read_and_others_reported() {
+        for date in ["12 mars 2026", "12/03/2026"] {
+            let text = format!("---\ndate: {date}\n---\nTexte");
+            let res = split(&text).unwrap();
+            assert_eq!((res.metadata.modified, res.findings), (Some(1_773_273_600), Vec::new()));
+        }
+        let res = split("---\ndate: avant-hier\n---\nTexte").unwrap();
+        let [Finding::LeftOut { what }] = &res.findings[..] else { panic!("{res:?}") };
+        assert!(what.contains("date: avant-hier"), "{what}");
     }
 }

@@ -57,6 +57,19 @@ const SILENT_TAGS: [&str; 36] = [
     "vimeo",
 ];
 
+/// Components that begin a part of the page wherever they stand.
+const BLOCK_COMPONENTS: [&str; 9] = [
+    "Accordion",
+    "AccordionItem",
+    "Card",
+    "Details",
+    "Step",
+    "Tab",
+    "TabItem",
+    "TabPane",
+    "TabPanel",
+];
+
 /// Tags for which the generator puts text in that is not in the file.
 const INCLUDE_TAGS: [&str; 9] = [
     "include",
@@ -393,8 +406,28 @@ impl<'a> Scan<'a> {
         if attributes.trim().is_empty() && !self.closed.contains(name) {
             return at + len; // A placeholder.
         }
-        self.replace(at, at + len, &shown_attributes(attributes));
+        let shown = shown_attributes(attributes);
+        let before = self.line_so_far(at);
+        let is_block = before.trim().is_empty() || BLOCK_COMPONENTS.contains(&name);
+        let shown = match (shown.is_empty(), is_block) {
+            (true, _) => shown,
+            // Its own paragraph: it is a label of what follows, not its first word.
+            (false, true) if before.trim().is_empty() => format!("{shown}\n\n"),
+            (false, true) => format!("\n\n{shown}\n\n"),
+            (false, false) => format!("{shown} "),
+        };
+        self.replace(at, at + len, &shown);
         at + len
+    }
+
+    /// What stands on the line before an offset, as far as it is known to be shown.
+    fn line_so_far(&self, at: usize) -> &str {
+        let pending = &self.text[self.copied..at];
+        match pending.rsplit_once('\n') {
+            Some((_, line)) => line,
+            None if !pending.trim().is_empty() => pending,
+            None => self.out.rsplit('\n').next().unwrap_or_default(),
+        }
     }
 }
 
@@ -546,8 +579,21 @@ mod tests {
             "import Tabs from '@theme/Tabs';\n\n<Tabs items={['a > b']}>\n\
              <TabItem value=\"m\" label=\"macOS\">Clic</TabItem>\n</Tabs>\n\
              export const x = {\n  a: 1,\n};\n\nFin <Icon name=\"x\" />\n",
-            "\n\n\nmacOSClic\n\n\n\nFin \n",
+            "\n\n\nmacOS\n\nClic\n\n\n\nFin \n",
         );
+    }
+
+    /// `ALa visite dure 2 h.` was the text of such a tab.
+    #[test]
+    fn the_label_of_a_tab_stands_on_a_line_of_its_own() {
+        let one_line = "<Tabs><TabItem label=\"A\">La visite dure 2 h.</TabItem>\
+            <TabItem label=\"B\">Elle dure 3 h.</TabItem></Tabs>\n";
+        check(one_line, "A\n\nLa visite dure 2 h.\n\nB\n\nElle dure 3 h.\n");
+        check(
+            "Choix :\n<TabItem label=\"A\">\nLa visite.\n</TabItem>\n",
+            "Choix :\nA\n\n\nLa visite.\n\n",
+        );
+        check("Voir <Tip title=\"le plan\">ici</Tip>.\n", "Voir le plan ici.\n");
     }
 
     #[test]

@@ -2,13 +2,21 @@
 
 use crate::parse::{Limits, ParseError};
 use std::collections::HashMap;
-use std::io::{Cursor, Read};
+use std::io::{self, Cursor, Read};
 use zip::ZipArchive;
 use zip::result::ZipError;
 
 /// Members of one archive. Word, Excel and PowerPoint write a few hundred; the largest decks with
 /// one picture each stay far below.
 const MEMBERS_MAX: usize = 50_000;
+
+/// Bytes of one part. A part is held in memory as a whole, so that the limit on all of them would
+/// be too much for one; a sheet of a million rows is about as long.
+const PART_BYTES_MAX: u64 = 128 << 20;
+
+/// Bytes up to which a part is decompressed at once. A longer one is first decompressed to nothing,
+/// so that a bomb is known before it is held.
+const TRUSTED_BYTES: u64 = 8 << 20;
 
 /// The signature of an entry of a zip's central directory, and its least size (APPNOTE 4.3.12).
 const MEMBER_SIGNATURE: &[u8] = b"PK\x01\x02";
@@ -81,22 +89,33 @@ impl<'a> Archive<'a> {
     }
 
     fn read(&mut self, member: usize, name: &str) -> Result<Vec<u8>, ParseError> {
-        let file = self.zip.by_index(member).map_err(|error| zip_error(&error))?;
+        let limit = self.bytes_left.min(PART_BYTES_MAX);
+        let broken = |error: io::Error| ParseError::Corrupt {
+            detail: format!("`{name}` cannot be decompressed: {error}"),
+        };
         let mut bytes = Vec::new();
-        // One byte more than allowed tells a full budget from an exceeded one. Declared sizes are
-        // not asked: a bomb would lie.
-        file.take(self.bytes_left.saturating_add(1)).read_to_end(&mut bytes).map_err(|error| {
-            ParseError::Corrupt { detail: format!("`{name}` cannot be decompressed: {error}") }
-        })?;
-        match self.bytes_left.checked_sub(bytes.len() as u64) {
-            Some(left) => self.bytes_left = left,
-            None => {
-                return Err(ParseError::OverLimit {
-                    what: "decompressed size".to_owned(),
-                    limit: format!("{} bytes", self.bytes_max),
-                });
-            }
+        // Declared sizes are not asked: a bomb would lie.
+        let mut file = self.zip.by_index(member).map_err(|error| zip_error(&error))?;
+        file.by_ref().take(TRUSTED_BYTES.min(limit)).read_to_end(&mut bytes).map_err(broken)?;
+        // One byte more than allowed tells a full budget from an exceeded one.
+        let mut rest = file.by_ref().take(limit.saturating_add(1) - bytes.len() as u64);
+        let n_rest = io::copy(&mut rest, &mut io::sink()).map_err(broken)?;
+        drop(file);
+        let n_bytes = bytes.len() as u64 + n_rest;
+        if n_bytes > limit {
+            let (what, limit) = if limit == PART_BYTES_MAX {
+                (format!("decompressed size of `{name}`"), PART_BYTES_MAX)
+            } else {
+                ("decompressed size".to_owned(), self.bytes_max)
+            };
+            return Err(ParseError::OverLimit { what, limit: format!("{limit} bytes") });
         }
+        if n_rest > 0 {
+            bytes = Vec::with_capacity(usize::try_from(n_bytes).unwrap_or(0));
+            let file = self.zip.by_index(member).map_err(|error| zip_error(&error))?;
+            file.take(n_bytes).read_to_end(&mut bytes).map_err(broken)?;
+        }
+        self.bytes_left -= n_bytes;
         Ok(bytes)
     }
 }
@@ -203,6 +222,16 @@ mod tests {
         let limits = Limits { decompressed_bytes_max: 4 << 20, ..Limits::default() };
         let mut archive = Archive::open(&bytes, &limits).unwrap();
         assert!(matches!(archive.text("a"), Err(ParseError::OverLimit { .. })));
+    }
+
+    #[test]
+    fn a_long_part_is_read_whole_and_counts_once() {
+        let long = "x".repeat(3 * usize::try_from(TRUSTED_BYTES).unwrap() / 2);
+        let bytes = zip_of(&[("a", &long), ("b", &long)]);
+        let limits = Limits { decompressed_bytes_max: 2 * TRUSTED_BYTES, ..Limits::default() };
+        let mut archive = Archive::open(&bytes, &limits).unwrap();
+        assert_eq!(archive.text("a").unwrap().unwrap().len(), long.len());
+        assert!(matches!(archive.text("b"), Err(ParseError::OverLimit { .. })));
     }
 
     #[test]

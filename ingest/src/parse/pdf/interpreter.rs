@@ -249,6 +249,7 @@ impl<'a, 'd> Interpreter<'a, 'd> {
             }
             _ => return,
         };
+        self.drawn.n_paths += usize::from(fills || strokes);
         let state = &self.state;
         if fills {
             let is_plain = state.fill_alpha >= 1.0 && !state.blends && state.is_clip_exact;

@@ -28,6 +28,7 @@ mod tests;
 
 use std::collections::HashSet;
 
+use lopdf::xref::XrefRecovery;
 use lopdf::{DecompressError, Dictionary, Document, Error, LoadOptions, Object, ObjectId, Stream};
 
 use super::{Limits, Page, ParseError, Parsed};
@@ -37,6 +38,9 @@ use page::Shared;
 /// Bytes that one object stream of the file's structure may decompress to. All of it becomes
 /// objects in memory, several at once, so that the limit on the file would be too much for one.
 const STRUCTURE_BYTES_MAX: usize = 64 << 20;
+
+/// Bytes that one stream may decompress to: it is held in memory as a whole.
+const STREAM_BYTES_MAX: u64 = 128 << 20;
 
 /// Share of a page from which an image without text beside it counts as a scanned page.
 const SCANNED_SHARE_MIN: f64 = 0.1;
@@ -55,7 +59,8 @@ const SCANNED_SHARE_MIN: f64 = 0.1;
 ///
 /// [`ParseError::Encrypted`] or [`ParseError::WrongPassword`] when no password opens it,
 /// [`ParseError::Scan`] when no page has text and some show images, [`ParseError::Empty`] when
-/// there is nothing on them, [`ParseError::OverLimit`] and [`ParseError::Corrupt`].
+/// there is nothing on them, [`ParseError::Drawings`] when there are drawings only,
+/// [`ParseError::OverLimit`] and [`ParseError::Corrupt`].
 pub fn parse(
     bytes: &[u8],
     limits: &Limits,
@@ -93,9 +98,13 @@ pub fn parse(
         }
         blocks.push(layout::blocks(&drawn));
     }
+    seen.n_undecoded = shared.budget.n_undecoded;
+    let damage = seen.damage(&doc, pages.len());
     if seen.n_chars == 0 && seen.n_hidden == 0 {
-        let has_something = !seen.scanned.is_empty() || !seen.unreadable.is_empty();
-        return Err(if has_something { ParseError::Scan } else { ParseError::Empty });
+        return Err(match damage {
+            Some(detail) => ParseError::Corrupt { detail },
+            None => seen.without_text(),
+        });
     }
     let texts = markdown::write(blocks, &outline::read(&doc, &pages));
     if texts.iter().map(String::len).sum::<usize>() > limits.text_bytes_max {
@@ -106,7 +115,11 @@ pub fn parse(
         title: outline::title(&doc),
         pages: pages.map(|(text, number)| Page { number: Some(number), text }).collect(),
         metadata: Metadata { modified: outline::modified(&doc), ..Metadata::default() },
-        findings: seen.findings(),
+        findings: damage
+            .map(|what| Finding::Damaged { what })
+            .into_iter()
+            .chain(seen.findings())
+            .collect(),
     })
 }
 
@@ -157,6 +170,11 @@ struct Seen {
     n_hidden: usize,
     scanned: Vec<u32>,
     unreadable: Vec<(u32, String)>,
+    /// Pages that are named and are not in the file, or not all of them.
+    n_missing: usize,
+    /// Streams that could not be decompressed.
+    n_undecoded: usize,
+    has_drawings: bool,
 }
 
 impl Seen {
@@ -164,6 +182,8 @@ impl Seen {
         let glyphs = drawn.runs.iter().flat_map(|run| &run.glyphs);
         let n_chars = glyphs.filter(|glyph| glyph.c != ' ').count();
         self.n_chars += n_chars;
+        self.n_missing += usize::from(drawn.is_missing);
+        self.has_drawings |= drawn.n_paths > 0 || drawn.image_share > 0.0;
         if n_chars == 0 && drawn.image_share >= SCANNED_SHARE_MIN {
             self.scanned.push(number);
         }
@@ -175,6 +195,33 @@ impl Seen {
             let what = format!("{n} characters of page {number}: their font does not name them");
             self.unreadable.push((number, what));
         }
+    }
+
+    /// Why there is no text in a file that is whole.
+    fn without_text(&self) -> ParseError {
+        match self {
+            Self { scanned, unreadable, .. } if !scanned.is_empty() || !unreadable.is_empty() => {
+                ParseError::Scan
+            }
+            Self { has_drawings: true, .. } => ParseError::Drawings,
+            _ => ParseError::Empty,
+        }
+    }
+
+    /// What is missing from a damaged file, in words; `None` when nothing seems to be.
+    fn damage(&self, doc: &Document, n_found: usize) -> Option<String> {
+        let n_read = n_found - self.n_missing;
+        let n_pages = n_found.max(stated_pages(doc).unwrap_or(0));
+        let pages = format!("{n_read} of {n_pages} pages read");
+        if n_read < n_pages {
+            return Some(pages);
+        }
+        if self.n_undecoded > 0 {
+            let n = self.n_undecoded;
+            return Some(format!("{pages}, without {n} parts that cannot be decompressed"));
+        }
+        let is_rebuilt = doc.xref_recovery == Some(XrefRecovery::Reconstructed);
+        is_rebuilt.then(|| format!("{pages}; its list of objects is lost, parts may be missing"))
     }
 
     fn findings(self) -> Vec<Finding> {
@@ -190,6 +237,14 @@ impl Seen {
     }
 }
 
+/// The number of pages that the root of the page tree states.
+fn stated_pages(doc: &Document) -> Option<usize> {
+    let root = doc.catalog().ok()?.get_deref(b"Pages", doc).ok()?.as_dict().ok()?;
+    let n = root.get_deref(b"Count", doc).ok()?.as_i64().ok()?;
+    // A wild number tells nothing about pages.
+    usize::try_from(n).ok().filter(|&n| n <= doc.objects.len().max(100_000))
+}
+
 /// What is left of the limit on decompressed bytes. A stream that many pages share counts once.
 #[derive(Debug)]
 struct Budget {
@@ -197,6 +252,8 @@ struct Budget {
     bytes_max: u64,
     seconds_max: u64,
     counted: HashSet<ObjectId>,
+    /// Streams that could not be decompressed.
+    n_undecoded: usize,
 }
 
 impl Budget {
@@ -206,21 +263,26 @@ impl Budget {
             bytes_max: limits.decompressed_bytes_max,
             seconds_max: limits.seconds_max,
             counted: HashSet::new(),
+            n_undecoded: 0,
         }
     }
 
     /// A stream's bytes, decompressed. A damaged one gives what could be read of it.
     fn plain(&mut self, stream: &Stream) -> Result<Vec<u8>, ParseError> {
-        let limit = usize::try_from(self.left).unwrap_or(usize::MAX);
+        let limit = usize::try_from(self.left.min(STREAM_BYTES_MAX)).unwrap_or(usize::MAX);
         match stream.get_plain_content_with_limit(limit) {
             Ok(bytes) => {
                 self.left -= (bytes.len() as u64).min(self.left);
                 Ok(bytes)
             }
             Err(Error::Decompress(DecompressError::MemoryLimitExceeded { .. })) => {
-                Err(over("size after decompression".to_owned(), self.bytes_max, "bytes"))
+                let limit = self.bytes_max.min(STREAM_BYTES_MAX);
+                Err(over("size after decompression".to_owned(), limit, "bytes"))
             }
-            Err(_) => Ok(Vec::new()),
+            Err(_) => {
+                self.n_undecoded += 1;
+                Ok(Vec::new())
+            }
         }
     }
 

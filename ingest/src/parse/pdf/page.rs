@@ -60,6 +60,10 @@ pub(super) struct Drawn {
     pub(super) image_share: f64,
     /// Characters that a font draws without saying which they are.
     pub(super) n_unknown: usize,
+    /// Shapes that were filled or stroked.
+    pub(super) n_paths: usize,
+    /// Whether the page, or what it draws, is not in the file.
+    pub(super) is_missing: bool,
     /// Why part of the page was not read.
     pub(super) left_out: Option<&'static str>,
 }
@@ -122,6 +126,8 @@ pub(super) fn draw(
         rules: Vec::new(),
         image_share: 0.0,
         n_unknown: 0,
+        n_paths: 0,
+        is_missing: page.is_none_or(|page| is_content_missing(doc, page)),
         left_out: None,
     };
     let content = match page {
@@ -136,6 +142,15 @@ pub(super) fn draw(
         run.annotations(page, State::new(upright, bounds))?;
     }
     Ok(run.drawn)
+}
+
+/// Whether part of a page's content is named and not there, as in a file that was cut short.
+fn is_content_missing(doc: &Document, page: &Dictionary) -> bool {
+    let Ok(contents) = page.get(b"Contents") else { return false };
+    match resolve(doc, contents) {
+        Some(Object::Array(parts)) => parts.iter().any(|it| resolve(doc, it).is_none()),
+        found => found.is_none(),
+    }
 }
 
 /// A page's attribute, its own or inherited from the tree above it.

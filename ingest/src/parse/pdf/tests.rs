@@ -323,6 +323,56 @@ fn keeps_the_text_that_ocr_laid_over_a_scan() {
     assert_eq!(parsed.findings, []);
 }
 
+/// A file of pages with its catalog in front, as many programs write it.
+fn catalog_first(n_pages: usize) -> Vec<u8> {
+    let kids: Vec<String> = (0..n_pages).map(|i| format!("{} 0 R", 10 + 2 * i)).collect();
+    let mut res = format!(
+        "%PDF-1.4\n1 0 obj\n<</Type/Catalog/Pages 2 0 R>>\nendobj\n\
+         2 0 obj\n<</Type/Pages/Kids[{}]/Count {n_pages}/MediaBox[0 0 595 842]\
+         /Resources<</Font<</F1 3 0 R>>>>>>\nendobj\n\
+         3 0 obj\n<</Type/Font/Subtype/Type1/BaseFont/Helvetica>>\nendobj\n",
+        kids.join(" ")
+    );
+    for i in 0..n_pages {
+        let text = format!("BT /F1 11 Tf 70 700 Td (Page {i} of the rules.) Tj ET");
+        let (page, content, len) = (10 + 2 * i, 11 + 2 * i, text.len());
+        res += &format!(
+            "{page} 0 obj\n<</Type/Page/Parent 2 0 R/Contents {content} 0 R>>\nendobj\n\
+             {content} 0 obj\n<</Length {len}>>\nstream\n{text}\nendstream\nendobj\n"
+        );
+    }
+    res += "trailer\n<</Root 1 0 R/Size 100>>\nstartxref\n0\n%%EOF\n";
+    res.into_bytes()
+}
+
+/// A file that was cut short was once added without a word.
+#[test]
+fn a_pdf_that_lost_pages_says_how_many_were_read() {
+    let whole = catalog_first(6);
+    let at = whole.windows(8).position(|it| it == b"14 0 obj").unwrap();
+    let parsed = read(&whole[..at], &[]).unwrap();
+    assert_eq!(parsed.pages[1].text, "Page 1 of the rules.");
+    let damaged = |what: &str| Finding::Damaged { what: what.to_owned() };
+    assert_eq!(parsed.findings, [damaged("2 of 6 pages read")]);
+    // Within the content of the third page.
+    let parsed = read(&whole[..at + 80], &[]).unwrap();
+    assert_eq!(parsed.findings, [damaged("2 of 6 pages read")]);
+    let parsed = read(&whole, &[]).unwrap();
+    let [Finding::Damaged { what }] = &parsed.findings[..] else { panic!("{parsed:?}") };
+    assert!(what.starts_with("6 of 6 pages read; its list of objects is lost"), "{what}");
+    let none = whole.windows(9).position(|it| it == b"11 0 obj\n").unwrap();
+    let error = read(&whole[..none], &[]).unwrap_err().to_string();
+    assert_eq!(error, "damaged: 0 of 6 pages read");
+}
+
+#[test]
+fn drawings_without_text_are_not_an_empty_file() {
+    let error = Draft::new(&["10 10 m 90 20 30 40 50 60 c S"]).parse().unwrap_err();
+    assert!(matches!(error, ParseError::Drawings), "{error}");
+    assert!(error.to_string().contains("no text layer"), "{error}");
+    assert!(matches!(Draft::new(&[""]).parse(), Err(ParseError::Empty)));
+}
+
 #[test]
 fn a_scan_without_text_is_an_error_and_a_scanned_page_a_finding() {
     let scan = "q 595 0 0 842 0 0 cm /Scan Do Q";
