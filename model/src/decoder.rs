@@ -101,6 +101,7 @@ impl Decoder {
     /// Reads tokens that follow those of the cache, and adds them to it.
     ///
     /// result: (tokens, hidden), the normalised output of the last layer
+    #[cfg(test)]
     pub(crate) fn forward(&self, ids: &[u32], cache: &mut KvCache) -> Result<Tensor> {
         self.forward_batch(&mut [Piece { ids, cache, adapter: None }])
     }

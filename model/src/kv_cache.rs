@@ -76,7 +76,8 @@ impl KvCache {
         new.count() * self.shape.page_bytes()
     }
 
-    /// Forgets all tokens from `len` on.
+    /// Forgets all tokens from `len` on. Requests fork instead, so that others keep the rest.
+    #[cfg(test)]
     pub(crate) fn truncate(&mut self, len: usize) {
         self.len = self.len.min(len);
         self.pages.truncate(self.len.div_ceil(PAGE));
