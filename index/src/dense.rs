@@ -89,6 +89,7 @@ impl Dense {
         let watermark = read_watermark(dir)?;
         let shard = if dir.join("edge_config.json").exists() {
             trim_log(dir).map_err(io)?;
+            remove_unfinished(dir).map_err(io)?;
             reserve_bitmaps(dir).map_err(io)?;
             load(dir)?
         } else {
@@ -376,6 +377,12 @@ fn trim_log(dir: &Path) -> std::io::Result<()> {
         fs_err::remove_file(path)?;
     }
     Ok(())
+}
+
+/// An optimisation that was killed leaves the segment that it was building.
+fn remove_unfinished(dir: &Path) -> std::io::Result<()> {
+    let path = dir.join("temp_segments");
+    if path.exists() { fs_err::remove_dir_all(path) } else { Ok(()) }
 }
 
 fn closed_log_segments(dir: &Path) -> std::io::Result<Vec<(u64, PathBuf)>> {

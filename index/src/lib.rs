@@ -194,7 +194,7 @@ impl Index {
     ///
     /// When the dense leg cannot be used.
     pub fn leg_counts(&self) -> Result<LegCounts, IndexError> {
-        Ok(LegCounts { lexical: self.legs.lexical.len(), dense: self.legs.dense.len()? as u64 })
+        self.legs.counts()
     }
 
     /// The truth: documents, texts and chunks.

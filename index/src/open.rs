@@ -8,7 +8,7 @@ use crate::catalog::{Catalog, CatalogError, EmbeddedChunk, StoredDocument, Store
 use crate::fingerprint::Recipe;
 use crate::hit::DocumentId;
 use crate::lock::Lock;
-use crate::{Index, IndexError, generation, writer};
+use crate::{Index, IndexError, LegCounts, generation, writer};
 
 /// How far the work is that comes before an index is ready.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -147,8 +147,17 @@ pub(crate) fn open(
     compare(&live.recipe, recipe)?;
     catalog.forget_unfinished()?;
     let legs = generation::open_or_build(dir, &catalog, &live, progress)?;
-    let legs = match writer::apply(&catalog, &legs, progress) {
-        Ok(_) => legs,
+    let n_chunks = catalog.n_chunks(live.id)?;
+    let applied = writer::apply(&catalog, &legs, progress).and_then(|_| legs.counts());
+    let legs = match applied {
+        Ok(counts) if counts == LegCounts { lexical: n_chunks, dense: n_chunks } => legs,
+        // A run that was killed while it optimised leaves points in two segments. The window is
+        // narrow, and no such file is worth mending.
+        Ok(counts) => {
+            tracing::warn!(?counts, n_chunks, "building indexes anew");
+            drop(legs);
+            generation::build_and_clean(dir, &catalog, &live, progress)?
+        }
         // Derived files that take no change are as good as damaged.
         Err(error @ (IndexError::Lexical(_) | IndexError::Dense(_))) => {
             tracing::warn!(%error, "building indexes anew");

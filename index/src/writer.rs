@@ -11,7 +11,7 @@ use crate::dense::Dense;
 use crate::hit::ChunkId;
 use crate::lexical::{Lexical, LexicalChunk, LexicalError};
 use crate::unit_vector::UnitVector;
-use crate::{IndexError, Preparing};
+use crate::{IndexError, LegCounts, Preparing};
 
 /// Outbox entries that are read and applied at a time.
 const BATCH: usize = 256;
@@ -53,6 +53,11 @@ impl Legs {
     pub(crate) fn watermarks(&self) -> (u64, u64) {
         let (lexical, dense) = (self.lexical.watermark(), self.dense.watermark());
         (lexical.min(dense), lexical.max(dense))
+    }
+
+    /// How many chunks each leg holds.
+    pub(crate) fn counts(&self) -> Result<LegCounts, IndexError> {
+        Ok(LegCounts { lexical: self.lexical.len(), dense: self.dense.len()? as u64 })
     }
 
     pub(crate) fn put(&self, chunks: &[(StoredChunk, UnitVector)]) -> Result<(), IndexError> {

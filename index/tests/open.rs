@@ -182,6 +182,29 @@ fn a_damaged_generation_is_built_anew_from_the_catalog() {
 }
 
 #[test]
+fn points_left_in_two_segments_by_a_killed_optimisation_are_noticed() {
+    check_heals(|path| {
+        let segments = path.join("dense/segments");
+        let segment = fs_err::read_dir(&segments).unwrap().next().unwrap().unwrap().path();
+        let copy = segments.join("00000000-0000-4000-8000-000000000000");
+        copy_folder(&segment, &copy);
+    });
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    fs_err::create_dir(to).unwrap();
+    for entry in fs_err::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        let copy = to.join(path.file_name().unwrap());
+        if path.is_dir() {
+            copy_folder(&path, &copy);
+        } else {
+            fs_err::copy(&path, &copy).unwrap();
+        }
+    }
+}
+
+#[test]
 fn a_generation_of_another_version_is_built_anew() {
     check_heals(|path| {
         let manifest = path.join("manifest.json");
