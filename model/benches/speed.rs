@@ -6,13 +6,14 @@
 
 #![expect(clippy::print_stdout, reason = "its output is the measurement")]
 
-use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::Instant;
 
+use model::chat::Turn;
 use model::embed::{Embedder, EmbedderSpec, Embeddings, Pooling, Precision, TextRole};
-use model::generate::{Event, Generator};
+use model::generate::{Generator, Request};
 use model::sample::SampleOptions;
+use model::serve::{Reply, ReplyEvent, ServeOptions, Service};
 use serde_json::{Value, json};
 
 const FILLER: &str =
@@ -104,34 +105,54 @@ fn embed(
     vectors
 }
 
+/// Tokens that SmolLM2 ends with, ruled out so that every draft has its full length.
+const NO_END: [(u32, f32); 2] = [(0, -1e9), (2, -1e9)];
+
 fn generate(gguf: &Path) {
     let start = Instant::now();
-    let mut generator = Generator::load(gguf).expect("the generator loads");
-    let load_ms = start.elapsed().as_millis();
-    let one = |text: &str| generator.count_tokens(text);
-    let n_tokens = one(FILLER);
-    let turns = [model::chat::Turn::user(FILLER.repeat(1_024 / n_tokens))];
-    let prompt = generator.encode_chat(&turns).expect("a turn renders");
-
-    let options = SampleOptions { tokens_max: 129, ..SampleOptions::default() };
-    let start = Instant::now();
-    let mut prefill = 0.0;
-    let mut on_event = |event: Event<'_>| {
-        if matches!(event, Event::Read { n_tokens, n_prompt_tokens } if n_tokens == n_prompt_tokens)
-        {
-            prefill = start.elapsed().as_secs_f64();
+    let generator = Generator::load(gguf).expect("the generator loads");
+    println!("{}", json!({ "system": "souffleur load", "load_ms": start.elapsed().as_millis() }));
+    let encoder = generator.encoder();
+    let options = ServeOptions::default();
+    let service = Service::spawn(generator, options).expect("a thread starts");
+    let n_filler = encoder.count_tokens(FILLER);
+    for (n_sequences, n_prompt) in [(1, 1_024), (1, 32), (4, 32), (8, 32)] {
+        let requests = (0..n_sequences).map(|idx| {
+            // Prompts that differ from the start, so that none knows another's beginning.
+            let text = format!("{idx}{n_prompt} {}", FILLER.repeat(n_prompt / n_filler + 1));
+            let mut prompt =
+                encoder.encode_chat(&[Turn::user(text)]).expect("a turn renders").split_off(20);
+            prompt.truncate(n_prompt);
+            prompt[0] = 300 + idx + n_prompt as u32;
+            let options = SampleOptions {
+                tokens_max: 129,
+                logit_bias: NO_END.to_vec(),
+                ..SampleOptions::default()
+            };
+            Request { prompt, options, adapter: None }
+        });
+        let requests: Vec<Request> = requests.collect();
+        let start = Instant::now();
+        let replies: Vec<Reply> =
+            requests.into_iter().map(|it| service.submit(it).expect("room in the queue")).collect();
+        // The first texts of all: their prompts are read.
+        let mut drafts = 0;
+        for reply in &replies {
+            while !matches!(reply.next(), Some(ReplyEvent::Text { .. })) {}
         }
-        ControlFlow::Continue(())
-    };
-    let draft = generator.generate(&prompt, &options, &mut on_event).expect("it generates");
-    let decode = start.elapsed().as_secs_f64() - prefill;
-    println!(
-        "{}",
-        json!({
-            "system": "souffleur generate", "threads": model::device::threads(),
-            "load_ms": load_ms, "prompt_tokens": prompt.len(),
-            "prefill_tokens_per_s": prompt.len() as f64 / prefill,
-            "decode_tokens_per_s": (draft.n_tokens - 1) as f64 / decode,
-        })
-    );
+        let prefill = start.elapsed().as_secs_f64();
+        for reply in replies {
+            drafts += reply.wait().expect("it generates").n_tokens;
+        }
+        let decode = start.elapsed().as_secs_f64() - prefill;
+        println!(
+            "{}",
+            json!({
+                "system": "souffleur generate", "threads": model::device::threads(),
+                "sequences": n_sequences, "prompt_tokens": n_prompt, "tokens": drafts,
+                "prefill_tokens_per_s": (n_prompt * n_sequences as usize) as f64 / prefill,
+                "decode_tokens_per_s": (drafts - n_sequences as usize) as f64 / decode,
+            })
+        );
+    }
 }

@@ -1,17 +1,19 @@
 //! One decoder for the Llama, Mistral, Qwen2, Qwen3 and SmolLM families.
 //!
 //! They differ in details only: biases on query, key and value (Qwen2), a norm on each query and
-//! key head (Qwen3), rotary frequencies, tied embeddings. Follows Touvron et al. 2023 (Llama), with
+//! key head (Qwen3), a window on attention (Mistral), rotary frequencies, tied embeddings. Follows Touvron et al. 2023 (Llama), with
 //! grouped-query attention (Ainslie et al. 2023), rotary positions (Su et al. 2021), RMSNorm (Zhang
 //! and Sennrich 2019) and SwiGLU (Shazeer 2020); names are those of the checkpoints.
 
-use candle_core::{CpuStorage, Device, InplaceOp1, InplaceOp2, Layout, Result, Tensor};
+use candle_core::{CpuStorage, InplaceOp2, Layout, Result, Tensor};
 use candle_nn::ops::rms_norm;
-use candle_nn::rotary_emb::rope_thd;
 
+pub(crate) use crate::attention::Rope;
+use crate::attention::{self, Angles};
 use crate::kernels;
-use crate::kv_cache::KvCache;
-use crate::linear::Linear;
+use crate::kv_cache::{CacheShape, KvCache};
+use crate::linear::{Linear, forward_together};
+use crate::lora::{AdaptedRows, PackedAdapter, Place};
 
 /// The sizes of a decoder.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,7 +26,7 @@ pub(crate) struct Config {
     pub(crate) head_dim: usize,
     pub(crate) vocab_size: usize,
     pub(crate) context_length: usize,
-    /// How many tokens each one attends to, itself included; all that came before if none.
+    /// How many tokens a token sees, itself included; all before it where there is no window.
     pub(crate) sliding_window: Option<usize>,
     pub(crate) norm_eps: f32,
     pub(crate) rope_theta: f32,
@@ -73,36 +75,58 @@ pub(crate) struct Mlp {
     pub(crate) down_proj: Linear,
 }
 
-/// Rotary position embedding: each pair of a head's values turns by a frequency of its own.
-pub(crate) struct Rope {
-    /// (head_dim / 2)
-    frequencies: Vec<f32>,
+/// The next tokens of one sequence in a batch.
+pub(crate) struct Piece<'a> {
+    pub(crate) ids: &'a [u32],
+    /// What was read before; they are added to it.
+    pub(crate) cache: &'a mut KvCache,
+    pub(crate) adapter: Option<&'a PackedAdapter>,
 }
 
-/// Rotary angles of some positions.
-struct Angles {
-    /// (tokens, head_dim / 2)
-    cos: Tensor,
-    /// (tokens, head_dim / 2)
-    sin: Tensor,
+/// What the layers of one forward pass share.
+struct Pass<'a, 'b> {
+    config: &'a Config,
+    pieces: &'a mut [Piece<'b>],
+    adapted: Vec<AdaptedRows<'b>>,
+    rope: Angles,
 }
 
 impl Decoder {
     /// An empty cache for one sequence.
     pub(crate) fn cache(&self) -> Result<KvCache> {
-        KvCache::new(self.config.n_layers, self.config.n_kv_heads * self.config.head_dim)
+        let Config { n_layers, n_kv_heads, head_dim, .. } = self.config;
+        Ok(KvCache::new(CacheShape { n_layers, n_kv_heads, head_dim }))
     }
 
     /// Reads tokens that follow those of the cache, and adds them to it.
     ///
     /// result: (tokens, hidden), the normalised output of the last layer
+    #[cfg(test)]
     pub(crate) fn forward(&self, ids: &[u32], cache: &mut KvCache) -> Result<Tensor> {
-        let mut x = self.embed_tokens.rows(ids)?; // (tokens, hidden)
-        let rope = self.rope.at(cache.len(), ids.len())?;
-        for (idx, layer) in self.layers.iter().enumerate() {
-            x = layer.forward(&x, &self.config, &rope, (idx, cache))?;
+        self.forward_batch(&mut [Piece { ids, cache, adapter: None }])
+    }
+
+    /// Reads the next tokens of several sequences in one pass, packed row by row: products go over
+    /// all rows, attention over each sequence's own cache. A row's result does not depend on what
+    /// else is in the batch, to the last bit where the weights are panels.
+    ///
+    /// result: (tokens of all pieces, hidden), the normalised output of the last layer
+    pub(crate) fn forward_batch(&self, pieces: &mut [Piece<'_>]) -> Result<Tensor> {
+        let ids: Vec<u32> = pieces.iter().flat_map(|it| it.ids).copied().collect();
+        let positions = pieces.iter().flat_map(|it| it.cache.len()..it.cache.len() + it.ids.len());
+        let rope = self.rope.at(positions);
+        let adapted = adapted_rows(pieces);
+        for piece in &mut *pieces {
+            piece.cache.reserve(piece.ids.len());
         }
-        cache.advance(ids.len());
+        let mut x = self.embed_tokens.rows(&ids)?; // (tokens, hidden)
+        let mut pass = Pass { config: &self.config, pieces, adapted, rope };
+        for (idx, layer) in self.layers.iter().enumerate() {
+            x = layer.forward(&x, idx, &mut pass)?;
+        }
+        for piece in pass.pieces {
+            piece.cache.advance(piece.ids.len());
+        }
         rms_norm(&x, &self.norm, self.config.norm_eps)
     }
 
@@ -112,142 +136,66 @@ impl Decoder {
     }
 }
 
+/// The rows of each adapter; neighbouring pieces with the same one are taken together.
+fn adapted_rows<'a>(pieces: &[Piece<'a>]) -> Vec<AdaptedRows<'a>> {
+    let mut res: Vec<AdaptedRows<'a>> = Vec::new();
+    let mut start = 0;
+    for piece in pieces {
+        let rows = start..start + piece.ids.len();
+        start = rows.end;
+        let Some(adapter) = piece.adapter else { continue };
+        match res.last_mut() {
+            Some(last) if std::ptr::eq(last.adapter, adapter) && last.rows.end == rows.start => {
+                last.rows.end = rows.end;
+            }
+            _ => res.push(AdaptedRows { rows, adapter }),
+        }
+    }
+    res
+}
+
 impl Layer {
     /// x: (tokens, hidden)
-    fn forward(
-        &self,
-        x: &Tensor,
-        config: &Config,
-        rope: &Angles,
-        cache: (usize, &mut KvCache),
-    ) -> Result<Tensor> {
-        let normed = rms_norm(x, &self.input_norm, config.norm_eps)?;
-        let x = (x + self.attention.forward(&normed, config, rope, cache)?)?;
-        let normed = rms_norm(&x, &self.post_attention_norm, config.norm_eps)?;
-        x + self.mlp.forward(&normed)?
+    fn forward(&self, x: &Tensor, idx: usize, pass: &mut Pass<'_, '_>) -> Result<Tensor> {
+        let normed = rms_norm(x, &self.input_norm, pass.config.norm_eps)?;
+        let x = (x + self.attention.forward(&normed, idx, pass)?)?;
+        let normed = rms_norm(&x, &self.post_attention_norm, pass.config.norm_eps)?;
+        x + self.mlp.forward(&normed, idx, pass)?
     }
 }
 
 impl Attention {
     /// x: (tokens, hidden)
-    fn forward(
-        &self,
-        x: &Tensor,
-        config: &Config,
-        rope: &Angles,
-        (layer_idx, cache): (usize, &mut KvCache),
-    ) -> Result<Tensor> {
-        let Config { n_heads, n_kv_heads, head_dim, norm_eps, .. } = *config;
-        let tokens = x.dim(0)?;
-        let past = cache.len();
-        let group = n_heads / n_kv_heads; // Query heads that share a key head.
-
-        let q = self.q_proj.forward(x)?.reshape((1, tokens, n_heads, head_dim))?;
-        let k = self.k_proj.forward(x)?.reshape((1, tokens, n_kv_heads, head_dim))?;
-        let v = self.v_proj.forward(x)?; // (tokens, n_kv_heads * head_dim)
-        let q = rope.rotate(&normed(q, self.q_norm.as_ref(), norm_eps)?)?;
-        let k = rope.rotate(&normed(k, self.k_norm.as_ref(), norm_eps)?)?;
-        let k = k.reshape((tokens, n_kv_heads * head_dim))?;
-        let (k, v) = cache.write(layer_idx, &k, &v)?; // (all, n_kv_heads * head_dim)
-        let all = past + tokens;
-
-        // The queries of a group are rows of one matrix, as they meet the same keys.
-        let q = (q * (1.0 / (head_dim as f64).sqrt()))?
-            .reshape((tokens, n_kv_heads, group, head_dim))?
-            .permute((1, 2, 0, 3))?
-            .reshape((n_kv_heads, group * tokens, head_dim))?;
-        let k = k.reshape((all, n_kv_heads, head_dim))?.permute((1, 2, 0))?; // (kv, head_dim, all)
-        let v = v.reshape((all, n_kv_heads, head_dim))?.transpose(0, 1)?; // (kv, all, head_dim)
-        let scores = q.matmul(&k)?; // (kv, group * tokens, all)
-        scores.inplace_op1(&CausalSoftmax { tokens, past, window: config.sliding_window })?;
-        let attended = scores.matmul(&v)?; // (kv, group * tokens, head_dim)
-        let attended = attended
-            .reshape((n_kv_heads, group, tokens, head_dim))?
-            .permute((2, 0, 1, 3))?
-            .reshape((tokens, n_heads * head_dim))?;
-        self.o_proj.forward(&attended)
+    fn forward(&self, x: &Tensor, idx: usize, pass: &mut Pass<'_, '_>) -> Result<Tensor> {
+        let Pass { config, pieces, adapted, rope } = pass;
+        let eps = config.norm_eps;
+        let heads = [(&self.q_proj, Place::Q), (&self.k_proj, Place::K), (&self.v_proj, Place::V)];
+        let [q, k, v] = forward_together(heads, x, (adapted.as_slice(), idx))?; // (tokens, heads * head_dim)
+        let q = normed(q, self.q_norm.as_ref(), config.head_dim, eps)?;
+        let k = normed(k, self.k_norm.as_ref(), config.head_dim, eps)?;
+        let attended = attention::attend((&q, &k, &v), pieces, idx, rope, config)?;
+        let o_proj = [(&self.o_proj, Place::O)];
+        let [res] = forward_together(o_proj, &attended, (adapted.as_slice(), idx))?;
+        Ok(res)
     }
 }
 
-/// Normalises each head, in families that do. heads: (1, tokens, heads, head_dim)
-fn normed(heads: Tensor, norm: Option<&Tensor>, eps: f32) -> Result<Tensor> {
-    match norm {
-        Some(norm) => rms_norm(&heads.contiguous()?, norm, eps),
-        None => Ok(heads),
-    }
+/// Normalises each head, in families that do. heads: (tokens, heads * head_dim)
+fn normed(heads: Tensor, norm: Option<&Tensor>, head_dim: usize, eps: f32) -> Result<Tensor> {
+    let Some(norm) = norm else { return Ok(heads) };
+    let each = heads.reshape(((), head_dim))?; // (tokens * heads, head_dim)
+    rms_norm(&each, norm, eps)
 }
 
 impl Mlp {
     /// x: (tokens, hidden)
-    fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let gate = self.gate_proj.forward(x)?; // (tokens, intermediate)
-        gate.inplace_op2(&self.up_proj.forward(x)?, &SiluTimes)?;
-        self.down_proj.forward(&gate)
-    }
-}
-
-impl Rope {
-    pub(crate) fn new(config: &Config) -> Self {
-        let half = config.head_dim / 2;
-        let frequencies = (0..half)
-            .map(|idx| {
-                let exponent = -(2.0 * idx as f64) / config.head_dim as f64;
-                let frequency = f64::from(config.rope_theta).powf(exponent);
-                (frequency / f64::from(config.rope_factors[idx])) as f32
-            })
-            .collect();
-        Self { frequencies }
-    }
-
-    /// The angles of `tokens` positions from `start` on.
-    ///
-    /// Computed in f32, as models are trained: at position 8,000 the exact angle differs from this
-    /// one in the fourth digit.
-    fn at(&self, start: usize, tokens: usize) -> Result<Angles> {
-        let angles = (start..start + tokens)
-            .flat_map(|position| self.frequencies.iter().map(move |it| position as f32 * it));
-        let (sin, cos): (Vec<f32>, Vec<f32>) = angles.map(f32::sin_cos).unzip();
-        let shape = (tokens, self.frequencies.len());
-        Ok(Angles {
-            cos: Tensor::from_vec(cos, shape, &Device::Cpu)?,
-            sin: Tensor::from_vec(sin, shape, &Device::Cpu)?,
-        })
-    }
-}
-
-impl Angles {
-    /// heads: (1, tokens, heads, head_dim)
-    fn rotate(&self, heads: &Tensor) -> Result<Tensor> {
-        rope_thd(&heads.contiguous()?, &self.cos, &self.sin)
-    }
-}
-
-/// Softmax over the scores that a query may see: those of the past and of tokens up to its own.
-///
-/// Works on (kv, group * tokens, past + tokens), in place; the other scores become zero.
-struct CausalSoftmax {
-    tokens: usize,
-    past: usize,
-    /// How many tokens a query sees, its own included; all if none.
-    window: Option<usize>,
-}
-
-impl InplaceOp1 for CausalSoftmax {
-    fn name(&self) -> &'static str {
-        "causal-softmax"
-    }
-
-    fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> Result<()> {
-        let scores = contiguous_mut(storage, layout)?;
-        let all = self.past + self.tokens;
-        if let Some(window) = self.window {
-            for (row, scores) in scores.chunks_exact_mut(all).enumerate() {
-                let first = (self.past + row % self.tokens + 1).saturating_sub(window);
-                scores[..first].fill(f32::NEG_INFINITY);
-            }
-        }
-        kernels::softmax(scores, all, |row| self.past + row % self.tokens + 1);
-        Ok(())
+    fn forward(&self, x: &Tensor, idx: usize, pass: &Pass<'_, '_>) -> Result<Tensor> {
+        let adapted = (pass.adapted.as_slice(), idx);
+        let inner = [(&self.gate_proj, Place::Gate), (&self.up_proj, Place::Up)];
+        let [gate, up] = forward_together(inner, x, adapted)?; // (tokens, intermediate)
+        gate.inplace_op2(&up, &SiluTimes)?;
+        let [res] = forward_together([(&self.down_proj, Place::Down)], &gate, adapted)?;
+        Ok(res)
     }
 }
 

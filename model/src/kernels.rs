@@ -4,11 +4,16 @@
 //! every instruction set and picks one at run time. Sums run in 16 lanes, because the compiler may
 //! not reorder additions by itself.
 
+use std::ops::Range;
+
 use pulp::{Arch, Simd, WithSimd};
+use rayon::prelude::*;
 
 use crate::panel_product::mul_add;
 
 const LANES: usize = 16;
+/// Values below which handing work to another thread costs more than it saves.
+const PARALLEL_CHUNK: usize = 1 << 14;
 
 /// Adding this number leaves no bits for a fraction: the sum is rounded to a whole number, which
 /// stands in its last bits.
@@ -81,7 +86,9 @@ fn range(xs: &[f32]) -> (f32, f32, f32) {
 
 /// `gate = silu(gate) * up`: the middle of SwiGLU (Shazeer 2020).
 pub(crate) fn silu_times(gate: &mut [f32], up: &[f32]) {
-    Arch::new().dispatch(SiluTimes { gate, up });
+    gate.par_chunks_mut(PARALLEL_CHUNK)
+        .zip(up.par_chunks(PARALLEL_CHUNK))
+        .for_each(|(gate, up)| Arch::new().dispatch(SiluTimes { gate, up }));
 }
 
 struct SiluTimes<'a> {
@@ -158,23 +165,32 @@ impl LayerNorm {
 ///
 /// xs: (rows, stride)
 pub(crate) fn softmax(xs: &mut [f32], stride: usize, len: impl Fn(usize) -> usize) {
-    Arch::new().dispatch(Softmax { xs, stride, len });
+    softmax_within(xs, stride, |row| 0..len(row));
+}
+
+/// Softmax over the entries of each row that `range` gives; the others become zero.
+///
+/// xs: (rows, stride)
+pub(crate) fn softmax_within(xs: &mut [f32], stride: usize, range: impl Fn(usize) -> Range<usize>) {
+    Arch::new().dispatch(Softmax { xs, stride, range });
 }
 
 struct Softmax<'a, F> {
     xs: &'a mut [f32],
     stride: usize,
-    len: F,
+    range: F,
 }
 
-impl<F: Fn(usize) -> usize> WithSimd for Softmax<'_, F> {
+impl<F: Fn(usize) -> Range<usize>> WithSimd for Softmax<'_, F> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
         for (idx, row) in self.xs.chunks_exact_mut(self.stride).enumerate() {
-            let (row, rest) = row.split_at_mut((self.len)(idx));
-            rest.fill(0.0);
+            let Range { start, end } = (self.range)(idx);
+            row[..start].fill(0.0);
+            row[end..].fill(0.0);
+            let row = &mut row[start..end];
             let max = max(row);
             for x in row.iter_mut() {
                 *x = exp::<S>(*x - max);

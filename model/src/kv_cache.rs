@@ -1,38 +1,68 @@
 //! Keys and values of the tokens read so far, which later tokens attend to.
+//!
+//! They lie in pages of 32 tokens (Kwon et al. 2023, "PagedAttention"), which caches that begin
+//! alike share: a fork copies a list of pages, and a page is copied only when one of its owners
+//! writes to it. Inside a page both lie as the panels that attention multiplies with.
 
-use candle_core::{DType, Device, Result, Tensor};
+use std::collections::HashSet;
+use std::sync::Arc;
 
-/// Room that a cache starts with, in tokens; it doubles when it is full.
-const TOKENS_MIN: usize = 256;
+use crate::panels::PANEL;
+
+/// Tokens per page: the width of a panel of keys.
+pub(crate) const PAGE: usize = PANEL;
+
+/// What a token takes in a cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct CacheShape {
+    pub(crate) n_layers: usize,
+    pub(crate) n_kv_heads: usize,
+    pub(crate) head_dim: usize,
+}
 
 /// The keys and values of one sequence, for all layers.
-///
-/// Token-major, so that appending writes one consecutive piece and truncating only forgets a
-/// length; the rows beyond it are overwritten later.
 #[derive(Debug)]
 pub(crate) struct KvCache {
-    layers: Vec<LayerCache>,
+    shape: CacheShape,
+    pages: Vec<Arc<Page>>,
     /// Tokens that every layer has.
     len: usize,
 }
 
-#[derive(Debug)]
-struct LayerCache {
-    /// (capacity, n_kv_heads * head_dim)
-    keys: Tensor,
-    /// (capacity, n_kv_heads * head_dim)
-    values: Tensor,
+/// The keys and values of 32 consecutive tokens, for all layers.
+#[derive(Debug, Clone)]
+struct Page {
+    /// (layers, kv_heads, head_dim, 32 tokens)
+    keys: Vec<f32>,
+    /// (layers, kv_heads, head_dim / 32, 32 tokens, 32 values)
+    values: Vec<f32>,
+}
+
+impl CacheShape {
+    /// Values of one head of one layer in a page's keys.
+    fn key_len(self) -> usize {
+        self.head_dim * PAGE
+    }
+
+    /// The same for its values, whose panels are padded.
+    fn value_len(self) -> usize {
+        self.head_dim.next_multiple_of(PANEL) * PAGE
+    }
+
+    fn n_heads(self) -> usize {
+        self.n_layers * self.n_kv_heads
+    }
+
+    /// Memory of a page.
+    fn page_bytes(self) -> usize {
+        self.n_heads() * (self.key_len() + self.value_len()) * size_of::<f32>()
+    }
 }
 
 impl KvCache {
-    /// An empty cache. `width` is n_kv_heads * head_dim.
-    pub(crate) fn new(n_layers: usize, width: usize) -> Result<Self> {
-        let mut layers = Vec::with_capacity(n_layers);
-        for _ in 0..n_layers {
-            let empty = || Tensor::zeros((TOKENS_MIN, width), DType::F32, &Device::Cpu);
-            layers.push(LayerCache { keys: empty()?, values: empty()? });
-        }
-        Ok(Self { layers, len: 0 })
+    /// An empty cache.
+    pub(crate) fn new(shape: CacheShape) -> Self {
+        Self { shape, pages: Vec::new(), len: 0 }
     }
 
     /// Tokens held.
@@ -40,30 +70,61 @@ impl KvCache {
         self.len
     }
 
-    /// Forgets all tokens from `len` on.
-    pub(crate) fn truncate(&mut self, len: usize) {
-        self.len = self.len.min(len);
+    /// Memory of its pages, without those in `seen`, to which they are added.
+    pub(crate) fn bytes_unseen(&self, seen: &mut HashSet<usize>) -> usize {
+        let new = self.pages.iter().filter(|it| seen.insert(Arc::as_ptr(it) as usize));
+        new.count() * self.shape.page_bytes()
     }
 
-    /// Writes the keys and values of the tokens that follow, for one layer, and returns all up to
-    /// and with them, each (len + tokens, width). [`Self::advance`] makes them part of the cache.
+    /// Forgets all tokens from `len` on. Requests fork instead, so that others keep the rest.
+    #[cfg(test)]
+    pub(crate) fn truncate(&mut self, len: usize) {
+        self.len = self.len.min(len);
+        self.pages.truncate(self.len.div_ceil(PAGE));
+    }
+
+    /// A cache of the first `len` tokens that goes its own way from there. Copies no values.
+    pub(crate) fn fork(&self, len: usize) -> Self {
+        let len = self.len.min(len);
+        let pages = self.pages[..len.div_ceil(PAGE)].to_vec();
+        Self { shape: self.shape, pages, len }
+    }
+
+    /// Makes room for tokens that follow. [`Self::advance`] makes them part of the cache.
+    pub(crate) fn reserve(&mut self, n_tokens: usize) {
+        let n_pages = (self.len + n_tokens).div_ceil(PAGE);
+        let n_heads = self.shape.n_heads();
+        self.pages.resize_with(n_pages.max(self.pages.len()), || {
+            Arc::new(Page {
+                keys: vec![0.0; n_heads * self.shape.key_len()],
+                values: vec![0.0; n_heads * self.shape.value_len()],
+            })
+        });
+    }
+
+    /// Writes the key and value of one head of the token at `position`, for which there is room.
     ///
-    /// keys, values: (tokens, width)
+    /// key, value: (head_dim)
     pub(crate) fn write(
         &mut self,
-        layer_idx: usize,
-        keys: &Tensor,
-        values: &Tensor,
-    ) -> Result<(Tensor, Tensor)> {
-        let layer = &mut self.layers[layer_idx];
-        let end = self.len + keys.dim(0)?;
-        for (all, new) in [(&mut layer.keys, keys), (&mut layer.values, values)] {
-            if end > all.dim(0)? {
-                *all = grown(all, self.len, end.next_power_of_two())?;
-            }
-            all.slice_set(&new.contiguous()?, 0, self.len)?;
+        (layer, head): (usize, usize),
+        position: usize,
+        key: &[f32],
+        value: &[f32],
+    ) {
+        let shape = self.shape;
+        let at = layer * shape.n_kv_heads + head;
+        let slot = position % PAGE;
+        // A page that a fork looks at, too, is copied here.
+        let page = Arc::make_mut(&mut self.pages[position / PAGE]);
+        let keys = &mut page.keys[at * shape.key_len()..][..shape.key_len()];
+        for (out, key) in keys.iter_mut().skip(slot).step_by(PAGE).zip(key) {
+            *out = *key;
         }
-        Ok((layer.keys.narrow(0, 0, end)?, layer.values.narrow(0, 0, end)?))
+        let values = &mut page.values[at * shape.value_len()..][..shape.value_len()];
+        for (panel, value) in values.chunks_exact_mut(PAGE * PANEL).zip(value.chunks(PANEL)) {
+            panel[slot * PANEL..][..value.len()].copy_from_slice(value);
+        }
     }
 
     /// Counts tokens that every layer has written.
@@ -71,26 +132,21 @@ impl KvCache {
         self.len += n_tokens;
     }
 
-    /// A copy that goes its own way.
-    #[cfg(test)]
-    pub(crate) fn fork(&self) -> Result<Self> {
-        let mut layers = Vec::with_capacity(self.layers.len());
-        for layer in &self.layers {
-            let capacity = (self.len + 1).next_power_of_two().max(TOKENS_MIN);
-            layers.push(LayerCache {
-                keys: grown(&layer.keys, self.len, capacity)?,
-                values: grown(&layer.values, self.len, capacity)?,
-            });
-        }
-        Ok(Self { layers, len: self.len })
+    /// One head's keys in a page; (head_dim, 32 tokens)
+    pub(crate) fn keys(&self, page: usize, (layer, head): (usize, usize)) -> &[f32] {
+        let (at, len) = (layer * self.shape.n_kv_heads + head, self.shape.key_len());
+        &self.pages[page].keys[at * len..][..len]
     }
-}
 
-/// A new tensor with room for `capacity` rows that starts with the first `len` of `all`.
-fn grown(all: &Tensor, len: usize, capacity: usize) -> Result<Tensor> {
-    let res = Tensor::zeros((capacity, all.dim(1)?), all.dtype(), all.device())?;
-    if len > 0 {
-        res.slice_set(&all.narrow(0, 0, len)?.contiguous()?, 0, 0)?;
+    /// One head's values in a page; (head_dim / 32, 32 tokens, 32 values)
+    pub(crate) fn values(&self, page: usize, (layer, head): (usize, usize)) -> &[f32] {
+        let (at, len) = (layer * self.shape.n_kv_heads + head, self.shape.value_len());
+        &self.pages[page].values[at * len..][..len]
     }
-    Ok(res)
+
+    /// Whether the caches hold the same page at the same place.
+    #[cfg(test)]
+    pub(crate) fn shares_page(&self, other: &Self, page: usize) -> bool {
+        Arc::ptr_eq(&self.pages[page], &other.pages[page])
+    }
 }

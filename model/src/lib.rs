@@ -1,10 +1,11 @@
 //! Text to vectors, prompt to tokens, model files on disk. Knows nothing of documents or indexes.
 //!
 //! Read in this order: [`embed`] turns texts into unit vectors, [`rerank`] a question and a passage
-//! into a score, [`chat`] turns a conversation into token ids, [`generate`] turns those into text.
-//! Below them lie the two networks (`bert`, `decoder`) and what they are made of: `panels`, `int8`
-//! and `kernels` compute, `checkpoint`, `weights`, `pickle` and `gguf` read files, `linear` and
-//! `kv_cache` serve the decoder. [`adapter`] and [`merge`] are about LoRA.
+//! into a score, [`chat`] turns a conversation into token ids, [`generate`] turns those into text,
+//! and [`serve`] does so for many clients at once. Below them lie the two networks (`bert`,
+//! `decoder`) and what they are made of: `panels`, `int8` and `kernels` compute, `checkpoint`,
+//! `weights`, `pickle` and `gguf` read files, `linear`, `attention`, `kv_cache` and `lora` serve the
+//! decoder. [`adapter`] and [`merge`] are about LoRA.
 //!
 //! The crate is synchronous and owns no global state besides rayon's thread pool, whose size
 //! [`device::set_threads`] may choose once.
@@ -17,18 +18,22 @@ use flate2 as _;
 pub mod adapter;
 pub mod catalogue;
 pub mod chat;
+pub mod constrain;
 pub mod device;
 pub mod embed;
 pub mod generate;
 pub mod load_error;
 pub mod merge;
+pub mod prompt;
 pub mod rerank;
 pub mod sample;
+pub mod serve;
 pub mod store;
 pub mod testing;
 pub mod thinking;
 pub mod tokens;
 
+mod attention;
 mod bert;
 mod build_tokenizer;
 mod checkpoint;
@@ -47,13 +52,16 @@ mod kv_cache;
 mod linear;
 mod load_decoder;
 mod load_generator;
+mod lora;
 mod names;
 mod packed;
 mod panel_product;
 mod panels;
 mod pickle;
+mod prefixes;
 mod python;
 mod sentence_folder;
+mod sequence;
 mod tokenizer;
 mod weights;
 

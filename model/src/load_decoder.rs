@@ -394,6 +394,11 @@ mod tests {
     }
 
     #[test]
+    fn sliding_windows_agree_with_transformers() {
+        check("tiny-mistral");
+    }
+
+    #[test]
     fn folders_agree_with_transformers() {
         for name in ["tied-llama", "sharded-llama", "biased-llama", "qwen2", "qwen3"] {
             check_folder(name);

@@ -73,6 +73,7 @@ pub(crate) enum Threads {
     /// The calling one: for callers that are parallel themselves.
     One,
     /// Rayon's pool.
+    #[cfg_attr(not(test), expect(dead_code, reason = "the decoder multiplies several at once"))]
     All,
 }
 

@@ -10,9 +10,11 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use model::chat::{Role, Turn};
+use model::constrain::Constraint;
 use model::embed::{Embedder, EmbedderSpec, Pooling, Precision, TextRole};
-use model::generate::Generator;
+use model::generate::{Draft, FinishReason, Generator, Request};
 use model::sample::SampleOptions;
+use model::serve::{Reply, ServeOptions, Service};
 use serde_json::Value;
 
 #[expect(clippy::disallowed_methods, reason = "a test has no configuration file")]
@@ -107,11 +109,16 @@ fn smollm2(models: &Path) -> Generator {
     res
 }
 
-#[test]
-fn smollm2_writes_what_transformers_writes() {
-    let Some(models) = models() else { return };
-    let mut generator = smollm2(&models);
-    let golden = golden("smollm2.json");
+/// One golden run: a conversation, its prompt and what transformers writes.
+struct Run {
+    prompt: Vec<u32>,
+    text: String,
+    n_tokens: usize,
+}
+
+/// The runs, whose prompts are compared with what we make of their conversations.
+fn runs(generator: &Generator, golden: &Value) -> Vec<Run> {
+    let mut res = Vec::new();
     for run in golden["runs"].as_array().unwrap() {
         let turns: Vec<Turn> = run["turns"]
             .as_array()
@@ -128,15 +135,109 @@ fn smollm2_writes_what_transformers_writes() {
             .collect();
         let prompt = generator.encode_chat(&turns).unwrap();
         assert_eq!(prompt, ids(&run["prompt"]), "{}", run["text"]);
+        let text = run["new_text"].as_str().unwrap().to_owned();
+        res.push(Run { prompt, text, n_tokens: ids(&run["new"]).len() });
+    }
+    assert_eq!(res.len(), 10);
+    res
+}
 
-        let options = SampleOptions { tokens_max: 64, ..SampleOptions::default() };
+fn greedy() -> SampleOptions {
+    SampleOptions { tokens_max: 64, ..SampleOptions::default() }
+}
+
+#[track_caller]
+fn check(run: &Run, draft: &Draft) {
+    assert_eq!((draft.text.as_str(), draft.n_tokens), (run.text.as_str(), run.n_tokens));
+}
+
+#[test]
+fn smollm2_writes_what_transformers_writes() {
+    let Some(models) = models() else { return };
+    let mut generator = smollm2(&models);
+    let golden = golden("smollm2.json");
+    let runs = runs(&generator, &golden);
+    for run in &runs {
         let draft =
-            generator.generate(&prompt, &options, &mut |_| ControlFlow::Continue(())).unwrap();
-        assert_eq!(draft.text, run["new_text"].as_str().unwrap());
-        assert_eq!(draft.n_tokens, ids(&run["new"]).len());
+            generator.generate(&run.prompt, &greedy(), &mut |_| ControlFlow::Continue(())).unwrap();
+        check(run, &draft);
+        // Once more, now that its beginning is known.
+        let again =
+            generator.generate(&run.prompt, &greedy(), &mut |_| ControlFlow::Continue(())).unwrap();
+        check(run, &again);
+        assert_eq!(again.n_cached_tokens, run.prompt.len() - 1);
+    }
+    // A prompt that is known up to its middle.
+    generator.set_prefix_bytes_max(0);
+    generator.set_prefix_bytes_max(1 << 30);
+    for run in &runs {
+        let half = &run.prompt[..run.prompt.len() / 2];
+        let one = SampleOptions { tokens_max: 1, ..greedy() };
+        generator.generate(half, &one, &mut |_| ControlFlow::Continue(())).unwrap();
+        let draft =
+            generator.generate(&run.prompt, &greedy(), &mut |_| ControlFlow::Continue(())).unwrap();
+        assert!(draft.n_cached_tokens >= half.len());
+        check(run, &draft);
     }
     for text in golden["texts"].as_array().unwrap() {
         let expected = ids(&text["ids"]).len();
         assert_eq!(generator.count_tokens(text["text"].as_str().unwrap()), expected, "{text}");
+    }
+}
+
+#[test]
+fn smollm2_writes_the_same_in_a_batch() {
+    let Some(models) = models() else { return };
+    let generator = smollm2(&models);
+    let runs = runs(&generator, &golden("smollm2.json"));
+    let service = Service::spawn(generator, ServeOptions::default()).unwrap();
+    for _ in 0..2 {
+        let request =
+            |run: &Run| Request { prompt: run.prompt.clone(), options: greedy(), adapter: None };
+        // A long prompt beside them makes theirs be read in small pieces.
+        let long = Request { prompt: vec![400; 700], options: greedy(), adapter: None };
+        let long = service.submit(long).unwrap();
+        let replies: Vec<Reply> =
+            runs.iter().map(|run| service.submit(request(run)).unwrap()).collect();
+        for (run, reply) in runs.iter().zip(replies) {
+            check(run, &reply.wait().unwrap());
+        }
+        long.wait().unwrap();
+    }
+}
+
+#[test]
+fn smollm2_writes_json_that_fits_its_schema() {
+    let Some(models) = models() else { return };
+    let mut generator = smollm2(&models);
+    let turns = [Turn::user("Give the name, age and languages of a fictional person as JSON.")];
+    let prompt = generator.encode_chat(&turns).unwrap();
+    let schema = serde_json::json!({
+        "type": "object", "additionalProperties": false, "required": ["name", "age", "languages"],
+        "properties": {
+            "name": { "type": "string", "maxLength": 40 },
+            "age": { "type": "integer", "minimum": 0, "maximum": 120 },
+            "languages": {
+                "type": "array", "maxItems": 3, "items": { "enum": ["fr", "en", "de"] }
+            },
+        },
+    });
+    for temperature in [0.0, 1.0] {
+        let constraint = Some(Constraint::JsonSchema(schema.clone()));
+        let options = SampleOptions { constraint, temperature, tokens_max: 200, ..greedy() };
+        let start = Instant::now();
+        let draft =
+            generator.generate(&prompt, &options, &mut |_| ControlFlow::Continue(())).unwrap();
+        eprintln!(
+            "{} tokens in {} ms: {}",
+            draft.n_tokens,
+            start.elapsed().as_millis(),
+            draft.text
+        );
+        assert_eq!(draft.finish, FinishReason::Stop);
+        let value: Value = serde_json::from_str(&draft.text).unwrap();
+        assert!(value["name"].as_str().unwrap().chars().count() <= 40);
+        assert!((0..=120).contains(&value["age"].as_i64().unwrap()));
+        assert!(value["languages"].as_array().unwrap().len() <= 3);
     }
 }
