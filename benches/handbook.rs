@@ -21,11 +21,12 @@ use ingest::discover::DiscoverOptions;
 use souffleur::{
     build_index::{BuildOptions, build_index},
     config::{Config, Overrides},
-    engine::{Engine, Writer},
+    engine::Engine,
     printer::Printer,
     retrieve::Question,
     session::Session,
     survey::survey,
+    writer::Writer,
 };
 
 /// Times that each quick thing is done.
@@ -75,25 +76,25 @@ fn main() -> Result<()> {
     let second = build_index(&index, &embedder.embedder, &roots, &options, &never, &mut |_| {})?;
     println!("ingest again: {:.3} s", second.elapsed.as_secs_f64());
 
-    let mut engine = session.engine(index, embedder, None, Writer::Extract { reason: None })?;
-    let search = |engine: &mut Engine, question: &Question| -> Result<()> {
+    let engine = session.engine(index, embedder, None, Writer::Extract { reason: None })?;
+    let search = |engine: &Engine, question: &Question| -> Result<()> {
         Ok(engine.retrieve(question, &Filter::default()).map(|_| ())?)
     };
-    report("search", &times(&mut engine, N_ROUNDS, search)?);
-    report("answer with quotations", &times(&mut engine, N_ROUNDS, ask)?);
+    report("search", &times(&engine, N_ROUNDS, search)?);
+    report("answer with quotations", &times(&engine, N_ROUNDS, ask)?);
     engine.writer = session.writer(Some(&session.config.models.generator))?;
-    report("answer with the language model", &times(&mut engine, 1, ask)?);
+    report("answer with the language model", &times(&engine, 1, ask)?);
     Ok(())
 }
 
-fn ask(engine: &mut Engine, question: &Question) -> Result<()> {
+fn ask(engine: &Engine, question: &Question) -> Result<()> {
     engine.ask(question, &Filter::default(), &mut |_| ControlFlow::Continue(()))?;
     Ok(())
 }
 
 /// How long something takes for each of the questions, `n_rounds` times.
 fn times(
-    engine: &mut Engine,
+    engine: &Engine,
     n_rounds: usize,
     what: impl Fn(&mut Engine, &Question) -> Result<()>,
 ) -> Result<Vec<Duration>> {

@@ -88,6 +88,8 @@ pub struct Answer {
     pub retrieval: RetrievalReport,
     /// The prompt.
     pub context: Option<Context>,
+    /// Tokens that the model wrote; 0 where none wrote, or a server does not say.
+    pub n_tokens: usize,
     /// Whether the answer hit its limit of tokens.
     pub truncated: bool,
     /// Where the time went.
@@ -133,6 +135,7 @@ impl Answer {
             cut: Vec::new(),
             retrieval: RetrievalReport::default(),
             context: None,
+            n_tokens: 0,
             truncated: false,
             timings: Timings::default(),
         }

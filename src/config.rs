@@ -15,7 +15,10 @@ use ingest::parse::Limits;
 use model::embed::Precision;
 use serde::{Deserialize, Serialize};
 
-use crate::upstream::settings::{Secret, UpstreamConfig};
+use crate::{
+    serve::settings::ServeConfig,
+    upstream::settings::{Secret, UpstreamConfig},
+};
 
 /// Every setting with its explanation and default.
 pub const DEFAULTS: &str = include_str!("../config/default.toml");
@@ -50,6 +53,8 @@ pub struct Config {
     pub generation: GenerationConfig,
     /// How the model is asked.
     pub prompts: PromptsConfig,
+    /// The HTTP server.
+    pub serve: ServeConfig,
     /// Servers that write answers and embed.
     pub upstream: UpstreamConfig,
 }
@@ -197,6 +202,16 @@ pub struct Overrides {
     pub generation: GenerationOverrides,
     /// Of the prompts.
     pub prompts: PromptsOverrides,
+    /// Of the server.
+    pub serve: ServeOverrides,
+}
+
+/// Flags that set how the server listens.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct ServeOverrides {
+    /// `--addr`
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub addr: Option<std::net::SocketAddr>,
 }
 
 /// Flags that set how passages are found.

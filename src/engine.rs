@@ -1,13 +1,13 @@
 //! Flow 2: a question to an answer. Retrieve, compose, generate, cite.
 
-use std::ops::ControlFlow;
+use std::{ops::ControlFlow, sync::Arc};
 
 use index::{Index, filter::Filter};
 use ingest::document::Language;
 use model::{
     chat::{ChatError, ChatOptions, Turn, messages_of},
     embed::TextRole,
-    generate::{Event, FinishReason, GenerateError, Generator},
+    generate::{Event, FinishReason, Request},
     rerank::Reranker,
     sample::SampleOptions,
     thinking,
@@ -30,28 +30,30 @@ use crate::{
     },
     upstream::{chat::Chat, error::UpstreamError, write::condense_upstream},
     versions,
+    writer::{LocalModel, WriteError, Writer},
 };
 
 /// Tokens of a follow-up question made to stand alone, at most.
 const CONDENSED_TOKENS_MAX: usize = 64;
 
-/// Everything that answers questions.
-#[derive(Debug)]
+/// Everything that answers questions. A copy shares all but the settings, so that each question may
+/// have its own.
+#[derive(Debug, Clone)]
 pub struct Engine {
     /// Where passages come from.
-    pub index: Index,
+    pub index: Arc<Index>,
     /// Texts to vectors.
-    pub embedder: Embedder,
+    pub embedder: Arc<Embedder>,
     /// Languages (ISO 639-1) that the embedder handles well.
     pub embedder_languages: Vec<String>,
     /// The cosine that the embedder gives to unrelated texts.
     pub cosine_unrelated: f32,
     /// Puts candidates in a better order, where that is asked for.
-    pub reranker: Option<Reranker>,
+    pub reranker: Option<Arc<Reranker>>,
     /// What writes answers.
-    pub writer: Writer,
+    pub writer: Arc<Writer>,
     /// How it is asked.
-    pub prompts: Prompts,
+    pub prompts: Arc<Prompts>,
     /// Settings of one answer.
     pub settings: AnswerSettings,
 }
@@ -65,31 +67,8 @@ pub struct AnswerSettings {
     pub generation: GenerationConfig,
     /// How the model is asked.
     pub prompts: PromptsConfig,
-}
-
-/// What writes answers.
-#[derive(Debug)]
-pub enum Writer {
-    /// A language model.
-    Model {
-        /// The model.
-        generator: Box<Generator>,
-        /// The name that users know it by.
-        name: String,
-        /// Languages that it writes well; `None` where nobody has said so.
-        languages: Option<Vec<String>>,
-        /// Whether it is too small to read whole passages and examples.
-        small: bool,
-        /// Whether the user asked for this very model: it then writes in any language.
-        insisted: bool,
-    },
-    /// A language model on a server.
-    Upstream(Box<Chat>),
-    /// No model: sentences are quoted.
-    Extract {
-        /// Why there is no model; `None` when the user asked for it.
-        reason: Option<QuoteReason>,
-    },
+    /// The adapter that a model of this process writes with.
+    pub adapter: Option<String>,
 }
 
 /// Why there is no answer.
@@ -109,13 +88,16 @@ pub enum AskError {
     Chat(#[from] ChatError),
     /// The model failed.
     #[error(transparent)]
-    Generate(#[from] GenerateError),
+    Write(#[from] WriteError),
     /// The embedder failed.
     #[error(transparent)]
     Embed(#[from] EmbedError),
     /// The server failed.
     #[error(transparent)]
     Upstream(#[from] UpstreamError),
+    /// The model alone was asked for, and there is none.
+    #[error("there is no language model to ask: answers are quotations")]
+    NoModel,
 }
 
 impl Engine {
@@ -125,7 +107,7 @@ impl Engine {
     /// # Errors
     /// [`AskError`]. Documents that do not hold the answer are no error but a refusal.
     pub fn ask(
-        &mut self,
+        &self,
         question: &Question,
         filter: &Filter,
         on_event: &mut dyn FnMut(AskEvent<'_>) -> ControlFlow<()>,
@@ -188,7 +170,7 @@ impl Engine {
             leg: Leg::Both,
             rerank_max: self.settings.retrieval.rerank_max.get(),
         };
-        let encoders = Encoders { embedder: &self.embedder, reranker: self.reranker.as_ref() };
+        let encoders = Encoders { embedder: &self.embedder, reranker: self.reranker.as_deref() };
         retrieve(&self.index, encoders, question, &options)
     }
 
@@ -208,14 +190,13 @@ impl Engine {
 
     /// Why the answer must quote: `Some(None)` when the user wants it so.
     fn quote_reason(&self, language: Language) -> Option<Option<QuoteReason>> {
-        match &self.writer {
+        match &*self.writer {
             Writer::Extract { reason } => Some(reason.clone()),
-            Writer::Model { name, languages: Some(languages), insisted: false, .. }
-                if !languages.iter().any(|it| it == language.code()) =>
-            {
-                Some(Some(QuoteReason::WrongLanguage { id: name.clone(), language }))
+            // What an adapter has learnt, nobody has said.
+            Writer::Model(model) if self.settings.adapter.is_none() && !model.writes(language) => {
+                Some(Some(QuoteReason::WrongLanguage { id: model.name.clone(), language }))
             }
-            Writer::Model { .. } | Writer::Upstream(_) => None,
+            Writer::Model(_) | Writer::Upstream(_) => None,
         }
     }
 
@@ -225,7 +206,7 @@ impl Engine {
     /// # Errors
     /// When the model fails or a prompt does not render.
     pub fn condense(
-        &mut self,
+        &self,
         turns: &[(String, String)],
         question: &Question,
     ) -> Result<Option<String>, AskError> {
@@ -239,20 +220,22 @@ impl Engine {
             return Ok(Some(joined));
         }
         let prompt = self.prompts.condense(language, turns, question.text())?;
-        if let Writer::Upstream(chat) = &self.writer {
+        if let Writer::Upstream(chat) = &*self.writer {
             let written = condense_upstream(chat, prompt, CONDENSED_TOKENS_MAX)?;
             let trusted = written.and_then(|it| condense::trusted(&it, turns, question));
             return Ok(Some(trusted.unwrap_or(joined)));
         }
-        let Writer::Model { generator, .. } = &mut self.writer else { return Ok(Some(joined)) };
-        let tokens = generator.encode_chat(&[Turn::user(prompt)])?;
+        let Writer::Model(model) = &*self.writer else { return Ok(Some(joined)) };
+        let tokens = model.encoder().encode_chat(&[Turn::user(prompt)])?;
         let options = SampleOptions {
             tokens_max: CONDENSED_TOKENS_MAX,
             stop: vec!["\n".to_owned()],
             ..SampleOptions::default()
         };
-        let draft = generator.generate(&tokens, &options, &mut |_| ControlFlow::Continue(()))?;
-        let (_, text) = thinking::split(&draft.text, generator.is_thinking(&tokens));
+        let is_thinking = model.encoder().is_thinking(&tokens);
+        let request = Request { prompt: tokens, options, adapter: None };
+        let draft = model.write(request, &mut |_| ControlFlow::Continue(()))?;
+        let (_, text) = thinking::split(&draft.text, is_thinking);
         Ok(Some(condense::trusted(&text, turns, question).unwrap_or(joined)))
     }
 
@@ -324,35 +307,42 @@ impl Engine {
 
     /// Has the model write.
     fn write(
-        &mut self,
+        &self,
         question: &Question,
         asked: &Asked,
         answer: &mut Answer,
         clock: &mut Clock,
         on_event: &mut dyn FnMut(AskEvent<'_>) -> ControlFlow<()>,
     ) -> Result<Option<String>, AskError> {
-        if matches!(self.writer, Writer::Upstream(_)) {
-            return self.write_upstream(question, asked, answer, clock, on_event);
-        }
-        if matches!(self.writer, Writer::Model { small: true, .. })
-            && self.settings.prompts.style == Style::Plain
-        {
+        let model = match &*self.writer {
+            Writer::Model(model) => model,
+            Writer::Upstream(_) => {
+                return self.write_upstream(question, asked, answer, clock, on_event);
+            }
+            Writer::Extract { .. } => return Ok(None),
+        };
+        if model.small && self.settings.prompts.style == Style::Plain {
             let turns = self.small_prompt(asked, answer)?;
             let n_passages = answer.passages.len();
             let is_estimate = false;
             answer.context =
                 Some(Context { turns, n_tokens: 0, is_estimate, n_passages, n_examples: 0 });
         } else {
-            self.compose(question, answer)?;
+            self.compose(model, question, answer)?;
         }
-        self.generate(answer, clock, on_event)
+        self.generate(model, answer, clock, on_event)
     }
 
     /// The prompt of a model that reads whole passages, with the examples nearest to the question.
-    fn compose(&mut self, question: &Question, answer: &mut Answer) -> Result<(), AskError> {
-        let Writer::Model { generator, .. } = &self.writer else { return Ok(()) };
-        let limits = PromptLimits::new(&self.settings, generator.context_length());
-        let count = |turns: &[Turn]| generator.encode_chat(turns).map_or(usize::MAX, |it| it.len());
+    fn compose(
+        &self,
+        model: &LocalModel,
+        question: &Question,
+        answer: &mut Answer,
+    ) -> Result<(), AskError> {
+        let encoder = model.encoder();
+        let limits = PromptLimits::new(&self.settings, encoder.context_length());
+        let count = |turns: &[Turn]| encoder.encode_chat(turns).map_or(usize::MAX, |it| it.len());
         let examples_max = self.settings.prompts.examples_max;
         self.compose_within(question, answer, &limits, examples_max, &count)
     }
@@ -387,27 +377,33 @@ impl Engine {
     }
 
     /// Has the model write what the prompt asks for.
-    fn generate(
-        &mut self,
+    pub(crate) fn generate(
+        &self,
+        model: &LocalModel,
         answer: &mut Answer,
         clock: &mut Clock,
         on_event: &mut dyn FnMut(AskEvent<'_>) -> ControlFlow<()>,
     ) -> Result<Option<String>, AskError> {
-        let Writer::Model { generator, name, .. } = &mut self.writer else { return Ok(None) };
         let Some(context) = &mut answer.context else { return Ok(None) };
-        answer.generator = Some(name.clone());
+        let adapter = self.settings.adapter.clone();
+        answer.generator = Some(match &adapter {
+            Some(adapter) => format!("{}+{adapter}", model.name),
+            None => model.name.clone(),
+        });
         // A model that can think aloud does so only where reasoning is asked for.
         let chat_options = ChatOptions {
             thinking: Some(self.settings.prompts.style == Style::Cot),
             ..ChatOptions::default()
         };
-        let prompt = generator.encode_chat_with(&messages_of(&context.turns), &chat_options)?;
+        let encoder = model.encoder();
+        let prompt = encoder.encode_chat_with(&messages_of(&context.turns), &chat_options)?;
         context.n_tokens = prompt.len();
         clock.prompt_is_ready();
         let options = sample_options(&self.settings.generation);
-        let is_thinking = generator.is_thinking(&prompt);
+        let is_thinking = encoder.is_thinking(&prompt);
         let mut splitter = thinking::Splitter::new(is_thinking);
-        let draft = generator.generate(&prompt, &options, &mut |event| match event {
+        let request = Request { prompt, options, adapter };
+        let draft = model.write(request, &mut |event| match event {
             Event::Read { n_tokens, n_prompt_tokens } => {
                 on_event(AskEvent::Reading { n_tokens, n_prompt_tokens })
             }
@@ -425,6 +421,7 @@ impl Engine {
             let _ = on_event(AskEvent::Text(&rest));
         }
         answer.truncated = draft.finish == FinishReason::Length;
+        answer.n_tokens = draft.n_tokens;
         let (thoughts, text) = thinking::split(&draft.text, is_thinking);
         Ok(Some(self.take_reasoning(thoughts, text, answer)))
     }

@@ -8,6 +8,7 @@
 //!
 //! The modules below are in reading order.
 
+mod alone;
 pub mod answer;
 pub mod asked;
 pub mod build_index;
@@ -25,6 +26,7 @@ pub mod expected;
 pub mod extract;
 pub mod hints;
 mod in_order;
+pub mod known_roots;
 pub mod languages;
 mod look;
 mod open_encoders;
@@ -33,11 +35,13 @@ pub mod printer;
 pub mod prompts;
 pub mod ranges;
 pub mod rebuild;
+pub mod records;
 pub mod relevance;
 pub mod rerank;
 pub mod retrieve;
 #[cfg(test)]
 pub(crate) mod samples;
+pub mod serve;
 pub mod session;
 pub mod survey;
 pub mod units;
@@ -45,3 +49,4 @@ pub mod upstream;
 pub mod versions;
 pub mod wire;
 pub mod words;
+pub mod writer;

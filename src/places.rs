@@ -5,9 +5,10 @@ use std::ops::Range;
 use index::{
     Index,
     catalog::{CatalogError, StoredChunk, StoredText},
+    hit::DocumentId,
 };
 
-use crate::{answer::Answer, cite::Verdict, compose::passage_text};
+use crate::{answer::Answer, cite::Verdict, compose::passage_text, retrieve::Passage};
 
 /// Where the words stand that speak for a sentence.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,6 +76,29 @@ fn place(chunk: &StoredChunk, document: &StoredText, span: Range<usize>) -> Opti
             .map(|it| it.title.clone()),
         page: document.pages.iter().rev().find(|it| it.offset <= start).map(|it| it.page),
     })
+}
+
+/// The spans of passages in Unicode characters of their documents' texts.
+///
+/// # Errors
+/// When the catalog cannot be read.
+pub fn char_spans(
+    index: &Index,
+    passages: &[Passage],
+) -> Result<Vec<(usize, usize)>, CatalogError> {
+    let mut last: Option<(DocumentId, String)> = None;
+    let mut res = Vec::with_capacity(passages.len());
+    for passage in passages {
+        let chunk = &passage.chunk;
+        if last.as_ref().is_none_or(|(id, _)| *id != chunk.document) {
+            let text = index.catalog().text(chunk.document)?.map(|it| it.text).unwrap_or_default();
+            last = Some((chunk.document, text));
+        }
+        let text = last.as_ref().map_or("", |(_, text)| text.as_str());
+        let start = text.get(..chunk.span.start).map_or(0, |it| it.chars().count());
+        res.push((start, start + chunk.text.chars().count()));
+    }
+    Ok(res)
 }
 
 #[cfg(test)]

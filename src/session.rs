@@ -18,6 +18,7 @@ use model::{
     catalogue::{Catalogue, ModelEntry, ModelRole},
     generate::Generator,
     rerank::Reranker,
+    serve::ServeOptions,
     store::{InstalledModel, PullEvent, PullOptions, Store, StoreError},
 };
 
@@ -25,10 +26,11 @@ use crate::{
     answer::QuoteReason,
     config::Config,
     embedder::{Embedder, OpenedEmbedder},
-    engine::{AnswerSettings, Engine, Writer},
+    engine::{AnswerSettings, Engine},
     printer::Printer,
     prompts::Prompts,
     upstream::OPENAI,
+    writer::{LocalModel, Writer},
 };
 
 /// The catalogue of models, compiled in.
@@ -37,9 +39,6 @@ const MODELS: &str = include_str!("../config/models.toml");
 /// Tokens of a chunk at most where the settings leave it open: small enough for several passages
 /// to fit a small model's attention.
 pub(crate) const CHUNK_TOKENS_MAX: usize = 256;
-
-/// Generators of fewer parameters are given sentences instead of passages.
-const SMALL_PARAMETERS: usize = 500_000_000;
 
 /// The name of the generator that quotes.
 pub const EXTRACT: &str = "extract";
@@ -370,17 +369,18 @@ impl Session {
     ) -> Result<Engine> {
         let languages = embedder.languages.unwrap_or_else(|| vec!["en".into(), "fr".into()]);
         Ok(Engine {
-            index,
-            embedder: embedder.embedder,
+            index: Arc::new(index),
+            embedder: Arc::new(embedder.embedder),
             embedder_languages: languages,
             cosine_unrelated: embedder.cosine_unrelated,
-            reranker,
-            writer,
-            prompts: self.prompts()?,
+            reranker: reranker.map(Arc::new),
+            writer: Arc::new(writer),
+            prompts: Arc::new(self.prompts()?),
             settings: AnswerSettings {
                 retrieval: self.config.retrieval.clone(),
                 generation: self.config.generation.clone(),
                 prompts: self.config.prompts.clone(),
+                adapter: None,
             },
         })
     }
@@ -412,14 +412,11 @@ fn load_writer(
 ) -> Result<Writer> {
     let generator =
         Generator::load(model).with_context(|| format!("could not load the generator `{name}`"))?;
-    let small = generator.n_parameters() < SMALL_PARAMETERS;
-    Ok(Writer::Model {
-        generator: Box::new(generator),
-        name: name.to_owned(),
-        languages,
-        small,
-        insisted,
-    })
+    let mut model = LocalModel::new(generator, name, ServeOptions::default())
+        .context("could not start the generator's thread")?;
+    model.languages = languages;
+    model.insisted = insisted;
+    Ok(Writer::Model(Box::new(model)))
 }
 
 #[expect(clippy::exit, reason = "the user asked twice to stop")]

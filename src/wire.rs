@@ -96,6 +96,9 @@ struct OlderOut<'a> {
 pub struct SourceOut<'a> {
     /// From 1.
     pub index: usize,
+    /// The chunk's and the document's number in the index.
+    chunk: i64,
+    document_id: i64,
     document: &'a str,
     title: &'a str,
     page: Option<u32>,
@@ -226,6 +229,8 @@ impl<'a> SourceOut<'a> {
         let chunk = &passage.chunk;
         Self {
             index,
+            chunk: chunk.id.0,
+            document_id: chunk.document.0,
             document: &chunk.facets.path,
             title: &chunk.title,
             page: chunk.page,

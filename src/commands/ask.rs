@@ -11,7 +11,7 @@ use crate::{
     answer::{Answer, AskEvent},
     cli::AskArgs,
     engine::Engine,
-    places::places,
+    places::{char_spans, places},
     printer::{Printer, quote_reason_text},
     retrieve::Question,
     session::Session,
@@ -21,13 +21,13 @@ use crate::{
 pub(super) fn run(session: &mut Session, args: &AskArgs) -> Result<ExitCode> {
     // Before anything is fetched or read: a bad question changes nothing.
     let question = Question::new(&text_or_stdin(&args.question)?)?;
-    let mut engine = open(session, &args.docs, args.answer.generator.as_deref())?;
+    let engine = open(session, &args.docs, args.answer.generator.as_deref())?;
     let filter = filter_of(&engine.index, &args.filter)?;
-    let answer = ask(session, &mut engine, &question, &filter)?;
+    let answer = ask(session, &engine, &question, &filter)?;
     let printer = session.printer;
     let places = places(&engine.index, &answer)?;
     show::answer(printer, &answer, &places)?;
-    let chars = show::char_spans(&engine.index, &answer.passages)?;
+    let chars = char_spans(&engine.index, &answer.passages)?;
     printer.json(&AnswerOut::new(&answer, &chars, &places))?;
     Ok(if session.is_interrupted() { ExitCode::from(130) } else { ExitCode::SUCCESS })
 }
@@ -59,7 +59,7 @@ pub(super) fn open(
 /// Answers one question, showing the answer as it is written.
 pub(super) fn ask(
     session: &Session,
-    engine: &mut Engine,
+    engine: &Engine,
     question: &Question,
     filter: &index::filter::Filter,
 ) -> Result<Answer> {

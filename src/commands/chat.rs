@@ -13,7 +13,7 @@ use crate::{
     cli::ChatArgs,
     engine::Engine,
     hints,
-    places::places,
+    places::{char_spans, places},
     printer::{CYAN, DIM, styled},
     retrieve::{Question, QuestionError},
     session::Session,
@@ -88,10 +88,10 @@ impl Chat<'_> {
         let _stoppable = self.session.stoppable();
         let understood = self.understand(&question)?;
         let standalone = understood.as_ref().unwrap_or(&question);
-        let answer = ask::ask(self.session, &mut self.engine, standalone, &self.filter)?;
+        let answer = ask::ask(self.session, &self.engine, standalone, &self.filter)?;
         let places = places(&self.engine.index, &answer)?;
         show::answer(self.session.printer, &answer, &places)?;
-        let chars = show::char_spans(&self.engine.index, &answer.passages)?;
+        let chars = char_spans(&self.engine.index, &answer.passages)?;
         self.session.printer.json_line(&TurnOut {
             question: question.text(),
             understood_as: understood.as_ref().map(Question::text),

@@ -7,13 +7,14 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
-use index::{Index, catalog::StoredDocument};
+use index::{Index, catalog::StoredDocument, hit::DocumentId};
 use serde_json::json;
 
 use crate::{
     build_index::place,
     cli::ForgetArgs,
     printer::{BOLD, styled},
+    records::Records,
     session::Session,
 };
 
@@ -49,7 +50,13 @@ pub(super) fn run(session: &Session, args: &ForgetArgs) -> Result<ExitCode> {
             unknown.join("`, `")
         );
     }
+    let records = Records::open(&session.config.data_dir)?;
+    let ids: Vec<DocumentId> = forgotten.iter().map(|it| it.id).collect();
+    let n_answers = records.forget_documents(&ids)?;
     show(session, &forgotten)?;
+    if n_answers > 0 {
+        session.printer.note(format!("with {n_answers} answers that quoted them"));
+    }
     for path in args.paths.iter().filter(|it| it.exists()) {
         session.printer.note(format!(
             "`{}` still exists: it is read again when a folder that holds it is ingested",

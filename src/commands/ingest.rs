@@ -23,6 +23,7 @@ use crate::{
     build_index::{BuildEvent, BuildOptions, BuildReport, build_index},
     cli::IngestArgs,
     embedder::OpenedEmbedder,
+    known_roots::{Roots, known_roots},
     languages::foreign_languages,
     printer::{BOLD, DIM, finding_text, styled},
     rebuild::Rebuilt,
@@ -63,8 +64,8 @@ pub(super) fn run(session: &Session, args: &IngestArgs) -> Result<ExitCode> {
         session.create_index(&embedder)?
     };
     let (paths, gone_roots) = match args.paths.is_empty() {
-        true => known_roots(&index)?,
-        false => (args.paths.clone(), BTreeMap::new()),
+        true => roots_to_read(&index)?,
+        false => (args.paths.clone(), Roots::new()),
     };
     let options = options(session, &embedder, args);
     let _stoppable = session.stoppable();
@@ -244,19 +245,13 @@ fn rebuild(session: &Session, embedder: &OpenedEmbedder) -> Result<Rebuilt> {
     rebuilt.context("could not rebuild the index; the live one is as it was")
 }
 
-/// The folders ingested before that are still there, and the others with how many documents each
-/// holds. An error when none is left: then there is nothing to read.
-fn known_roots(index: &Index) -> Result<(Vec<PathBuf>, BTreeMap<PathBuf, usize>)> {
-    let mut counts: BTreeMap<PathBuf, usize> = BTreeMap::new();
-    for document in index.catalog().list()? {
-        *counts.entry(PathBuf::from(document.source.root)).or_default() += 1;
-    }
-    if counts.is_empty() {
+/// The folders ingested before that are still there, and the others. An error when none is left:
+/// then there is nothing to read.
+fn roots_to_read(index: &Index) -> Result<(Vec<PathBuf>, Roots)> {
+    let (there, gone) = known_roots(index)?;
+    if there.is_empty() && gone.is_empty() {
         return Err(NOTHING_KNOWN.into());
     }
-    let is_gone = |path: &Path| path.try_exists().is_ok_and(|exists| !exists);
-    let (gone, there): (BTreeMap<_, _>, BTreeMap<_, _>) =
-        counts.into_iter().partition(|(path, _)| is_gone(path));
     if there.is_empty() {
         let gone: Vec<String> = gone.iter().map(|(path, n)| gone_text(path, *n)).collect();
         bail!("no folder ingested before is there any more: {}", gone.join("; "));

@@ -9,7 +9,7 @@ use super::{ask, filter_of, show, text_or_stdin};
 use crate::{
     answer::{Answer, Cut},
     cli::AskArgs,
-    places::{Place, places},
+    places::{Place, char_spans, places},
     printer::{BOLD, DIM, Printer, styled},
     retrieve::{Passage, Question},
     session::Session,
@@ -18,9 +18,9 @@ use crate::{
 
 pub(super) fn run(session: &mut Session, args: &AskArgs) -> Result<ExitCode> {
     let question = Question::new(&text_or_stdin(&args.question)?)?;
-    let mut engine = ask::open(session, &args.docs, args.answer.generator.as_deref())?;
+    let engine = ask::open(session, &args.docs, args.answer.generator.as_deref())?;
     let filter = filter_of(&engine.index, &args.filter)?;
-    let answer = ask::ask(session, &mut engine, &question, &filter)?;
+    let answer = ask::ask(session, &engine, &question, &filter)?;
     let printer = session.printer;
     retrieval(printer, session, &question, &answer)?;
     prompt(printer, &answer)?;
@@ -101,7 +101,7 @@ fn as_json(
     answer: &Answer,
     places: &[Option<Place>],
 ) -> Result<serde_json::Value> {
-    let chars = show::char_spans(index, &answer.passages)?;
+    let chars = char_spans(index, &answer.passages)?;
     let cut: Vec<serde_json::Value> = answer
         .cut
         .iter()

@@ -7,8 +7,10 @@ mod eval;
 mod forget;
 mod ingest;
 mod inspect;
+mod keys;
 mod models;
 mod search;
+mod serve;
 mod show;
 mod status;
 mod tokens;
@@ -63,6 +65,8 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Models(args) => models::run(&session, &args),
         Command::Tokens(args) => tokens::run(&session, &args),
         Command::Eval(args) => eval::run(&mut session, &args),
+        Command::Serve(args) => serve::run(&session, &args),
+        Command::Keys(args) => keys::run(&session, &args),
         Command::Completions { .. } => Ok(ExitCode::SUCCESS),
     }
 }
@@ -88,7 +92,9 @@ fn settings(cli: &Cli) -> Result<Config> {
         Command::Eval(crate::cli::EvalCommand::Retrieval { rerank, .. }) => {
             overrides.retrieval.reranker.clone_from(rerank);
         }
+        Command::Serve(args) => overrides.serve.addr = args.addr,
         Command::Ingest(_)
+        | Command::Keys(_)
         | Command::Forget(_)
         | Command::Status
         | Command::Doctor

@@ -8,6 +8,7 @@ use serde_json::json;
 use super::{filter_of, show, text_or_stdin};
 use crate::{
     cli::{SearchArgs, SearchMode},
+    places::char_spans,
     printer::{DIM, styled},
     retrieve::{Encoders, Found, Leg, Question, RetrieveOptions, retrieve},
     session::Session,
@@ -46,7 +47,7 @@ pub(super) fn run(session: &Session, args: &SearchArgs) -> Result<ExitCode> {
     if passages.is_empty() {
         printer.line("nothing found")?;
     }
-    let chars = show::char_spans(&index, &passages)?;
+    let chars = char_spans(&index, &passages)?;
     let hits: Vec<SourceOut<'_>> = passages
         .iter()
         .zip(chars)

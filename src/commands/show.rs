@@ -1,7 +1,6 @@
 //! How answers and passages look on a terminal.
 
 use anyhow::Result;
-use index::{Index, hit::DocumentId};
 use ingest::document::Language;
 
 use crate::{
@@ -225,23 +224,6 @@ fn snippet_around(text: &str, words: &str) -> String {
         None => after.to_owned(),
     };
     format!("{before}{words}{after}")
-}
-
-/// The spans of passages in Unicode characters of their documents' texts.
-pub(super) fn char_spans(index: &Index, passages: &[Passage]) -> Result<Vec<(usize, usize)>> {
-    let mut last: Option<(DocumentId, String)> = None;
-    let mut res = Vec::with_capacity(passages.len());
-    for passage in passages {
-        let chunk = &passage.chunk;
-        if last.as_ref().is_none_or(|(id, _)| *id != chunk.document) {
-            let text = index.catalog().text(chunk.document)?.map(|it| it.text).unwrap_or_default();
-            last = Some((chunk.document, text));
-        }
-        let text = last.as_ref().map_or("", |(_, text)| text.as_str());
-        let start = text.get(..chunk.span.start).map_or(0, |it| it.chars().count());
-        res.push((start, start + chunk.text.chars().count()));
-    }
-    Ok(res)
 }
 
 /// The words around an answer, in its language.

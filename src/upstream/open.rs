@@ -19,8 +19,8 @@ use super::{
 };
 use crate::{
     embedder::{Embedder, OpenedEmbedder},
-    engine::Writer,
     session::Session,
+    writer::Writer,
 };
 
 /// What stands in an index's fingerprint for the hash of weights that only the server has.

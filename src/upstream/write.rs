@@ -13,8 +13,9 @@ use crate::{
     asked::Asked,
     compose::{Context, PromptLimits},
     config::Style,
-    engine::{AskError, Engine, Writer, sample_options},
+    engine::{AskError, Engine, sample_options},
     retrieve::Question,
+    writer::Writer,
 };
 
 impl Engine {
@@ -28,7 +29,7 @@ impl Engine {
         clock: &mut Clock,
         on_event: &mut dyn FnMut(AskEvent<'_>) -> ControlFlow<()>,
     ) -> Result<Option<String>, AskError> {
-        let Writer::Upstream(chat) = &self.writer else { return Ok(None) };
+        let Writer::Upstream(chat) = &*self.writer else { return Ok(None) };
         answer.generator = Some(chat.model().to_owned());
         let by_sentences = chat.is_small() && self.settings.prompts.style == Style::Plain;
         if by_sentences {
@@ -73,6 +74,19 @@ impl Engine {
         Ok(())
     }
 
+    /// Has the server write what the prompt of the answer asks for.
+    pub(crate) fn reply_to(
+        &self,
+        chat: &Chat,
+        answer: &mut Answer,
+        clock: &mut Clock,
+        on_event: &mut dyn FnMut(AskEvent<'_>) -> ControlFlow<()>,
+    ) -> Result<String, UpstreamError> {
+        answer.generator = Some(chat.model().to_owned());
+        let reply = self.reply(chat, answer, clock, on_event)?;
+        Ok(self.take_reply(reply, answer))
+    }
+
     fn reply(
         &self,
         chat: &Chat,
@@ -97,6 +111,7 @@ impl Engine {
         if let (Some(context), Some(usage)) = (&mut answer.context, reply.usage) {
             context.n_tokens = usage.n_prompt_tokens;
             context.is_estimate = false;
+            answer.n_tokens = usage.n_tokens;
         }
         self.take_reasoning(reply.reasoning, reply.text, answer)
     }

@@ -131,6 +131,43 @@ impl Catalog {
         })
     }
 
+    /// Collections with their sizes, by name; documents without one come first. With groups, only
+    /// what is open to everyone or to one of them counts.
+    ///
+    /// # Errors
+    ///
+    /// When the catalog cannot be read.
+    pub fn collections(&self, reader: Option<&[String]>) -> Result<Vec<Collection>, CatalogError> {
+        self.read(|connection| {
+            let mut statement = connection.prepare_cached(
+                "SELECT collection, groups, count(DISTINCT documents.id), count(chunks.id)
+                FROM documents LEFT JOIN chunks ON chunks.document = documents.id
+                    AND recipe = (SELECT recipe FROM live)
+                GROUP BY collection, groups ORDER BY collection",
+            )?;
+            let mut rows = statement.query([])?;
+            let mut res: Vec<Collection> = Vec::new();
+            while let Some(row) = rows.next()? {
+                let (name, groups) = (row.get(0)?, groups(row, 1)?);
+                let is_open = groups.is_empty() || groups.iter().any(|it| {
+                    reader.is_none_or(|reader| reader.contains(it))
+                });
+                if !is_open {
+                    continue;
+                }
+                let (n_documents, n_chunks): (u64, u64) = (row.get(2)?, row.get(3)?);
+                match res.last_mut().filter(|it| it.name == name) {
+                    Some(it) => {
+                        it.n_documents += n_documents;
+                        it.n_chunks += n_chunks;
+                    }
+                    None => res.push(Collection { name, n_documents, n_chunks }),
+                }
+            }
+            Ok(res)
+        })
+    }
+
     /// A document's live chunks in reading order.
     ///
     /// # Errors

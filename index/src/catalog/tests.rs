@@ -223,3 +223,26 @@ fn a_deleted_text_leaves_no_trace_in_the_file() {
     let found = bytes.windows(secret.len()).any(|it| it == secret.as_bytes());
     assert!(!found, "a deletion is a deletion");
 }
+
+#[test]
+fn collections_count_what_a_reader_may_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let catalog = catalog(&dir);
+    let cut = [chunk(0, 5, None), chunk(0, 3, None)];
+    put(&catalog, "staff.md", "abcde", &cut, None).unwrap();
+    for (path, collection) in [("open.md", Some("rh")), ("none.md", None)] {
+        let id = put(&catalog, path, "abcde", &cut[..1], None).unwrap();
+        let labels =
+            Labels { collection: collection.map(str::to_owned), ..Labels::default() };
+        catalog.restate(id, &source(path), &labels).unwrap();
+    }
+    let found = |reader: Option<&[String]>| {
+        let found = catalog.collections(reader).unwrap();
+        let sizes = |it: Collection| (it.name.unwrap_or_default(), it.n_documents, it.n_chunks);
+        found.into_iter().map(sizes).collect::<Vec<_>>()
+    };
+    let own = |name: &str, documents, chunks| (name.to_owned(), documents, chunks);
+    assert_eq!(found(None), [own("", 1, 1), own("rh", 2, 3)]);
+    assert_eq!(found(Some(&["staff".to_owned()])), [own("", 1, 1), own("rh", 2, 3)]);
+    assert_eq!(found(Some(&[])), [own("", 1, 1), own("rh", 1, 1)]);
+}

@@ -145,6 +145,17 @@ pub struct StoredChunk {
     pub facets: Facets,
 }
 
+/// A collection and its sizes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Collection {
+    /// Its name; `None` for documents that are in none.
+    pub name: Option<String>,
+    /// Documents.
+    pub n_documents: u64,
+    /// Live chunks.
+    pub n_chunks: u64,
+}
+
 /// Sizes of the catalog.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {

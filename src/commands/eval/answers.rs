@@ -52,7 +52,7 @@ pub(super) fn run(
     set.questions.truncate(limit.map_or(usize::MAX, NonZeroUsize::get));
     let paragraphs = write_paragraphs(session, file, &set)?;
     let docs: Vec<PathBuf> = docs.iter().cloned().chain(paragraphs).collect();
-    let mut engine = ask::open(session, &docs, answer.generator.as_deref())?;
+    let engine = ask::open(session, &docs, answer.generator.as_deref())?;
     let total = u64::try_from(set.questions.len()).unwrap_or(u64::MAX);
     let bar = session.printer.bar(total, "questions").with_prefix("answering");
     let mut rows = Vec::new();
@@ -63,7 +63,7 @@ pub(super) fn run(
             break;
         }
         let question = Question::new(&it.question)?;
-        let wide = found(&mut engine, &question, it)?;
+        let wide = found(&engine, &question, it)?;
         let answer =
             engine.ask(&question, &Filter::default(), &mut |_| ControlFlow::Continue(()))?;
         let row = Row { found: wide, ..row_of(it, &answer) };
@@ -99,7 +99,7 @@ fn write_paragraphs(
 }
 
 /// Whether retrieval brings the right document among the first passages.
-fn found(engine: &mut Engine, question: &Question, known: &KnownQuestion) -> Result<Option<bool>> {
+fn found(engine: &Engine, question: &Question, known: &KnownQuestion) -> Result<Option<bool>> {
     let Some(document) = &known.document else { return Ok(None) };
     let found = engine.retrieve_top(question, &Filter::default(), RECALL_AT)?;
     Ok(Some(found.passages.iter().any(|it| same_document(document, &it.chunk.facets.path))))

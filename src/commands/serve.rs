@@ -1,0 +1,78 @@
+//! `souffleur serve`: the engine over HTTP.
+
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result};
+use ingest::discover::{DiscoverOptions, discover};
+use serde_json::json;
+
+use crate::{
+    build_index::BuildOptions,
+    cli::ServeArgs,
+    records::Records,
+    serve::{Serving, serve},
+    session::{Session, WrongUsage},
+    writer::Writer,
+};
+
+pub(super) fn run(session: &Session, args: &ServeArgs) -> Result<ExitCode> {
+    let config = &session.config;
+    let settings = &config.serve;
+    if settings.tls_cert.as_os_str().is_empty() != settings.tls_key.as_os_str().is_empty() {
+        let what = "`serve.tls_cert` and `serve.tls_key` go together";
+        return Err(WrongUsage(what.into()).into());
+    }
+    // Before anything is fetched or made.
+    if !args.docs.is_empty() {
+        discover(&args.docs, &DiscoverOptions::default())?;
+    }
+    let records = Records::open(&config.data_dir)?;
+    if !settings.addr.ip().is_loopback() && !records.has_keys()? {
+        let what = format!(
+            "others could reach {}, and there is no key: `souffleur keys create --scope admin` \
+             makes one, or listen on 127.0.0.1",
+            settings.addr
+        );
+        return Err(WrongUsage(what.into()).into());
+    }
+    let embedder = session.embedder()?;
+    let writer = session.writer(args.generator.as_deref())?;
+    for (name, path) in &args.adapter {
+        let Writer::Model(model) = &writer else {
+            let what = "--adapter goes with a generator of this process";
+            return Err(WrongUsage(what.into()).into());
+        };
+        model.load_adapter(name, path).with_context(|| format!("could not load `{name}`"))?;
+    }
+    let reranker = session.reranker()?;
+    let index = session.create_index(&embedder)?;
+    let build = BuildOptions {
+        discover: DiscoverOptions {
+            exclude: Vec::new(),
+            hidden: false,
+            follow_links: config.ingest.follow_links,
+        },
+        limits: config.ingest.limits(),
+        chunks: session.chunk_limits(&embedder.embedder),
+        collection: config.ingest.collection.clone(),
+    };
+    let name = session.embedder_id();
+    let serving = Serving {
+        engine: session.engine(index, embedder, reranker, writer)?,
+        embedder: name,
+        build,
+        config: config.clone(),
+        records,
+        docs: args.docs.clone(),
+    };
+    let _stoppable = session.stoppable();
+    let scheme = if settings.tls_cert.as_os_str().is_empty() { "http" } else { "https" };
+    let printer = session.printer;
+    serve(serving, &session.interrupted, |addr| {
+        let url = format!("{scheme}://{addr}");
+        // A closed terminal does not stop a server.
+        let _ = printer.line(format!("listening on {url}  (the API is described at {url}/docs)"));
+        let _ = printer.json_line(&json!({ "listening": url }));
+    })?;
+    Ok(ExitCode::SUCCESS)
+}

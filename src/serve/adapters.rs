@@ -1,0 +1,154 @@
+//! LoRA adapters of the generator.
+
+use std::{path::PathBuf, sync::Arc};
+
+use axum::{Json, extract::State, http::StatusCode};
+use model::adapters::LoadedAdapter;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{
+    access::{Admin, Reader},
+    error::ApiError,
+    extract::{Body, Id},
+    state::App,
+    work::on_thread,
+};
+use crate::{
+    records::NewEntry,
+    writer::{LocalModel, Writer},
+};
+
+impl App {
+    /// Names of the adapters that are loaded.
+    pub(crate) fn adapters(&self) -> Vec<String> {
+        match &*self.engine.writer {
+            Writer::Model(model) => model.adapters().into_iter().map(|it| it.name).collect(),
+            Writer::Upstream(_) | Writer::Extract { .. } => Vec::new(),
+        }
+    }
+
+    fn local_model(&self) -> Result<&LocalModel, ApiError> {
+        match &*self.engine.writer {
+            Writer::Model(model) => Ok(model),
+            Writer::Upstream(_) | Writer::Extract { .. } => Err(ApiError::conflict(
+                "adapters go with a generator of this process, and there is none",
+            )),
+        }
+    }
+}
+
+/// `POST /v1/adapters`
+#[derive(Debug, Clone, Deserialize, utoipa::ToSchema)]
+pub(crate) struct AdapterRequest {
+    /// What requests will call it.
+    #[serde(alias = "lora_name")]
+    name: String,
+    /// A PEFT folder or a GGUF file on the server's machine.
+    #[serde(alias = "lora_path")]
+    #[schema(value_type = String)]
+    path: PathBuf,
+}
+
+/// `POST /v1/unload_lora_adapter`
+#[derive(Debug, Clone, Deserialize, utoipa::ToSchema)]
+pub(crate) struct UnloadRequest {
+    #[serde(alias = "name")]
+    lora_name: String,
+}
+
+fn describe(it: &LoadedAdapter) -> Value {
+    json!({
+        "name": it.name,
+        "path": it.path.display().to_string(),
+        "matrices": it.n_matrices,
+        "requests": it.n_requests,
+        "loaded": true,
+    })
+}
+
+/// Lists the adapters that are loaded.
+#[utoipa::path(get, path = "/v1/adapters", tag = "Adapters",
+    responses((status = 200, description = "`data`", body = Value)))]
+pub(crate) async fn list(
+    State(app): State<Arc<App>>,
+    _: Reader,
+) -> Result<Json<Value>, ApiError> {
+    let data: Vec<Value> = match &*app.engine.writer {
+        Writer::Model(model) => model.adapters().iter().map(describe).collect(),
+        Writer::Upstream(_) | Writer::Extract { .. } => Vec::new(),
+    };
+    Ok(Json(json!({ "object": "list", "data": data })))
+}
+
+/// Loads an adapter, or another one under a name that is there: requests that run keep theirs.
+#[utoipa::path(post, path = "/v1/adapters", tag = "Adapters", request_body = AdapterRequest,
+    responses((status = 201, description = "It is loaded", body = Value),
+              (status = 400, description = "It cannot be loaded, and why", body = Value)))]
+pub(crate) async fn load(
+    State(app): State<Arc<App>>,
+    Admin(reader): Admin,
+    Body(request): Body<AdapterRequest>,
+) -> Result<(StatusCode, Json<Value>), ApiError> {
+    let name = request.name.trim().to_owned();
+    let is_good = !name.is_empty()
+        && name.chars().all(|it| it.is_alphanumeric() || matches!(it, '-' | '_' | '.'));
+    if !is_good {
+        let why = "a name has letters, digits, `-`, `_` and `.`";
+        return Err(ApiError::bad_field("name", why));
+    }
+    let out = on_thread(&app, move |app| {
+        let model = app.local_model()?;
+        model.load_adapter(&name, &request.path).map_err(|error| {
+            ApiError::bad_field("path", format!("{:#}", anyhow::Error::new(error)))
+        })?;
+        audit(app, &reader, "adapter.load", &name)?;
+        let loaded = model.adapters().into_iter().find(|it| it.name == name);
+        loaded.as_ref().map(describe).ok_or_else(|| ApiError::not_found("adapter", &name))
+    })
+    .await?;
+    Ok((StatusCode::CREATED, Json(out)))
+}
+
+/// Unloads an adapter: requests that run keep it to their end.
+#[utoipa::path(delete, path = "/v1/adapters/{name}", tag = "Adapters",
+    params(("name" = String, Path, description = "Its name")),
+    responses((status = 200, description = "It is unloaded", body = Value),
+              (status = 404, description = "There is no such adapter", body = Value)))]
+pub(crate) async fn unload(
+    State(app): State<Arc<App>>,
+    Admin(reader): Admin,
+    Id(name): Id<String>,
+) -> Result<Json<Value>, ApiError> {
+    let out = on_thread(&app, move |app| {
+        let model = app.local_model()?;
+        if !model.unload_adapter(&name) {
+            return Err(ApiError::not_found("adapter", &name));
+        }
+        audit(app, &reader, "adapter.unload", &name)?;
+        Ok(json!({ "name": name, "loaded": false }))
+    })
+    .await?;
+    Ok(Json(out))
+}
+
+/// As `DELETE /v1/adapters/{name}`, under vLLM's name.
+#[utoipa::path(post, path = "/v1/unload_lora_adapter", tag = "Adapters", request_body = UnloadRequest,
+    responses((status = 200, description = "It is unloaded", body = Value)))]
+pub(crate) async fn unload_as_vllm(
+    state: State<Arc<App>>,
+    admin: Admin,
+    Body(request): Body<UnloadRequest>,
+) -> Result<Json<Value>, ApiError> {
+    unload(state, admin, Id(request.lora_name)).await
+}
+
+fn audit(app: &App, reader: &Reader, action: &str, name: &str) -> Result<(), ApiError> {
+    app.audit(&NewEntry {
+        key: reader.key.as_ref().map(|it| it.id.as_str()),
+        action,
+        object: Some(name),
+        detail: None,
+        request: Some(&reader.request),
+    })
+}

@@ -1,0 +1,272 @@
+//! `POST /v1/ask` and `POST /v1/search`.
+
+use std::{convert::Infallible, num::NonZeroUsize, sync::Arc, time::Instant};
+
+use axum::{
+    Json,
+    extract::State,
+    http::HeaderMap,
+    response::{IntoResponse, Response, sse::Event},
+};
+use index::filter::Filter;
+use ingest::document::Language;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio_stream::{StreamExt as _, wrappers::UnboundedReceiverStream};
+
+use super::{
+    access::Reader,
+    answering::{Asking, Conversation, Progress, answer, base_url, sources, whole_answer},
+    error::ApiError,
+    extract::Body,
+    metrics::Kind,
+    openai::chat::sse,
+    state::App,
+    work::{on_search_place, on_thread},
+};
+use crate::{
+    records::NewEntry,
+    retrieve::{Found, Question},
+    writer::Writer,
+};
+
+/// Turns that a follow-up is understood from.
+const TURNS_MAX: usize = 3;
+
+/// Passages of one search at most.
+const LIMIT_MAX: usize = 100;
+
+/// Passages of an answer at most.
+const PASSAGES_MAX: usize = 50;
+
+/// `POST /v1/ask`
+#[derive(Debug, Clone, Deserialize, utoipa::ToSchema)]
+pub(crate) struct AskRequest {
+    question: String,
+    /// Only documents of this collection.
+    #[serde(default)]
+    collection: Option<String>,
+    /// `rag` answers from the documents, `extract` quotes them, `base` asks the generator alone.
+    #[serde(default)]
+    mode: Option<Mode>,
+    /// The adapter that the generator writes with.
+    #[serde(default)]
+    adapter: Option<String>,
+    /// The conversation that the question goes on with.
+    #[serde(default)]
+    conversation: Option<String>,
+    /// Passages shown to the model at most.
+    #[serde(default)]
+    passages: Option<usize>,
+    #[serde(default)]
+    stream: Option<bool>,
+    /// Only this document, or those below this folder.
+    #[serde(default)]
+    path: Option<String>,
+    /// Only documents in this language: `fr` or `en`.
+    #[serde(default)]
+    language: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum Mode {
+    Rag,
+    Extract,
+    Base,
+}
+
+/// Answers a question from the documents, each sentence checked.
+#[utoipa::path(post, path = "/v1/ask", tag = "Answers", request_body = AskRequest,
+    responses(
+        (status = 200, description = "The answer; with `stream` server-sent events `status`, \
+            `sources`, `text`, `answer` and `error`", body = Value),
+        (status = 400, description = "The question cannot be answered as it stands", body = Value),
+        (status = 404, description = "There is no such collection, conversation or adapter", body = Value),
+        (status = 503, description = "Too much to do; `Retry-After` says when", body = Value)))]
+pub(crate) async fn ask(
+    State(app): State<Arc<App>>,
+    reader: Reader,
+    headers: HeaderMap,
+    Body(request): Body<AskRequest>,
+) -> Result<Response, ApiError> {
+    let is_stream = request.stream == Some(true);
+    let base = base_url(&app, &headers);
+    let asking = on_thread(&app, move |app| asking(app, reader, base, request)).await?;
+    let ticket = app.answering.ticket()?;
+    if !is_stream {
+        return Ok(Json(whole_answer(&app, asking, ticket).await?.json).into_response());
+    }
+    let progress = UnboundedReceiverStream::new(answer(&app, asking, ticket));
+    Ok(sse(progress.map(|it| Ok::<_, Infallible>(event(it)))))
+}
+
+fn asking(
+    app: &App,
+    reader: Reader,
+    base: String,
+    request: AskRequest,
+) -> Result<Asking, ApiError> {
+    let question = Question::new(&request.question)?;
+    let filter =
+        filter(app, &reader, request.collection, request.path.as_deref(), request.language)?;
+    let (conversation, turns) = match request.conversation {
+        None => (Conversation::New, Vec::new()),
+        Some(id) => {
+            if app.records.conversation(&id, reader.owner())?.is_none() {
+                return Err(ApiError::not_found("conversation", id));
+            }
+            let turns = app.records.turns(&id)?.into_iter().map(|(it, _)| {
+                (it.understood_as.unwrap_or(it.question), it.text)
+            });
+            let turns: Vec<(String, String)> = turns.collect();
+            let skip = turns.len().saturating_sub(TURNS_MAX);
+            (Conversation::Known(id), turns.into_iter().skip(skip).collect())
+        }
+    };
+    let mut engine = app.engine.clone();
+    if let Some(name) = &request.adapter
+        && !app.adapters().contains(name)
+    {
+        return Err(ApiError::not_found("adapter", name));
+    }
+    engine.settings.adapter = request.adapter;
+    if let Some(n) = request.passages {
+        let wanted = NonZeroUsize::new(n).filter(|it| it.get() <= PASSAGES_MAX);
+        let why = || {
+            ApiError::bad_field("passages", format!("passages must be from 1 to {PASSAGES_MAX}"))
+        };
+        engine.settings.retrieval.passages_max = wanted.ok_or_else(why)?;
+    }
+    if request.mode == Some(Mode::Extract) {
+        engine.writer = Arc::new(Writer::Extract { reason: None });
+    }
+    Ok(Asking {
+        question,
+        turns,
+        filter,
+        alone: request.mode == Some(Mode::Base),
+        engine,
+        reader,
+        conversation,
+        base,
+        channel: "ask",
+    })
+}
+
+/// What a request may see, and wants to see.
+pub(crate) fn filter(
+    app: &App,
+    reader: &Reader,
+    collection: Option<String>,
+    path: Option<&str>,
+    language: Option<String>,
+) -> Result<Filter, ApiError> {
+    if let Some(name) = &collection {
+        let known = app.engine.index.catalog().collections(reader.groups().as_deref())?;
+        if !known.iter().any(|it| it.name.as_ref() == Some(name)) {
+            return Err(ApiError::not_found("collection", name));
+        }
+    }
+    let languages = match language.as_deref() {
+        None => Vec::new(),
+        Some("fr") => vec![Language::French],
+        Some("en") => vec![Language::English],
+        Some(_) => return Err(ApiError::bad_field("language", "language must be `fr` or `en`")),
+    };
+    Ok(Filter {
+        collections: collection.into_iter().collect(),
+        languages,
+        path_prefix: path.map(|it| it.trim_start_matches("./").to_owned()),
+        ..reader.filter()
+    })
+}
+
+fn event(progress: Progress) -> Event {
+    let (name, data) = match progress {
+        Progress::Status { state, done, total } => {
+            ("status", json!({ "state": state, "done": done, "total": total }))
+        }
+        Progress::Sources(sources) => ("sources", json!({ "sources": sources })),
+        Progress::Text(text) => ("text", json!({ "text": text })),
+        Progress::Done(outcome) => match *outcome {
+            Ok(answered) => ("answer", answered.json),
+            Err(error) => ("error", error.json()),
+        },
+    };
+    Event::default().event(name).data(data.to_string())
+}
+
+/// `POST /v1/search`
+#[derive(Debug, Clone, Deserialize, utoipa::ToSchema)]
+pub(crate) struct SearchRequest {
+    query: String,
+    /// Only documents of this collection.
+    #[serde(default)]
+    collection: Option<String>,
+    /// Only documents in this language: `fr` or `en`.
+    #[serde(default)]
+    language: Option<String>,
+    /// Only this document, or those below this folder.
+    #[serde(default)]
+    path: Option<String>,
+    /// Passages at most, 10 where not given.
+    #[serde(default)]
+    limit: Option<usize>,
+}
+
+/// Finds passages, best first, without an answer.
+#[utoipa::path(post, path = "/v1/search", tag = "Answers", request_body = SearchRequest,
+    responses((status = 200, description = "`results` and `timings_ms`", body = Value),
+              (status = 400, description = "The query cannot be searched", body = Value)))]
+pub(crate) async fn search(
+    State(app): State<Arc<App>>,
+    reader: Reader,
+    headers: HeaderMap,
+    Body(request): Body<SearchRequest>,
+) -> Result<Json<Value>, ApiError> {
+    let base = base_url(&app, &headers);
+    let out = on_search_place(&app, move |app| run_search(app, &reader, &base, request)).await?;
+    Ok(Json(out))
+}
+
+/// Searches as `POST /v1/search` does.
+pub(crate) fn run_search(
+    app: &App,
+    reader: &Reader,
+    base: &str,
+    request: SearchRequest,
+) -> Result<Value, ApiError> {
+    let start = Instant::now();
+    let question = Question::new(&request.query)
+        .map_err(|error| ApiError::bad_field("query", error.to_string()))?;
+    let limit = request.limit.unwrap_or(10);
+    if !(1..=LIMIT_MAX).contains(&limit) {
+        let why = format!("limit must be from 1 to {LIMIT_MAX}");
+        return Err(ApiError::bad_field("limit", why));
+    }
+    let filter =
+        filter(app, reader, request.collection, request.path.as_deref(), request.language)?;
+    let Found { passages, report, .. } = app.engine.retrieve_top(&question, &filter, limit)?;
+    let results = sources(&app.engine, &passages, base)?;
+    app.metrics.took(Kind::Search, start.elapsed());
+    app.audit(&NewEntry {
+        key: reader.key.as_ref().map(|it| it.id.as_str()),
+        action: "search",
+        object: None,
+        detail: app.config.serve.audit_questions.then(|| question.text()),
+        request: Some(&reader.request),
+    })?;
+    Ok(json!({
+        "results": results,
+        "question_cut_at": report.question_cut_at,
+        "timings_ms": { "total": (start.elapsed().as_secs_f64() * 10_000.0).round() / 10.0 },
+    }))
+}
+
+impl SearchRequest {
+    /// A search with nothing but its words, a collection and a limit.
+    pub(crate) fn plain(query: String, collection: Option<String>, limit: Option<usize>) -> Self {
+        Self { query, collection, language: None, path: None, limit }
+    }
+}

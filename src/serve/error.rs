@@ -1,0 +1,206 @@
+//! Errors of the HTTP API, in the shape of OpenAI's.
+
+use axum::{
+    Json,
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde_json::{Value, json};
+
+use crate::{
+    engine::AskError, hints, records::RecordsError, retrieve::QuestionError, writer::WriteError,
+};
+
+/// An error with its status. What it says is for whoever called.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ApiError {
+    status: StatusCode,
+    message: String,
+    /// The field that is wrong.
+    param: Option<String>,
+    code: Option<&'static str>,
+    /// Seconds after which it is worth trying again.
+    retry_after: Option<u64>,
+}
+
+impl ApiError {
+    pub(crate) fn new(status: StatusCode, message: impl Into<String>) -> Self {
+        Self { status, message: message.into(), param: None, code: None, retry_after: None }
+    }
+
+    pub(crate) fn bad_request(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, message)
+    }
+
+    pub(crate) fn bad_field(param: &str, message: impl Into<String>) -> Self {
+        Self { param: Some(param.to_owned()), ..Self::bad_request(message) }
+    }
+
+    /// What is not there, or may not be seen by who asks.
+    pub(crate) fn not_found(what: &str, id: impl std::fmt::Display) -> Self {
+        Self::new(StatusCode::NOT_FOUND, format!("there is no {what} `{id}`"))
+    }
+
+    pub(crate) fn unauthorized() -> Self {
+        Self {
+            code: Some("invalid_api_key"),
+            ..Self::new(
+                StatusCode::UNAUTHORIZED,
+                "a key is needed: send `Authorization: Bearer KEY`; an administrator makes one \
+                 with `souffleur keys create`",
+            )
+        }
+    }
+
+    pub(crate) fn forbidden(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, message)
+    }
+
+    pub(crate) fn conflict(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, message)
+    }
+
+    pub(crate) fn too_large(what: &str, bytes_max: usize) -> Self {
+        let message = format!("{what} is larger than {bytes_max} bytes");
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, message)
+    }
+
+    pub(crate) fn too_many(retry_after: u64) -> Self {
+        Self {
+            retry_after: Some(retry_after),
+            code: Some("rate_limit_exceeded"),
+            ..Self::new(
+                StatusCode::TOO_MANY_REQUESTS,
+                format!("too many requests a minute: try again in {retry_after} s"),
+            )
+        }
+    }
+
+    pub(crate) fn overloaded(what: &str) -> Self {
+        Self {
+            retry_after: Some(2),
+            code: Some("overloaded"),
+            ..Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                format!("{what} has too much to do: try again in a moment"),
+            )
+        }
+    }
+
+    /// A failure that the caller can do nothing about. The cause goes to the log.
+    pub(crate) fn internal(cause: &dyn std::error::Error) -> Self {
+        tracing::error!(error = %chain(cause), "a request failed");
+        let message = "the server failed; its log says why, under this request's id";
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, message)
+    }
+
+    pub(crate) fn with_code(self, code: &'static str) -> Self {
+        Self { code: Some(code), ..self }
+    }
+
+    pub(crate) fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// As it stands in a response or an event.
+    pub(crate) fn json(&self) -> Value {
+        json!({ "error": {
+            "message": self.message,
+            "type": self.kind(),
+            "param": self.param,
+            "code": self.code,
+        }})
+    }
+
+    fn kind(&self) -> &'static str {
+        match self.status {
+            StatusCode::UNAUTHORIZED => "authentication_error",
+            StatusCode::FORBIDDEN => "permission_error",
+            StatusCode::NOT_FOUND => "not_found_error",
+            StatusCode::CONFLICT => "conflict_error",
+            StatusCode::TOO_MANY_REQUESTS => "rate_limit_error",
+            StatusCode::SERVICE_UNAVAILABLE => "overloaded_error",
+            it if it.is_server_error() => "server_error",
+            _ => "invalid_request_error",
+        }
+    }
+}
+
+/// An error and its causes, in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut res = error.to_string();
+    let mut cause = error.source();
+    while let Some(it) = cause {
+        let text = it.to_string();
+        if !res.ends_with(&text) {
+            res = format!("{res}: {text}");
+        }
+        cause = it.source();
+    }
+    res
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let mut response = (self.status, Json(self.json())).into_response();
+        if let Some(seconds) = self.retry_after {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
+    }
+}
+
+impl From<QuestionError> for ApiError {
+    fn from(error: QuestionError) -> Self {
+        Self::bad_field("question", error.to_string())
+    }
+}
+
+impl From<RecordsError> for ApiError {
+    fn from(error: RecordsError) -> Self {
+        Self::internal(&error)
+    }
+}
+
+impl From<index::IndexError> for ApiError {
+    fn from(error: index::IndexError) -> Self {
+        Self::internal(&error)
+    }
+}
+
+impl From<index::catalog::CatalogError> for ApiError {
+    fn from(error: index::catalog::CatalogError) -> Self {
+        Self::internal(&error)
+    }
+}
+
+impl From<crate::retrieve::RetrieveError> for ApiError {
+    fn from(error: crate::retrieve::RetrieveError) -> Self {
+        AskError::from(error).into()
+    }
+}
+
+impl From<AskError> for ApiError {
+    fn from(error: AskError) -> Self {
+        use model::{generate::GenerateError, serve::SubmitError};
+        match &error {
+            AskError::Write(WriteError::Submit(SubmitError::Busy { .. })) => {
+                Self::overloaded("the model")
+            }
+            AskError::Write(WriteError::Generate(
+                it @ (GenerateError::PromptTooLong { .. }
+                | GenerateError::Options { .. }
+                | GenerateError::Constraint { .. }
+                | GenerateError::UnknownAdapter { .. }),
+            )) => Self::bad_request(it.to_string()),
+            AskError::NoModel => Self::conflict(error.to_string()),
+            AskError::Compose(it) => Self::bad_request(it.to_string()),
+            AskError::Upstream(it) => {
+                tracing::warn!(error = %chain(it), "the upstream server failed");
+                let hint = hints::upstream(it).map(|it| format!("; {it}")).unwrap_or_default();
+                Self::new(StatusCode::BAD_GATEWAY, format!("{it}{hint}"))
+            }
+            _ => Self::internal(&error),
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! `/v1/jobs`: long work, its progress, and its end.
+
+use std::{convert::Infallible, sync::Arc};
+
+use axum::{
+    Json,
+    extract::State,
+    http::StatusCode,
+    response::{Response, sse::Event},
+};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio_stream::{StreamExt as _, wrappers::WatchStream};
+
+use super::{
+    access::{Author, Reader},
+    error::ApiError,
+    extract::{Body, Id},
+    jobs::Job,
+    openai::chat::sse,
+    state::App,
+    uploads,
+    work::on_thread,
+};
+use crate::{
+    known_roots::known_roots,
+    records::{NewEntry, Scope},
+};
+
+/// `POST /v1/jobs`
+#[derive(Debug, Clone, Copy, Deserialize, utoipa::ToSchema)]
+pub(crate) struct JobRequest {
+    kind: JobKind,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum JobKind {
+    /// Reads all folders again that were ingested before.
+    Ingest,
+}
+
+/// Whether a reader may see a job, and all of it.
+fn sees(reader: &Reader, job: &Job) -> bool {
+    reader.may(Scope::Admin) || job.owner == reader.owner()
+}
+
+fn find(app: &App, reader: &Reader, id: &str) -> Result<Arc<Job>, ApiError> {
+    let found = app.jobs.get(id).filter(|it| sees(reader, it));
+    found.ok_or_else(|| ApiError::not_found("job", id))
+}
+
+/// Reports name documents of all groups: only administrators read them.
+fn tell(reader: &Reader, job: &Job) -> Value {
+    job.json(reader.may(Scope::Admin))
+}
+
+/// Begins a job.
+#[utoipa::path(post, path = "/v1/jobs", tag = "Jobs", request_body = JobRequest,
+    responses((status = 202, description = "The job", body = Value),
+              (status = 409, description = "There is nothing to do", body = Value)))]
+pub(crate) async fn create(
+    State(app): State<Arc<App>>,
+    Author(reader): Author,
+    Body(JobRequest { kind: JobKind::Ingest }): Body<JobRequest>,
+) -> Result<(StatusCode, Json<Value>), ApiError> {
+    let roots = on_thread(&app, |app| {
+        let (there, _) = known_roots(&app.engine.index)?;
+        let mut roots: Vec<_> = there.into_keys().collect();
+        let uploads = uploads::root(&app.config.data_dir);
+        if uploads.exists() && !roots.contains(&uploads) {
+            roots.push(uploads);
+        }
+        Ok(roots)
+    })
+    .await?;
+    if roots.is_empty() {
+        return Err(ApiError::conflict(
+            "nothing was ingested before: upload documents, or run `souffleur ingest FOLDER` while \
+             the server is stopped, or start it with `--docs FOLDER`",
+        ));
+    }
+    let job = app.jobs.ingest(&app, reader.owner(), roots)?;
+    app.audit(&NewEntry {
+        key: reader.key.as_ref().map(|it| it.id.as_str()),
+        action: "job.create",
+        object: Some(&job.id),
+        detail: Some("ingest"),
+        request: Some(&reader.request),
+    })?;
+    Ok((StatusCode::ACCEPTED, Json(tell(&reader, &job))))
+}
+
+/// Lists the jobs that this key may see, the last one first.
+#[utoipa::path(get, path = "/v1/jobs", tag = "Jobs",
+    responses((status = 200, description = "`data`", body = Value)))]
+pub(crate) async fn list(
+    State(app): State<Arc<App>>,
+    reader: Reader,
+) -> Result<Json<Value>, ApiError> {
+    let jobs = app.jobs.list();
+    let seen = jobs.iter().filter(|it| sees(&reader, it)).map(|it| tell(&reader, it));
+    Ok(Json(json!({ "object": "list", "data": seen.collect::<Vec<Value>>() })))
+}
+
+/// Describes a job.
+#[utoipa::path(get, path = "/v1/jobs/{id}", tag = "Jobs",
+    params(("id" = String, Path, description = "Its id, `j_…`")),
+    responses((status = 200, description = "The job", body = Value),
+              (status = 404, description = "There is no such job", body = Value)))]
+pub(crate) async fn get(
+    State(app): State<Arc<App>>,
+    reader: Reader,
+    Id(id): Id<String>,
+) -> Result<Json<Value>, ApiError> {
+    Ok(Json(tell(&reader, &*find(&app, &reader, &id)?)))
+}
+
+/// Asks a job to end where it can; what it did until then stays.
+#[utoipa::path(post, path = "/v1/jobs/{id}/cancel", tag = "Jobs",
+    params(("id" = String, Path, description = "Its id, `j_…`")),
+    responses((status = 200, description = "The job", body = Value),
+              (status = 404, description = "There is no such job", body = Value)))]
+pub(crate) async fn cancel(
+    State(app): State<Arc<App>>,
+    Author(reader): Author,
+    Id(id): Id<String>,
+) -> Result<Json<Value>, ApiError> {
+    let job = find(&app, &reader, &id)?;
+    job.cancel();
+    app.audit(&NewEntry {
+        key: reader.key.as_ref().map(|it| it.id.as_str()),
+        action: "job.cancel",
+        object: Some(&id),
+        detail: None,
+        request: Some(&reader.request),
+    })?;
+    Ok(Json(tell(&reader, &job)))
+}
+
+/// Tells each change of a job, until it ends.
+#[utoipa::path(get, path = "/v1/jobs/{id}/events", tag = "Jobs",
+    params(("id" = String, Path, description = "Its id, `j_…`")),
+    responses((status = 200, description = "Server-sent events `job`", content_type = "text/event-stream"),
+              (status = 404, description = "There is no such job", body = Value)))]
+pub(crate) async fn events(
+    State(app): State<Arc<App>>,
+    reader: Reader,
+    Id(id): Id<String>,
+) -> Result<Response, ApiError> {
+    let job = find(&app, &reader, &id)?;
+    let mut is_over = false;
+    // The end itself is told too, and nothing after it.
+    let states = WatchStream::new(job.states()).take_while(move |it| {
+        let goes_on = !is_over;
+        is_over = it.name.has_ended();
+        goes_on
+    });
+    let events = states.map(move |_| {
+        Ok::<_, Infallible>(Event::default().event("job").data(tell(&reader, &job).to_string()))
+    });
+    Ok(sse(events))
+}

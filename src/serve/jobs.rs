@@ -1,0 +1,294 @@
+//! Long work, one piece at a time: its progress, its end, and how it is cancelled.
+
+use std::{
+    collections::VecDeque,
+    path::PathBuf,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use serde_json::{Value, json};
+use tokio::sync::{Semaphore, watch};
+
+use super::{error::ApiError, state::App};
+use crate::{
+    build_index::{BuildEvent, BuildReport, build_index},
+    records::{RecordsError, new_id, now},
+    wire::IngestOut,
+};
+
+/// Jobs that wait at most.
+const WAITING_MAX: usize = 32;
+
+/// Ended jobs that are remembered.
+const REMEMBERED_MAX: usize = 100;
+
+/// All jobs of this process, the last one first.
+#[derive(Debug)]
+pub(crate) struct Jobs {
+    list: Mutex<VecDeque<Arc<Job>>>,
+    /// One place: two ingestions at a time would only slow each other.
+    turn: Arc<Semaphore>,
+}
+
+/// A piece of long work.
+#[derive(Debug)]
+pub(crate) struct Job {
+    pub(crate) id: String,
+    kind: &'static str,
+    /// The key that asked for it.
+    pub(crate) owner: String,
+    created: i64,
+    state: watch::Sender<JobState>,
+    cancelled: AtomicBool,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct JobState {
+    pub(crate) name: StateName,
+    started: Option<i64>,
+    ended: Option<i64>,
+    stage: &'static str,
+    done: usize,
+    total: usize,
+    report: Option<Value>,
+    error: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum StateName {
+    Queued,
+    Running,
+    Done,
+    Failed,
+    Cancelled,
+}
+
+impl StateName {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Running => "running",
+            Self::Done => "done",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    pub(crate) fn has_ended(self) -> bool {
+        matches!(self, Self::Done | Self::Failed | Self::Cancelled)
+    }
+}
+
+impl Default for Jobs {
+    fn default() -> Self {
+        Self { list: Mutex::default(), turn: Arc::new(Semaphore::new(1)) }
+    }
+}
+
+impl Jobs {
+    /// Queues an ingestion of folders.
+    pub(crate) fn ingest(
+        &self,
+        app: &Arc<App>,
+        owner: &str,
+        roots: Vec<PathBuf>,
+    ) -> Result<Arc<Job>, ApiError> {
+        let job = self.add("ingest", owner)?;
+        let (app, turn, queued) = (Arc::clone(app), Arc::clone(&self.turn), Arc::clone(&job));
+        tokio::spawn(async move {
+            let _turn = turn.acquire_owned().await.expect("turns are never closed");
+            let ran = tokio::task::spawn_blocking(move || ingest(&app, &queued, &roots)).await;
+            if let Err(error) = ran {
+                tracing::error!(%error, "a job ended the hard way");
+            }
+        });
+        Ok(job)
+    }
+
+    fn add(&self, kind: &'static str, owner: &str) -> Result<Arc<Job>, ApiError> {
+        let mut list = self.list.lock().unwrap_or_else(PoisonError::into_inner);
+        let n_queued = list.iter().filter(|it| it.state().name == StateName::Queued).count();
+        if n_queued >= WAITING_MAX {
+            return Err(ApiError::overloaded("the queue of jobs"));
+        }
+        let job = Arc::new(Job {
+            id: new_id("j_")?,
+            kind,
+            owner: owner.to_owned(),
+            created: now(),
+            state: watch::Sender::new(JobState::default()),
+            cancelled: AtomicBool::new(false),
+        });
+        list.push_front(Arc::clone(&job));
+        while list.len() > REMEMBERED_MAX && list.back().is_some_and(|it| it.has_ended()) {
+            list.pop_back();
+        }
+        Ok(job)
+    }
+
+    /// All jobs, the last one first.
+    pub(crate) fn list(&self) -> Vec<Arc<Job>> {
+        let list = self.list.lock().unwrap_or_else(PoisonError::into_inner);
+        list.iter().cloned().collect()
+    }
+
+    pub(crate) fn get(&self, id: &str) -> Option<Arc<Job>> {
+        self.list().into_iter().find(|it| it.id == id)
+    }
+
+    /// How many run, and how many wait.
+    pub(crate) fn load(&self) -> (usize, usize) {
+        let count = |name| self.list().iter().filter(|it| it.state().name == name).count();
+        (count(StateName::Running), count(StateName::Queued))
+    }
+
+    /// Asks all to end where they can, and waits for that.
+    pub(crate) async fn stop(&self) {
+        for job in self.list() {
+            job.cancel();
+            let mut states = job.states();
+            // An error means that the job is gone, which is an end too.
+            let _ = states.wait_for(|it| it.name.has_ended()).await;
+        }
+    }
+}
+
+impl Default for JobState {
+    fn default() -> Self {
+        Self {
+            name: StateName::Queued,
+            started: None,
+            ended: None,
+            stage: "waiting",
+            done: 0,
+            total: 0,
+            report: None,
+            error: None,
+        }
+    }
+}
+
+impl Job {
+    pub(crate) fn state(&self) -> JobState {
+        self.state.borrow().clone()
+    }
+
+    fn has_ended(&self) -> bool {
+        self.state.borrow().name.has_ended()
+    }
+
+    /// Tells each change.
+    pub(crate) fn states(&self) -> watch::Receiver<JobState> {
+        self.state.subscribe()
+    }
+
+    /// Asks it to end where it can. What it did until then stays.
+    pub(crate) fn cancel(&self) {
+        self.cancelled.store(true, Ordering::Relaxed);
+    }
+
+    /// As it is told. `whole` tells the report too, which names documents.
+    pub(crate) fn json(&self, whole: bool) -> Value {
+        let state = self.state();
+        let report = if whole { state.report } else { None };
+        json!({
+            "id": self.id,
+            "object": "job",
+            "kind": self.kind,
+            "state": state.name.as_str(),
+            "created": self.created,
+            "started": state.started,
+            "ended": state.ended,
+            "progress": { "stage": state.stage, "done": state.done, "total": state.total },
+            "report": report,
+            "error": state.error,
+        })
+    }
+
+    fn end(&self, name: StateName, report: Option<Value>, error: Option<String>) {
+        self.state.send_modify(|it| {
+            it.name = name;
+            it.ended = Some(now());
+            it.report = report;
+            it.error = error;
+        });
+    }
+}
+
+/// Whatever happens, nobody is left waiting for the job's end.
+struct Ending<'a>(&'a Job);
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        if !self.0.has_ended() {
+            self.0.end(StateName::Failed, None, Some("it panicked".to_owned()));
+        }
+    }
+}
+
+fn ingest(app: &App, job: &Job, roots: &[PathBuf]) {
+    let _ending = Ending(job);
+    if job.cancelled.load(Ordering::Relaxed) {
+        return job.end(StateName::Cancelled, None, None);
+    }
+    job.state.send_modify(|it| {
+        it.name = StateName::Running;
+        it.started = Some(now());
+        it.stage = "looking";
+    });
+    let mut on_event = |event: BuildEvent<'_>| {
+        job.state.send_modify(|it| match event {
+            BuildEvent::Discovered { n_files } => {
+                (it.stage, it.total) = ("reading", n_files);
+            }
+            BuildEvent::File { n_done, .. } => it.done = n_done,
+            BuildEvent::Embedded { .. } => {}
+            BuildEvent::Applying => it.stage = "indexing",
+        });
+    };
+    let engine = &app.engine;
+    let built = build_index(
+        &engine.index,
+        &engine.embedder,
+        roots,
+        &app.build,
+        &job.cancelled,
+        &mut on_event,
+    );
+    match built {
+        Ok(report) => {
+            let name = match report.interrupted {
+                true => StateName::Cancelled,
+                false => StateName::Done,
+            };
+            if let Err(error) = remember_skipped(app, roots, &report) {
+                tracing::warn!(%error, "what was left aside could not be recorded");
+            }
+            let json = serde_json::to_value(IngestOut::from(&report)).ok();
+            job.end(name, json, None);
+        }
+        Err(error) => {
+            tracing::warn!(%error, "an ingestion failed");
+            let error = anyhow::Error::new(error);
+            let hint = crate::hints::of(&error).map(|it| format!("; {it}")).unwrap_or_default();
+            job.end(StateName::Failed, None, Some(format!("{error:#}{hint}")));
+        }
+    }
+}
+
+fn remember_skipped(
+    app: &App,
+    roots: &[PathBuf],
+    report: &BuildReport,
+) -> Result<(), RecordsError> {
+    let roots: Vec<String> = roots.iter().map(|it| it.display().to_string()).collect();
+    let skipped: Vec<(String, String)> = report
+        .skipped
+        .iter()
+        .map(|it| (it.path.display().to_string(), it.reason.to_string()))
+        .collect();
+    app.records.set_skipped(&roots, &skipped)
+}

@@ -1,0 +1,149 @@
+//! Connections: how many, for how long they may dawdle, and how they end.
+
+use std::{io, path::Path, sync::Arc, time::Duration};
+
+use anyhow::{Context as _, Result};
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    server::graceful::{GracefulShutdown, Watcher},
+    service::TowerToHyperService,
+};
+use rustls::ServerConfig;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt as _},
+    net::TcpListener,
+    sync::{OwnedSemaphorePermit, Semaphore},
+};
+use tokio_rustls::TlsAcceptor;
+
+/// What a client gets that finds all connections taken.
+const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 2\r\ncontent-length: 0\r\n\
+    connection: close\r\n\r\n";
+
+/// How long to rest when the system has no more file handles.
+const REST: Duration = Duration::from_millis(100);
+
+/// How connections are taken.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    pub(crate) connections_max: usize,
+    /// For the head of a request, and the beginning of TLS.
+    pub(crate) head_max: Duration,
+    /// For answers that are being written when the server is told to stop.
+    pub(crate) drain_max: Duration,
+}
+
+/// Serves until `stop` is done, then lets what runs come to its end.
+pub(crate) async fn listen(
+    listener: TcpListener,
+    tls: Option<TlsAcceptor>,
+    router: Router,
+    limits: Limits,
+    stop: impl Future<Output = ()>,
+) {
+    let connections = Arc::new(Semaphore::new(limits.connections_max));
+    let graceful = GracefulShutdown::new();
+    let mut stop = std::pin::pin!(stop);
+    loop {
+        let accepted = tokio::select! {
+            () = &mut stop => break,
+            accepted = listener.accept() => accepted,
+        };
+        let mut stream = match accepted {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                if !is_of_the_client(&error) {
+                    tracing::warn!(%error, "no connection can be taken");
+                    tokio::time::sleep(REST).await;
+                }
+                continue;
+            }
+        };
+        let Ok(permit) = Arc::clone(&connections).try_acquire_owned() else {
+            // Small enough for the socket's buffer, so that it waits for nobody.
+            if tls.is_none() {
+                let _ = tokio::time::timeout(REST, stream.write_all(FULL)).await;
+            }
+            continue;
+        };
+        // Tokens are small, and each shall arrive at once.
+        let _ = stream.set_nodelay(true);
+        let watcher = graceful.watcher();
+        let (router, tls) = (router.clone(), tls.clone());
+        tokio::spawn(async move {
+            match tls {
+                None => serve(stream, router, limits, watcher, permit).await,
+                Some(tls) => {
+                    let hello = tokio::time::timeout(limits.head_max, tls.accept(stream)).await;
+                    if let Ok(Ok(stream)) = hello {
+                        serve(stream, router, limits, watcher, permit).await;
+                    }
+                }
+            }
+        });
+    }
+    drop(listener);
+    if tokio::time::timeout(limits.drain_max, graceful.shutdown()).await.is_err() {
+        tracing::warn!("some answers were cut short by the shutdown");
+    }
+}
+
+async fn serve(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    router: Router,
+    limits: Limits,
+    watcher: Watcher,
+    permit: OwnedSemaphorePermit,
+) {
+    let mut builder = http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(limits.head_max);
+    let connection =
+        builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    // Whatever goes wrong on a connection is its client's affair.
+    if let Err(error) = watcher.watch(connection).await {
+        tracing::debug!(%error, "a connection ended");
+    }
+    drop(permit);
+}
+
+/// Errors of one client that left before it was accepted, as opposed to ours.
+fn is_of_the_client(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
+}
+
+/// Speaks TLS with certificates of PEM files.
+///
+/// # Errors
+/// When a file cannot be read or is not what it should be.
+pub(crate) fn tls(cert: &Path, key: &Path) -> Result<TlsAcceptor> {
+    let pem = fs_err::read(cert)?;
+    let chain = CertificateDer::pem_slice_iter(&pem)
+        .collect::<Result<Vec<_>, _>>()
+        .with_context(|| format!("`{}` holds no certificates in PEM form", cert.display()))?;
+    let pem = fs_err::read(key)?;
+    let private = PrivateKeyDer::from_pem_slice(&pem)
+        .with_context(|| format!("`{}` holds no private key in PEM form", key.display()))?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_single_cert(chain, private)
+        .with_context(|| {
+            format!("`{}` and `{}` do not go together", cert.display(), key.display())
+        })?;
+    Ok(TlsAcceptor::from(Arc::new(config)))
+}
+
+/// Listens on an address, or says who could be in the way.
+///
+/// # Errors
+/// When the address is taken or not ours.
+pub(crate) async fn bind(addr: std::net::SocketAddr) -> Result<TcpListener> {
+    TcpListener::bind(addr)
+        .await
+        .with_context(|| format!("could not listen on {addr} (--addr names another address)"))
+}

@@ -1,0 +1,109 @@
+//! What all requests share.
+
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Instant,
+};
+
+use super::{
+    error::ApiError,
+    gate::{Gate, Rates},
+    jobs::Jobs,
+    metrics::Metrics,
+};
+use crate::{
+    build_index::BuildOptions,
+    config::Config,
+    engine::Engine,
+    records::{AuditEntry, NewEntry, Records},
+};
+
+/// Searches that run at a time for each core: they wait for the disk now and then.
+const SEARCHES_PER_CORE: usize = 2;
+
+/// Searches that wait for one of those places.
+const SEARCH_QUEUE: usize = 256;
+
+/// What all requests share.
+#[derive(Debug)]
+pub(crate) struct App {
+    pub(crate) engine: Engine,
+    /// Names of models, as settings give them.
+    pub(crate) embedder: String,
+    pub(crate) reranker: Option<String>,
+    pub(crate) config: Config,
+    pub(crate) records: Records,
+    pub(crate) rates: Rates,
+    /// Answers.
+    pub(crate) answering: Gate,
+    /// Searches, embeddings and reranking.
+    pub(crate) searching: Gate,
+    pub(crate) jobs: Jobs,
+    pub(crate) metrics: Metrics,
+    pub(crate) build: BuildOptions,
+    /// Whether others than this machine can connect.
+    pub(crate) is_exposed: bool,
+    pub(crate) started: Instant,
+    /// The same, in seconds since 1970 (UTC).
+    pub(crate) started_at: i64,
+    /// Set once the server takes no more requests.
+    pub(crate) is_stopping: AtomicBool,
+}
+
+impl App {
+    pub(crate) fn new(
+        engine: Engine,
+        records: Records,
+        config: Config,
+        build: BuildOptions,
+        embedder: String,
+    ) -> Self {
+        let serve = &config.serve;
+        let n_searches = SEARCHES_PER_CORE * config.generation.n_threads();
+        Self {
+            embedder,
+            reranker: engine.reranker.is_some().then(|| config.retrieval.reranker.clone()),
+            rates: Rates::new(serve.requests_per_minute),
+            answering: Gate::new("the model", serve.answers_max.get(), serve.queue_max.get()),
+            searching: Gate::new("the search", n_searches, SEARCH_QUEUE),
+            jobs: Jobs::default(),
+            metrics: Metrics::new(),
+            is_exposed: !serve.addr.ip().is_loopback(),
+            started: Instant::now(),
+            started_at: crate::records::now(),
+            is_stopping: AtomicBool::new(false),
+            engine,
+            records,
+            config,
+            build,
+        }
+    }
+
+    /// Whether requests need a key: once one was made, or where others can connect.
+    pub(crate) fn needs_keys(&self) -> Result<bool, ApiError> {
+        Ok(self.is_exposed || self.records.has_keys()?)
+    }
+
+    /// Adds to the audit record.
+    pub(crate) fn audit(&self, entry: &NewEntry<'_>) -> Result<(), ApiError> {
+        Ok(self.records.audit(entry)?)
+    }
+
+    /// Entries of the audit record.
+    pub(crate) fn audit_after(
+        &self,
+        after: i64,
+        limit: usize,
+    ) -> Result<Vec<AuditEntry>, ApiError> {
+        Ok(self.records.audit_after(after, limit)?)
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.is_stopping.load(Ordering::Relaxed)
+    }
+
+    /// Whether conversations and answers are kept.
+    pub(crate) fn keeps_answers(&self) -> bool {
+        self.config.serve.keep_days > 0
+    }
+}
