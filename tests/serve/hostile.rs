@@ -12,7 +12,8 @@ use crate::{
     support::{World, skipped},
 };
 
-const DOCUMENT: &str = "# <script>alert(1)</script>\n\nLa cantine ouvre à midi.\n";
+const DOCUMENT: &str =
+    "---\ntitle: \"<script>alert(1)</script>\"\n---\n# Cantine\n\nLa cantine ouvre à midi.\n";
 
 fn server() -> Option<Server> {
     Server::quoting(&[("cantine.md", DOCUMENT)])
@@ -93,7 +94,7 @@ fn a_title_with_a_script_stays_text() {
     });
     let answer = server.post("/v1/chat/completions", &question).expect(200);
     let text = answer["choices"][0]["message"]["content"].as_str().unwrap();
-    assert!(!text.contains("<script>"), "{text}");
+    assert!(text.contains("\\<script\\>"), "{text}");
 }
 
 #[test]
