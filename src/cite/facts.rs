@@ -274,7 +274,7 @@ fn words_of(folded: &str) -> impl Iterator<Item = &str> {
 }
 
 /// One space for every run of blanks.
-fn squeeze(text: &str) -> String {
+pub(super) fn squeeze(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 

@@ -47,7 +47,7 @@ pub fn is_heading(line: &str) -> bool {
 }
 
 /// Whether a line is a row of a table, which is one whatever its cells hold.
-fn is_row(line: &str) -> bool {
+pub(super) fn is_row(line: &str) -> bool {
     let line = line.trim();
     line.len() > 1 && line.starts_with('|') && line.ends_with('|')
 }
