@@ -122,7 +122,7 @@ fn decide(findings: &[Finding]) -> Vec<f32> {
 /// `None` when no candidate has anything to do with the question.
 #[must_use]
 pub fn quote(asked: &Asked, candidates: &[Candidate], cosines: Option<&[f32]>) -> Option<String> {
-    let chosen = needed(asked, &ranked(candidates, cosines, SCORE_SHARE_MIN), SENTENCES_MAX);
+    let chosen = needed(asked, &ranked(candidates, cosines), SENTENCES_MAX);
     let chosen = with_items(candidates, chosen);
     let lines: Vec<String> =
         chosen.iter().map(|it| format!("{} [{}]", readable(it), it.passage + 1)).collect();
@@ -137,16 +137,15 @@ pub fn evidence(
     candidates: &[Candidate],
     cosines: Option<&[f32]>,
 ) -> Vec<(usize, String)> {
-    let ranked = ranked(candidates, cosines, SCORE_SHARE_MIN);
-    let chosen = needed(asked, &ranked, EVIDENCE_MAX);
+    let chosen = needed(asked, &ranked(candidates, cosines), EVIDENCE_MAX);
     chosen.iter().map(|it| (it.passage, readable(it))).collect()
 }
 
-/// Candidates with their scores, best first, each at least `share_min` as good as the best one.
+/// Candidates with their scores, best first, each at least [`SCORE_SHARE_MIN`] as good as the
+/// best one.
 fn ranked<'a>(
     candidates: &'a [Candidate],
     cosines: Option<&[f32]>,
-    share_min: f32,
 ) -> Vec<(&'a Candidate, f32)> {
     let mut res: Vec<(&Candidate, f32)> = candidates
         .iter()
@@ -157,7 +156,7 @@ fn ranked<'a>(
     // The sort is stable: of equals, the first in reading order.
     res.sort_by(|a, b| b.1.total_cmp(&a.1));
     let top = res.first().map_or(0.0, |it| it.1);
-    res.retain(|(_, score)| *score >= top * share_min);
+    res.retain(|(_, score)| *score >= top * SCORE_SHARE_MIN);
     res
 }
 
