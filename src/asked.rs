@@ -110,7 +110,7 @@ pub struct Support {
 }
 
 /// A passage, read for a question.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Reading {
     /// The passage's text.
     pub text: String,

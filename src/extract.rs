@@ -48,22 +48,22 @@ pub struct Candidate {
     decided: f32,
 }
 
-/// The sentences of the passages. Table rows count as sentences; headings and rules do not.
+/// The sentences of passages that were read for the question. Table rows count as sentences; headings and rules do not.
 #[must_use]
 pub fn candidates(asked: &Asked, passages: &[Passage]) -> Vec<Candidate> {
     let mut res = Vec::new();
     let mut findings = Vec::new();
     for (i, passage) in passages.iter().enumerate() {
-        let reading = asked.read(&passage.chunk);
-        for (place, (unit, support)) in reading.units.iter().zip(reading.supports).enumerate() {
-            let text = &reading.text;
+        let reading = &passage.reading;
+        let text = &reading.text;
+        for (place, (unit, support)) in reading.units.iter().zip(&reading.supports).enumerate() {
             findings.push(Finding::of(asked, unit, text));
             res.push(Candidate {
                 passage: i,
                 place,
                 text: text[unit.span.clone()].to_owned(),
                 header: unit.header.clone().map(|it| text[it].to_owned()),
-                support,
+                support: support.clone(),
                 decided: 1.0,
             });
         }
@@ -245,13 +245,17 @@ fn cells(row: &str) -> Vec<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{asked::tests::asked, samples::passage};
+    use crate::{
+        asked::tests::asked,
+        samples::{passage, read},
+    };
 
     #[track_caller]
     fn check(question: &str, texts: &[&str], expected: &[&str]) {
         let asked = asked(question);
         let passages: Vec<Passage> =
             texts.iter().enumerate().map(|(i, it)| passage(i as i64 + 1, "Guide", it)).collect();
+        let passages = read(&asked, passages);
         let quoted = quote(&asked, &candidates(&asked, &passages), None).unwrap_or_default();
         assert_eq!(quoted.lines().collect::<Vec<_>>(), expected, "{question}");
     }

@@ -4,7 +4,7 @@
 //! that bears on the question says the same in both, with other figures. Which one is newer, the
 //! texts say themselves, else the years of title and path, else the date of the document.
 
-use std::{collections::BTreeSet, sync::LazyLock};
+use std::{cell::LazyCell, collections::BTreeSet, sync::LazyLock};
 
 use regex::Regex;
 
@@ -41,14 +41,15 @@ static REPLACES: LazyLock<Regex> = LazyLock::new(|| {
 });
 static YEAR: LazyLock<Regex> = LazyLock::new(|| regex(r"\b(19|20)\d\d\b"));
 
-/// Splits passages into those that speak and those that a newer version among them replaces, each
+/// Splits passages that were read for a question into those that speak and those that a newer version among them replaces, each
 /// with the reason. A question that names a year gets what it asks for.
 #[must_use]
 pub fn current(asked: &Asked, passages: Vec<Passage>) -> (Vec<Passage>, Vec<(Passage, Cut)>) {
     if asked.claims.figures.iter().any(|it| YEAR.is_match(&it.text)) {
         return (passages, Vec::new());
     }
-    let best: Vec<Vec<Sentence>> = passages.iter().map(|it| best_sentences(asked, it)).collect();
+    let best: Vec<LazyCell<Vec<Sentence>, _>> =
+        passages.iter().map(|it| LazyCell::new(|| best_sentences(it))).collect();
     let is_outdated = |i: usize| {
         (0..passages.len()).any(|j| {
             passages[i].chunk.document != passages[j].chunk.document
@@ -58,6 +59,7 @@ pub fn current(asked: &Asked, passages: Vec<Passage>) -> (Vec<Passage>, Vec<(Pas
         })
     };
     let outdated: Vec<bool> = (0..passages.len()).map(is_outdated).collect();
+    drop(best);
     let mut current = Vec::new();
     let mut cut = Vec::new();
     for (passage, outdated) in passages.into_iter().zip(outdated) {
@@ -86,8 +88,8 @@ impl Sentence {
     }
 }
 
-fn best_sentences(asked: &Asked, passage: &Passage) -> Vec<Sentence> {
-    let reading = asked.read(&passage.chunk);
+fn best_sentences(passage: &Passage) -> Vec<Sentence> {
+    let reading = &passage.reading;
     let mut order: Vec<usize> =
         (0..reading.units.len()).filter(|i| reading.supports[*i].score > 0.0).collect();
     order.sort_by(|a, b| reading.supports[*b].score.total_cmp(&reading.supports[*a].score));
@@ -170,7 +172,10 @@ impl Standing {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{asked::tests::asked, samples::passage};
+    use crate::{
+        asked::tests::asked,
+        samples::{passage, read},
+    };
 
     const OLD: &str = "La note est déposée au plus tard le 10 du mois suivant.";
     const NEW: &str = "La note est déposée dans l'outil Frelon au plus tard le 5 du mois suivant.";
@@ -178,7 +183,8 @@ mod tests {
 
     #[track_caller]
     fn check(question: &str, passages: Vec<Passage>, expected: &[i64]) {
-        let (current, cut) = current(&asked(question), passages);
+        let asked = asked(question);
+        let (current, cut) = current(&asked, read(&asked, passages));
         let found: Vec<i64> = current.iter().map(|it| it.chunk.document.0).collect();
         assert_eq!(found, expected, "{question}");
         assert!(cut.iter().all(|(_, cut)| *cut == Cut::Outdated));

@@ -149,7 +149,7 @@ mod tests {
         check("Les animaux sont interdits.", "Les animaux sont admis.", true);
         // `ne … que` restricts, and `n'est plus` beside it denies all the same.
         check("Il n’est plus ouvert et ne vend que du pain.", "Il est ouvert.", true);
-        check("Il est fermé (n’est plus ouvert).", "Il est fermé.", true);
+        check("La carte (n’est plus valable).", "La carte (est valable).", true);
     }
 
     #[test]
