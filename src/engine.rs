@@ -24,9 +24,7 @@ use crate::{
     examples::similar_examples,
     extract::{self, Candidate},
     prompts::{PromptError, Prompts},
-    retrieve::{
-        Encoders, Found, Leg, Passage, Question, RetrieveError, RetrieveOptions, retrieve,
-    },
+    retrieve::{Encoders, Found, Leg, Passage, Question, RetrieveError, RetrieveOptions, retrieve},
     upstream::{chat::Chat, error::UpstreamError, write::condense_upstream},
     versions,
 };

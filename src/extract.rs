@@ -143,10 +143,7 @@ pub fn evidence(
 
 /// Candidates with their scores, best first, each at least [`SCORE_SHARE_MIN`] as good as the
 /// best one.
-fn ranked<'a>(
-    candidates: &'a [Candidate],
-    cosines: Option<&[f32]>,
-) -> Vec<(&'a Candidate, f32)> {
+fn ranked<'a>(candidates: &'a [Candidate], cosines: Option<&[f32]>) -> Vec<(&'a Candidate, f32)> {
     let mut res: Vec<(&Candidate, f32)> = candidates
         .iter()
         .enumerate()

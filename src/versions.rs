@@ -4,14 +4,14 @@
 //! that bears on the question says the same in both, with other figures. Which one is newer, the
 //! texts say themselves, else the years of title and path, else the date of the document.
 
-use std::{cell::LazyCell, collections::BTreeSet, sync::LazyLock};
+use std::{cell::OnceCell, collections::BTreeSet, sync::LazyLock};
 
 use regex::Regex;
 
 use crate::{
     answer::Cut,
     asked::Asked,
-    cite::{Claims, SourceFacts, fold},
+    cite::{Claims, SourceFacts, fold, plain},
     retrieve::Passage,
     words::stems,
 };
@@ -48,18 +48,9 @@ pub fn current(asked: &Asked, passages: Vec<Passage>) -> (Vec<Passage>, Vec<(Pas
     if asked.claims.figures.iter().any(|it| YEAR.is_match(&it.text)) {
         return (passages, Vec::new());
     }
-    let best: Vec<LazyCell<Vec<Sentence>, _>> =
-        passages.iter().map(|it| LazyCell::new(|| best_sentences(it))).collect();
-    let is_outdated = |i: usize| {
-        (0..passages.len()).any(|j| {
-            passages[i].chunk.document != passages[j].chunk.document
-                && is_older(&passages[i], &passages[j])
-                && titles_agree(&passages[i], &passages[j])
-                && best[i].iter().any(|a| best[j].iter().any(|b| a.is_version_of(b)))
-        })
-    };
-    let outdated: Vec<bool> = (0..passages.len()).map(is_outdated).collect();
-    drop(best);
+    let versions: Vec<Version<'_>> = passages.iter().map(Version::of).collect();
+    let outdated: Vec<bool> =
+        versions.iter().map(|a| versions.iter().any(|b| a.is_replaced_by(b))).collect();
     let mut current = Vec::new();
     let mut cut = Vec::new();
     for (passage, outdated) in passages.into_iter().zip(outdated) {
@@ -70,6 +61,38 @@ pub fn current(asked: &Asked, passages: Vec<Passage>) -> (Vec<Passage>, Vec<(Pas
         }
     }
     (current, cut)
+}
+
+/// A passage as a version of its document. Most have none beside them, and then no more than their
+/// title is read.
+struct Version<'a> {
+    passage: &'a Passage,
+    /// Stems of its document's title.
+    title: BTreeSet<String>,
+    standing: OnceCell<Standing>,
+    sentences: OnceCell<Vec<Sentence>>,
+}
+
+impl<'a> Version<'a> {
+    fn of(passage: &'a Passage) -> Self {
+        let title = title(passage);
+        Self { passage, title, standing: OnceCell::new(), sentences: OnceCell::new() }
+    }
+
+    fn standing(&self) -> &Standing {
+        self.standing.get_or_init(|| Standing::of(self.passage))
+    }
+
+    fn sentences(&self) -> &[Sentence] {
+        self.sentences.get_or_init(|| best_sentences(self.passage))
+    }
+
+    fn is_replaced_by(&self, other: &Self) -> bool {
+        self.passage.chunk.document != other.passage.chunk.document
+            && alike(&self.title, &other.title)
+            && self.standing().is_older_than(other.standing())
+            && self.sentences().iter().any(|a| other.sentences().iter().any(|b| a.is_version_of(b)))
+    }
 }
 
 /// A sentence without its figures, and its figures.
@@ -115,34 +138,11 @@ fn alike(a: &BTreeSet<String>, b: &BTreeSet<String>) -> bool {
     shared > 0.0 && shared >= ALIKE_MIN * a.union(b).count() as f32
 }
 
-/// Whether titles agree but for figures, and for what they say of their replacement.
-fn titles_agree(a: &Passage, b: &Passage) -> bool {
-    let title = |it: &Passage| {
-        let folded = fold(&it.chunk.title);
-        let end = REPLACED.find(&folded).map_or(folded.len(), |it| it.start());
-        without_figures(&folded[..end], it)
-    };
-    alike(&title(a), &title(b))
-}
-
-/// Whether `a` is the older of two; not when nothing tells.
-fn is_older(a: &Passage, b: &Passage) -> bool {
-    let (a, b) = (Standing::of(a), Standing::of(b));
-    if a.is_replaced != b.is_replaced {
-        return a.is_replaced;
-    }
-    if let (Some(a), Some(b)) = (a.year, b.year)
-        && a != b
-    {
-        return a < b;
-    }
-    if a.replaces != b.replaces {
-        return b.replaces;
-    }
-    match (a.modified, b.modified) {
-        (Some(a), Some(b)) => b - a >= SECONDS_APART_MIN,
-        _ => false,
-    }
+/// The stems of a document's title without figures, and without what it says of its replacement.
+fn title(passage: &Passage) -> BTreeSet<String> {
+    let folded = fold(&passage.chunk.title);
+    let end = REPLACED.find(&folded).map_or(folded.len(), |it| it.start());
+    without_figures(&folded[..end], passage)
 }
 
 /// What a passage says of its document's age.
@@ -157,7 +157,7 @@ struct Standing {
 impl Standing {
     fn of(passage: &Passage) -> Self {
         let chunk = &passage.chunk;
-        let text = fold(&format!("{}\n{}", chunk.title, chunk.text));
+        let text = plain(&fold(&format!("{}\n{}", chunk.title, chunk.text)));
         // `_` is a letter to a regex, and stands beside years in names of files.
         let name = format!("{} {}", chunk.title, chunk.facets.path).replace('_', " ");
         Self {
@@ -165,6 +165,25 @@ impl Standing {
             replaces: REPLACES.is_match(&text),
             year: YEAR.find_iter(&name).filter_map(|it| it.as_str().parse().ok()).max(),
             modified: chunk.facets.modified,
+        }
+    }
+
+    /// Whether it is the older of two; not when nothing tells.
+    fn is_older_than(&self, other: &Self) -> bool {
+        if self.is_replaced != other.is_replaced {
+            return self.is_replaced;
+        }
+        if let (Some(a), Some(b)) = (self.year, other.year)
+            && a != b
+        {
+            return a < b;
+        }
+        if self.replaces != other.replaces {
+            return other.replaces;
+        }
+        match (self.modified, other.modified) {
+            (Some(a), Some(b)) => b - a >= SECONDS_APART_MIN,
+            _ => false,
         }
     }
 }

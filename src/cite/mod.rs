@@ -28,9 +28,10 @@ use self::{
 };
 use crate::words::stems;
 
+pub(crate) use self::number_words::take as number_words;
 pub use self::{
     facts::{Claims, SourceFacts},
-    fold::fold,
+    fold::{EURO, POUND, as_written, fold, plain},
     sentences::{is_heading, split},
 };
 
