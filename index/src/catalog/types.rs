@@ -145,6 +145,17 @@ pub struct StoredChunk {
     pub facets: Facets,
 }
 
+/// A collection, as far as a reader may see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CollectionCounts {
+    /// Its name.
+    pub name: String,
+    /// Documents in it.
+    pub documents: u64,
+    /// Their live chunks.
+    pub chunks: u64,
+}
+
 /// Sizes of the catalog.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {
