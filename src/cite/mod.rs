@@ -32,7 +32,7 @@ pub(crate) use self::number_words::take as number_words;
 pub use self::{
     facts::{Claims, SourceFacts},
     fold::{EURO, POUND, as_written, fold, plain},
-    sentences::{is_heading, split},
+    sentences::{heading, is_heading, split},
 };
 
 /// From this support on, a sentence is supported.
