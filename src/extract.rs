@@ -48,7 +48,8 @@ pub struct Candidate {
     decided: f32,
 }
 
-/// The sentences of passages that were read for the question. Table rows count as sentences; headings and rules do not.
+/// The sentences of passages that were read for the question. Table rows count as sentences;
+/// headings and rules do not.
 #[must_use]
 pub fn candidates(asked: &Asked, passages: &[Passage]) -> Vec<Candidate> {
     let mut res = Vec::new();

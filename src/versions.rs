@@ -41,8 +41,9 @@ static REPLACES: LazyLock<Regex> = LazyLock::new(|| {
 });
 static YEAR: LazyLock<Regex> = LazyLock::new(|| regex(r"\b(19|20)\d\d\b"));
 
-/// Splits passages that were read for a question into those that speak and those that a newer version among them replaces, each
-/// with the reason. A question that names a year gets what it asks for.
+/// Splits passages that were read for a question into those that speak and those that a newer
+/// version among them replaces, each with the reason. A question that names a year gets what it
+/// asks for.
 #[must_use]
 pub fn current(asked: &Asked, passages: Vec<Passage>) -> (Vec<Passage>, Vec<(Passage, Cut)>) {
     if asked.claims.figures.iter().any(|it| YEAR.is_match(&it.text)) {
