@@ -166,7 +166,7 @@ pub(crate) fn filter(
 ) -> Result<Filter, ApiError> {
     if let Some(name) = &collection {
         let known = app.engine.index.catalog().collections(reader.groups().as_deref())?;
-        if !known.iter().any(|it| it.name.as_ref() == Some(name)) {
+        if !known.iter().any(|it| it.name == *name) {
             return Err(ApiError::not_found("collection", name));
         }
     }

@@ -349,7 +349,7 @@ pub(crate) async fn collections(
     .await?;
     let data = found
         .into_iter()
-        .map(|it| json!({ "id": it.name, "documents": it.n_documents, "chunks": it.n_chunks }));
+        .map(|it| json!({ "id": it.name, "documents": it.documents, "chunks": it.chunks }));
     Ok(Json(json!({ "object": "list", "data": data.collect::<Vec<Value>>() })))
 }
 
