@@ -15,7 +15,7 @@ use crate::{
     expected::Expected,
     ranges::{Amount, amounts, ranges},
     units::{Unit, units},
-    words::{Vocabulary, Wanted, compounds, languages, stems, words},
+    words::{Lookup, Vocabulary, Wanted, compounds, languages, stems, words},
 };
 
 /// Words that make a question and say nothing of its topic.
@@ -93,8 +93,8 @@ pub struct Asked {
     question: String,
     language: Option<Language>,
     terms: Vec<Term>,
-    /// First letters of what its stems can meet.
-    initials: BTreeSet<char>,
+    /// What is needed of a text to find its stems there.
+    lookup: Lookup,
     expected: Option<Expected>,
     /// Figures, codes, quotes and names of the question.
     pub claims: Claims,
@@ -180,7 +180,7 @@ impl Asked {
         Self {
             question: question.to_owned(),
             language,
-            initials: terms.iter().flat_map(|it| it.wanted.initials()).collect(),
+            lookup: Lookup::of(terms.iter().map(|it| &it.wanted)),
             terms,
             expected: Expected::of(question),
             claims: Claims::of(question),
@@ -247,7 +247,7 @@ impl Asked {
 
     /// How surely a text has each of the question's stems.
     fn levels(&self, text: &str) -> Vec<f32> {
-        let own = Vocabulary::among(text, self.language, &self.initials);
+        let own = Vocabulary::for_lookup(text, self.language, &self.lookup);
         self.terms.iter().map(|it| own.has(&it.wanted)).collect()
     }
 

@@ -14,6 +14,7 @@ use model::{
     embed::TextRole,
     rerank::{PairScore, RerankError, Reranker},
 };
+use rayon::prelude::*;
 
 use crate::{
     asked::{Asked, Reading},
@@ -235,7 +236,8 @@ fn judged(
 ) -> Result<Vec<Passage>, CatalogError> {
     let ids: Vec<ChunkId> = fused.iter().map(|it| it.chunk).collect();
     let chunks = index.catalog().chunks(&ids)?;
-    let passages = chunks.into_iter().filter_map(|chunk| {
+    // Reading is what takes time once chunks are found.
+    let passages = chunks.into_par_iter().filter_map(|chunk| {
         let hit = fused.iter().find(|it| it.chunk == chunk.id)?;
         let reading = asked.read(&chunk);
         let signals = Signals {

@@ -80,11 +80,34 @@ pub struct Wanted {
     pub compound: Option<String>,
 }
 
-impl Wanted {
-    /// The first letters of what can match it.
-    pub fn initials(&self) -> impl Iterator<Item = char> {
-        let compound = self.compound.as_deref().unwrap_or_default();
-        self.stem.chars().next().into_iter().chain(compound.chars().next())
+/// What some stems need of a text: for these, a vocabulary made for it has what the whole one has,
+/// in a fraction of the time.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Lookup {
+    /// First letters of what can match one.
+    initials: Vec<char>,
+    /// Whether any is short enough to be shared by chance, which its words tell.
+    needs_words: bool,
+    needs_compounds: bool,
+}
+
+impl Lookup {
+    /// What these stems need.
+    pub fn of<'a>(all: impl IntoIterator<Item = &'a Wanted>) -> Self {
+        let mut res = Self::default();
+        for it in all {
+            res.initials.extend(it.stem.chars().next());
+            res.initials.extend(it.compound.iter().filter_map(|it| it.chars().next()));
+            res.needs_words |= it.stem.len() <= SHORT_STEM;
+            res.needs_compounds |= it.compound.is_some();
+        }
+        res.initials.sort_unstable();
+        res.initials.dedup();
+        res
+    }
+
+    fn keeps(&self, initial: char) -> bool {
+        self.initials.contains(&initial)
     }
 }
 
@@ -92,24 +115,28 @@ impl Vocabulary {
     /// Reads a text.
     #[must_use]
     pub fn of(text: &str, language: Option<Language>) -> Self {
-        Self::read(text, language, &|_| true)
+        let words = words(text).into_iter().collect();
+        Self { stems: stems(text, language), words, compounds: compounds(text) }
     }
 
-    /// Reads of a text what can have to do with stems that begin with `initials`: for these it has
-    /// what the whole vocabulary has, in a fraction of the time.
+    /// Reads of a text what a lookup needs.
     #[must_use]
-    pub fn among(text: &str, language: Option<Language>, initials: &BTreeSet<char>) -> Self {
-        Self::read(text, language, &|it| initials.contains(&it))
-    }
-
-    fn read(text: &str, language: Option<Language>, keep: &dyn Fn(char) -> bool) -> Self {
-        let folded = fold(text);
-        let is_kept = |it: &&str| it.chars().next().is_some_and(keep);
-        Self {
-            stems: stems_among(text, language, keep),
-            words: words_of(&folded).filter(is_kept).map(str::to_owned).collect(),
-            compounds: compounds_of(&folded).filter(is_kept).map(str::to_owned).collect(),
+    pub fn for_lookup(text: &str, language: Option<Language>, lookup: &Lookup) -> Self {
+        let stems = stems_among(text, language, &|it| lookup.keeps(it));
+        let mut res = Self { stems, ..Self::default() };
+        let is_kept = |it: &&str| it.chars().next().is_some_and(|it| lookup.keeps(it));
+        // Words are asked for only where a stem was found.
+        if lookup.needs_words && !res.stems.is_empty() || lookup.needs_compounds {
+            let folded = fold(text);
+            if lookup.needs_words {
+                res.words = words_of(&folded).filter(is_kept).map(str::to_owned).collect();
+            }
+            if lookup.needs_compounds {
+                let compounds = compounds_of(&folded).filter(is_kept);
+                res.compounds = compounds.map(str::to_owned).collect();
+            }
         }
+        res
     }
 
     /// How surely a stem is among them, from 0 to 1. French derives words that its stemmer keeps
@@ -227,7 +254,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn words_with_other_initials_do_not_matter(
+        fn a_lookup_finds_what_the_whole_vocabulary_has(
             text in "([a-ez éàœ'-]|sous-|taxi|taxe|L’|présent){0,40}",
             question in "([a-e éœ'-]|sous-|taxi|présent){0,12}",
         ) {
@@ -238,8 +265,7 @@ mod tests {
                     word: fold(&question),
                     compound: compounds(&question).pop(),
                 }).collect();
-                let initials = wanted.iter().flat_map(Wanted::initials).collect();
-                let some = Vocabulary::among(&text, language, &initials);
+                let some = Vocabulary::for_lookup(&text, language, &Lookup::of(&wanted));
                 for it in &wanted {
                     proptest::prop_assert_eq!(some.has(it), all.has(it));
                 }
