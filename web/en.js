@@ -5,6 +5,7 @@ export default {
   skip: 'Skip to content',
   navigation: 'Main navigation',
   navAsk: 'Ask',
+  navAskShort: 'Ask',
   navDocuments: 'Documents',
   navJobs: 'Jobs',
   navHealth: 'Health',

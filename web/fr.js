@@ -5,6 +5,7 @@ export default {
   skip: 'Aller au contenu',
   navigation: 'Navigation principale',
   navAsk: 'Poser une question',
+  navAskShort: 'Question',
   navDocuments: 'Documents',
   navJobs: 'Tâches',
   navHealth: 'État',

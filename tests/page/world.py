@@ -24,9 +24,8 @@ def text_of(path):
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 
 
-def iso(days_ago, hour=9):
-    moment = time.time() - days_ago * DAY
-    return time.strftime(f"%Y-%m-%dT{hour:02}:%M:%SZ", time.gmtime(moment))
+def iso(days_ago):
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() - days_ago * DAY))
 
 
 GUIDE = """# Guide du salarié
@@ -81,8 +80,9 @@ class World:
         self.jobs = {}
         self.uploads = {}
         self.stopped = []
-        self.requests = []
         self.busy = False
+        # Pages of another site, as HTML by path.
+        self.pages = {}
         self.documents = {}
         self.skipped = []
         if not empty:
@@ -334,8 +334,8 @@ class World:
         number = f"j_{len(self.jobs) + 1}"
         is_over = state not in ("queued", "running")
         self.jobs[number] = {
-            "id": number, "object": "job", "kind": kind, "state": state, "created": iso(1), "started": iso(1),
-            "ended": iso(1) if is_over else None, "progress": {"stage": "embed", "done": 0, "total": 0},
+            "id": number, "object": "job", "kind": kind, "state": state, "created": iso(is_over),
+            "started": iso(is_over), "ended": iso(1) if is_over else None, "progress": {"stage": "embed", "done": 0, "total": 0},
             "report": report, "error": error,
         }
         return self.jobs[number]
