@@ -113,6 +113,7 @@ function settings() {
         await choose(other);
         frame();
         await show();
+        focusShown('.language');
       },
     }),
     iconButton(icons[theme], `${t('theme')}${t('colon')} ${t(`theme_${theme}`)}`, {
@@ -120,13 +121,18 @@ function settings() {
       onclick: () => {
         setTheme(next);
         frame();
-        Array.from(document.querySelectorAll('.theme')).find((it) => it.offsetParent)?.focus();
+        focusShown('.theme');
       },
     }),
     kept('signed-in') ? iconButton('leave', t('signOut'), {
       onclick: () => login().then((it) => it.signOut()).catch((error) => toast(describe(error), 'bad')),
     }) : null,
   ];
+}
+
+/** The frame was drawn anew: the focus goes back to where it was. */
+function focusShown(selector) {
+  Array.from(document.querySelectorAll(selector)).find((it) => it.offsetParent)?.focus();
 }
 
 function setTheme(theme) {

@@ -65,6 +65,7 @@ export default {
   emptyLead: 'Without documents there are no answers. Add some to begin.',
   emptyStep1: 'Add files right here:',
   emptyStep2: 'Or read a whole folder, on the server:',
+  ingestCommand: 'souffleur ingest FOLDER',
   emptyStep3: 'Then come back and ask.',
   emptyAdd: 'Add documents',
   questionLabel: 'Your question',

@@ -65,6 +65,7 @@ export default {
   emptyLead: 'Sans documents, il n\'y a pas de réponse. Ajoutez-en pour commencer.',
   emptyStep1: 'Déposez des fichiers ici même :',
   emptyStep2: 'Ou lisez un dossier entier, sur le serveur :',
+  ingestCommand: 'souffleur ingest DOSSIER',
   emptyStep3: 'Puis revenez poser votre question.',
   emptyAdd: 'Ajouter des documents',
   questionLabel: 'Votre question',
