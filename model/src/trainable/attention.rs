@@ -6,6 +6,8 @@
 //! its square.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::ops::Range;
 
 use candle_core::{D, DType, Device, Result, Tensor};
 use candle_nn::ops::softmax_last_dim;
@@ -49,9 +51,26 @@ fn by_head(x: &Tensor, sequence: &Sequence, kv_heads: usize) -> Result<Tensor> {
         .contiguous() // (kv_heads, group, n_tokens, head_dim)
 }
 
+/// Zero where a query sees a key, which stands no later and less than a window before it.
+/// result: (1, queries, keys)
+fn mask(
+    queries: Range<usize>,
+    keys: Range<usize>,
+    window: usize,
+    device: &Device,
+) -> Result<Tensor> {
+    let sees = |query: usize, key: usize| key <= query && query - key < window;
+    let shape = (1, queries.len(), keys.len());
+    let values: Vec<f32> = queries
+        .flat_map(|query| keys.clone().map(move |key| (query, key)))
+        .map(|(query, key)| if sees(query, key) { 0.0 } else { f32::NEG_INFINITY })
+        .collect();
+    Tensor::from_vec(values, shape, device)
+}
+
 impl PackedAttention {
     pub(super) fn new(lengths: &[usize], config: &Config, device: &Device) -> Result<Self> {
-        let mut masks = HashMap::new();
+        let mut masks: HashMap<(usize, usize), Tensor> = HashMap::new();
         let mut sequences = Vec::with_capacity(lengths.len());
         let mut row = 0;
         for &n_tokens in lengths {
@@ -62,19 +81,14 @@ impl PackedAttention {
                 let first_key = (first + 1).saturating_sub(window);
                 let n_keys = first + n_queries - first_key;
                 // The same for all sequences, as far as they reach.
-                let at = (first, n_queries);
-                if !masks.contains_key(&at) {
-                    let sees = |query: usize, key: usize| key <= query && query - key < window;
-                    let values: Vec<f32> = (first..first + n_queries)
-                        .flat_map(|query| {
-                            (first_key..first_key + n_keys).map(move |key| (query, key))
-                        })
-                        .map(|(query, key)| if sees(query, key) { 0.0 } else { f32::NEG_INFINITY })
-                        .collect();
-                    let mask = Tensor::from_vec(values, (1, n_queries, n_keys), device)?;
-                    masks.insert(at, mask);
-                }
-                let mask = masks[&at].clone();
+                let mask = match masks.entry((first, n_queries)) {
+                    Entry::Occupied(known) => known.get().clone(),
+                    Entry::Vacant(new) => {
+                        let keys = first_key..first_key + n_keys;
+                        let queries = first..first + n_queries;
+                        new.insert(mask(queries, keys, window, device)?).clone()
+                    }
+                };
                 tiles.push(Tile { first, n_queries, first_key, n_keys, mask });
             }
             sequences.push(Sequence { row, n_tokens, tiles });
