@@ -40,7 +40,9 @@ async function send(path, options = {}) {
   const headers = { 'accept-language': document.documentElement.lang, ...options.headers };
   const response = await fetch(BASE + path, { credentials: 'same-origin', ...options, headers });
   if (response.status === 401 && askForKey && !options.plain) {
-    waitingForKey ??= askForKey().finally(() => { waitingForKey = null; });
+    waitingForKey ??= askForKey().finally(() => {
+      waitingForKey = null;
+    });
     await waitingForKey;
     return send(path, { ...options, plain: true });
   }
@@ -69,7 +71,9 @@ const remove = (path) => json(path, { method: 'DELETE' });
 const part = encodeURIComponent;
 
 function query(fields) {
-  const given = Object.entries(fields).filter(([, it]) => it !== null && it !== undefined && it !== '');
+  const given = Object.entries(fields).filter(
+    ([, it]) => it !== null && it !== undefined && it !== '',
+  );
   return given.length ? `?${new URLSearchParams(given)}` : '';
 }
 

@@ -48,7 +48,8 @@ export default {
 
   // Key
   signInTitle: 'Sign in',
-  signInLead: 'This server asks for a key. Your administrator makes one with “souffleur keys create”.',
+  signInLead:
+    'This server asks for a key. Your administrator makes one with “souffleur keys create”.',
   key: 'Key',
   signIn: 'Sign in',
   signOut: 'Sign out',
@@ -58,8 +59,10 @@ export default {
   welcomeTitle: 'What would you like to know?',
   welcomeLead_one: 'The answer is looked for in {n} document, and checked sentence by sentence.',
   welcomeLead_other: 'The answer is looked for in {n} documents, and checked sentence by sentence.',
-  promiseChecked: 'Write a whole question, as to a colleague. Each sentence of the answer is compared with the passage that it cites.',
-  promisePassage: 'A number opens the passage, highlighted in its text, with a link to the original.',
+  promiseChecked:
+    'Write a whole question, as to a colleague. Each sentence of the answer is compared with the passage that it cites.',
+  promisePassage:
+    'A number opens the passage, highlighted in its text, with a link to the original.',
   promiseRefuse: 'When the documents do not say, the answer says so.',
   emptyTitle: 'Nothing is indexed yet',
   emptyLead: 'Without documents there are no answers. Add some to begin.',
@@ -135,7 +138,8 @@ export default {
   explainWords: 'Too few of the sentence’s words are found there.',
   explainAttributed: 'The model did not cite this source: the check attributed it.',
   checkedElsewhere: 'Checked sentences that the text does not have as they are:',
-  announceDone: 'Answer ready. {n} sentences checked: {supported} supported, {partly} partly, {unsupported} not supported.',
+  announceDone:
+    'Answer ready. {n} sentences checked: {supported} supported, {partly} partly, {unsupported} not supported.',
   why: 'Why?',
   copyAnswer: 'Copy the answer with its sources',
   exportAnswer: 'Export to Markdown',
@@ -175,12 +179,14 @@ export default {
   sourcePageTitle: 'Passage in its document',
   backToQuestions: 'Ask a question',
   toPassage: 'Back to the passage',
-  sourceGone: 'This passage no longer exists, or your key may not read it. The document may have changed since.',
+  sourceGone:
+    'This passage no longer exists, or your key may not read it. The document may have changed since.',
 
   // Why
   whyTitle: 'Why this answer?',
   whyPassages: 'Passages kept',
-  whyPassagesHint: 'Two searches, by words and by meaning, whose ranks are joined. Relevance decides whether the documents answer.',
+  whyPassagesHint:
+    'Two searches, by words and by meaning, whose ranks are joined. Relevance decides whether the documents answer.',
   whyNoPassages: 'No passage was kept.',
   whyPassage: 'Passage',
   whyPassageHint: 'The number is that of the answer',
@@ -256,11 +262,14 @@ export default {
   groupsHint: 'Groups that may read this document',
   skipped_one: '{n} file left aside',
   skipped_other: '{n} files left aside',
-  skippedHint: 'The last reading could not use them. Mend the cause, then read the folders again from “Jobs”.',
+  skippedHint:
+    'The last reading could not use them. Mend the cause, then read the folders again from “Jobs”.',
   deleteDocument: 'Delete “{title}”',
   deleteDocumentTitle: 'Delete this document?',
-  deleteUploadedBody: 'The uploaded file and all that is indexed of it will be erased. It will answer no more.',
-  deleteFolderBody: 'It will answer no more. Its file stays in its folder: the next reading of that folder brings it back.',
+  deleteUploadedBody:
+    'The uploaded file and all that is indexed of it will be erased. It will answer no more.',
+  deleteFolderBody:
+    'It will answer no more. Its file stays in its folder: the next reading of that folder brings it back.',
   deleted: 'Document deleted',
   deletedReturns: 'Document deleted. It comes back with the next reading of its folder.',
   document: 'Document',
@@ -288,7 +297,8 @@ export default {
   removeFile: 'Remove {name}',
   uploadCollection: 'Collection (optional)',
   uploadGroups: 'Groups (optional)',
-  uploadGroupsHint: 'Without a group, everyone may read these documents. Several groups are parted by commas.',
+  uploadGroupsHint:
+    'Without a group, everyone may read these documents. Several groups are parted by commas.',
   sendFiles: 'Upload',
   sending: 'Upload',
   sendingFiles_one: 'Uploading {n} file',

@@ -56,25 +56,46 @@ export async function openPassage(source, evidence = []) {
   try {
     shown = source.chunk ? await api.source(source.chunk) : offline(source);
   } catch (error) {
-    fill(body, failure(error, () => openPassage(source, evidence)));
+    fill(
+      body,
+      failure(error, () => openPassage(source, evidence)),
+    );
     return;
   }
   const first = evidence[0];
   const span = first ? [first.char_start, first.char_end] : null;
   const original = originalOf(shown);
-  fill(body,
+  fill(
+    body,
     h('p', { class: 'passage-title' }, source.title || source.document),
     h('p', { class: 'muted small' }, placeOf(source)),
-    h('p', { class: 'passage-links' },
+    h(
+      'p',
+      { class: 'passage-links' },
       source.chunk ? externalLink(t('openInText'), api.sourcePage(source.chunk, span)) : null,
-      original ? externalLink(
-        shown.page ? t('openOriginalPage', { page: shown.page }) : t('openOriginal'), original) : null),
-    evidence.length ? h('p', { class: 'mark-legend small' },
-      h('mark', { class: 'evidence' }, t('markEvidence')), ' ',
-      h('mark', { class: 'passage' }, t('markPassage'))) : null,
-    h('div', { class: 'doc-text' }, passageText(shown, evidence)));
+      original
+        ? externalLink(
+            shown.page ? t('openOriginalPage', { page: shown.page }) : t('openOriginal'),
+            original,
+          )
+        : null,
+    ),
+    evidence.length
+      ? h(
+          'p',
+          { class: 'mark-legend small' },
+          h('mark', { class: 'evidence' }, t('markEvidence')),
+          ' ',
+          h('mark', { class: 'passage' }, t('markPassage')),
+        )
+      : null,
+    h('div', { class: 'doc-text' }, passageText(shown, evidence)),
+  );
   const target = firstMark(body);
-  if (target) body.scrollTop += target.getBoundingClientRect().top - body.getBoundingClientRect().top - 140;
+  if (!target) return;
+  const below = target.getBoundingClientRect().top - body.getBoundingClientRect().top;
+  // What is in sight stays where it is, below its title and its links.
+  if (below > body.clientHeight * 0.6) body.scrollTop += below - 140;
 }
 
 /** What a reader should see first of a text with marks. */

@@ -35,7 +35,9 @@ class Served:
 
 @pytest.fixture(scope="session")
 def browser():
-    path = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+    path = (
+        os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+    )
     assert path, "no Chromium: install the package `chromium`, or name one in CHROMIUM"
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
@@ -100,8 +102,12 @@ def open_page(browser):
 
     def make(url, language="fr-FR", width=1280, height=860, dark=False, **more):
         context = browser.new_context(
-            locale=language, viewport={"width": width, "height": height},
-            color_scheme="dark" if dark else "light", reduced_motion="reduce", **more)
+            locale=language,
+            viewport={"width": width, "height": height},
+            color_scheme="dark" if dark else "light",
+            reduced_motion="reduce",
+            **more,
+        )
         contexts.append(context)
         page = context.new_page()
         page.set_default_timeout(TIMEOUT_MS)
