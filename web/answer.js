@@ -16,7 +16,7 @@ import {
   toast,
 } from './dom.js';
 import { describe } from './errors.js';
-import { date, duration, t } from './i18n.js';
+import { date, duration, has, number, t } from './i18n.js';
 import { markdown } from './markdown.js';
 import { placeOf } from './place.js';
 import { markSentences, verdictBadge, verdictSummary } from './verdicts.js';
@@ -106,8 +106,10 @@ export function turnView(turn, { retry }) {
 
 function stageText(stage) {
   const state = stage?.state ?? 'searching';
-  const count = stage?.total > 1 ? ` ${stage.done}/${stage.total}` : '';
-  return t(`stage_${state}`) + count;
+  const isPart = state === 'reading' && stage.total > 1;
+  const percent = isPart ? number(Math.round((100 * stage.done) / stage.total)) : null;
+  const name = has(`stage_${state}`) ? t(`stage_${state}`) : t('stage_searching');
+  return isPart ? `${name} ${t('percent', { percent })}` : name;
 }
 
 /** Reads a draft aloud in whole sentences, and not too often. */
@@ -294,14 +296,14 @@ function actions(turn, answer) {
   form.addEventListener('rated', redraw);
   redraw();
   const time = answer.timings_ms ? duration(answer.timings_ms.total / 1000) : null;
+  // A server may be told to keep nothing: then there is nothing to judge or to explain later.
+  const isKept = Boolean(answer.conversation);
   return [
     h(
       'div',
       { class: 'actions' },
-      up,
-      down,
-      h('span', { class: 'gap' }),
-      answer.id
+      isKept ? [up, down, h('span', { class: 'gap' })] : null,
+      isKept
         ? button(t('why'), { icon: 'why', kind: 'quiet', onclick: () => openWhy(answer) })
         : null,
       iconButton('copy', t('copyAnswer'), { onclick: () => copy(turn, answer) }),
@@ -309,19 +311,19 @@ function actions(turn, answer) {
         onclick: async () =>
           downloadText(fileName(turn.question), await answerMarkdown(turn.question, answer)),
       }),
-      h(
-        'span',
-        { class: 'made-by' },
-        [answer.generator ?? t('noGenerator'), time].filter(Boolean).join(' · '),
-      ),
+      h('span', { class: 'made-by' }, [writerName(answer), time].filter(Boolean).join(' · ')),
     ),
     form,
   ];
 }
 
+/** The model that wrote an answer; quotes have none. */
+function writerName({ generator }) {
+  return generator && generator !== 'extract' ? generator : t('noGenerator');
+}
+
 function rateButton(turn, answer, rating, form) {
   return iconButton(rating, t(rating === 'up' ? 'rateUp' : 'rateDown'), {
-    disabled: !answer.id,
     onclick: async () => {
       const { feedbackForm, sendRating } = await import('./feedback.js');
       fill(

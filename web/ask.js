@@ -27,6 +27,8 @@ const state = {
   turns: [],
   running: null,
   collections: [],
+  documents: null,
+  mayAdd: true,
   adapters: [],
   models: [],
 };
@@ -135,7 +137,18 @@ function composer() {
 async function loadChoices() {
   if (!view) return;
   try {
-    [state.collections, state.models] = await Promise.all([api.collections(), api.models()]);
+    const [collections, models, documents, me] = await Promise.all([
+      api.collections(),
+      api.models(),
+      api.documents({ limit: 1 }),
+      api.me(),
+    ]);
+    Object.assign(state, {
+      collections,
+      models,
+      documents: documents.total,
+      mayAdd: api.may(me, 'write'),
+    });
   } catch (error) {
     if (view && !state.turns.length) fill(view.welcome, failure(error, loadChoices));
     return;
@@ -258,8 +271,8 @@ function drawSubmit() {
 }
 
 function drawWelcome() {
-  const total = state.collections.reduce((sum, it) => sum + it.documents, 0);
-  if (!state.collections.length && !state.models.length) {
+  const total = state.documents;
+  if (total === null) {
     fill(view.welcome, h('h1', null, t('welcomeTitle')));
     return;
   }
@@ -273,13 +286,15 @@ function drawWelcome() {
       h(
         'ol',
         { class: 'steps' },
-        h(
-          'li',
-          null,
-          t('emptyStep1'),
-          ' ',
-          h('a', { class: 'button primary', href: '#/documents' }, t('emptyAdd')),
-        ),
+        state.mayAdd
+          ? h(
+              'li',
+              null,
+              t('emptyStep1'),
+              ' ',
+              h('a', { class: 'button primary', href: '#/documents' }, t('emptyAdd')),
+            )
+          : null,
         h('li', null, t('emptyStep2'), ' ', h('code', null, t('ingestCommand'))),
         h('li', null, t('emptyStep3')),
       ),
@@ -411,10 +426,10 @@ async function follow(turn, request, signal) {
     else if (name === 'sources') turn.sources = data.sources;
     else if (name === 'text') {
       turn.draft += data.text;
+      turn.stage = { state: 'writing' };
       read(turn.draft);
     } else if (name === 'answer') finish(turn, data);
-    else if (name === 'error')
-      throw new api.ApiError(data.error?.status ?? 500, data, data.error?.retry_after);
+    else if (name === 'error') throw api.streamError(data);
     turn.view.update();
   }
   if (!turn.answer) throw new TypeError('the stream ended early');

@@ -28,7 +28,8 @@ let view = null;
 export const title = () => t('navDocuments');
 
 export async function mount(root, [id]) {
-  view = build(root);
+  const me = await api.me();
+  view = build(root, me);
   await load();
   if (id) await openDocument(id);
   return leave;
@@ -39,7 +40,7 @@ function leave() {
   view = null;
 }
 
-function build(root) {
+function build(root, me) {
   const search = h('input', {
     type: 'search',
     id: 'document-search',
@@ -52,6 +53,8 @@ function build(root) {
     collection,
     table: h('div', { class: 'document-list' }),
     skipped: h('div'),
+    me,
+    mayWrite: api.may(me, 'write'),
     count: h('p', { class: 'hint', role: 'status' }),
     cursors: [null],
     typing: null,
@@ -78,7 +81,9 @@ function build(root) {
         h('h1', null, t('navDocuments')),
         h('p', { class: 'lead' }, t('documentsLead')),
       ),
-      button(t('addDocuments'), { icon: 'upload', kind: 'primary', onclick: () => add([]) }),
+      res.mayWrite
+        ? button(t('addDocuments'), { icon: 'upload', kind: 'primary', onclick: () => add([]) })
+        : null,
     ),
     h(
       'div',
@@ -91,7 +96,7 @@ function build(root) {
     res.table,
     h('p', { class: 'drop-hint', 'aria-hidden': 'true' }, icon('upload'), t('dropHere')),
   );
-  acceptDrops(element);
+  if (res.mayWrite) acceptDrops(element);
   fill(root, element);
   loadCollections(collection);
   return res;
@@ -162,6 +167,8 @@ async function load() {
     });
     if (isLate()) return;
     drawTable(found);
+    // Paths of files that nobody could give rights to are for administrators.
+    if (!api.may(mine.me, 'admin')) return;
     const skipped = await api.skipped();
     if (!isLate()) drawSkipped(skipped);
   } catch (error) {
@@ -254,32 +261,30 @@ function row(it) {
     h(
       'td',
       { class: 'row-actions' },
-      h(
-        'button',
-        {
-          type: 'button',
-          class: 'icon-button small',
-          title: t('delete'),
-          'aria-label': t('deleteDocument', { title: it.title || it.path }),
-          onclick: () => remove(it),
-        },
-        icon('trash'),
-      ),
+      view.mayWrite &&
+        h(
+          'button',
+          {
+            type: 'button',
+            class: 'icon-button small',
+            title: t('delete'),
+            'aria-label': t('deleteDocument', { title: it.title || it.path }),
+            onclick: () => remove(it),
+          },
+          icon('trash'),
+        ),
     ),
   );
 }
 
+const STATES = { indexed: ['ok', 'check'], pending: ['wait', 'jobs'], empty: ['warn', 'warn'] };
+
 function states(it) {
-  const isIndexed = it.state === 'indexed';
+  const [kind, name] = STATES[it.state] ?? ['', 'info'];
   return h(
     'span',
     { class: 'tags' },
-    h(
-      'span',
-      { class: `tag ${isIndexed ? 'ok' : 'wait'}` },
-      icon(isIndexed ? 'check' : 'jobs'),
-      t(`state_${it.state}`),
-    ),
+    h('span', { class: `tag ${kind}` }, icon(name), t(`state_${it.state}`)),
     it.duplicate_of ? h('span', { class: 'tag warn' }, icon('copy'), t('duplicate')) : null,
     it.findings?.length
       ? h('span', { class: 'tag warn' }, icon('warn'), t('findings', { n: it.findings.length }))
@@ -400,7 +405,9 @@ function details(it) {
       'p',
       { class: 'passage-links' },
       externalLink(t('openOriginal'), api.originalUrl(it.id)),
-      button(t('delete'), { icon: 'trash', kind: 'quiet', onclick: () => remove(it) }),
+      view?.mayWrite
+        ? button(t('delete'), { icon: 'trash', kind: 'quiet', onclick: () => remove(it) })
+        : null,
     ),
     duplicate
       ? notice(

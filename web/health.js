@@ -46,8 +46,8 @@ export async function mount(root) {
 function modelText(model) {
   if (!model) return null;
   if (typeof model === 'string') return model;
-  const more = [model.precision, model.device].filter(Boolean).join(', ');
-  return `${model.id ?? model.name}${more ? ` (${more})` : ''}`;
+  if (model.kind === 'none') return null;
+  return model.host ? t('modelOn', { name: model.id, host: model.host }) : model.id;
 }
 
 function tiles(status) {
@@ -74,7 +74,7 @@ function verdict({ index, models, queue }) {
   if (!index.documents) return notice('warn', h('p', null, t('healthEmpty')));
   if (queue.waiting >= queue.limit) return notice('warn', h('p', null, t('healthBusy')));
   if (index.pending) return notice('info', h('p', null, t('healthPending', { n: index.pending })));
-  if (!models.generator) return notice('info', h('p', null, t('healthQuotes')));
+  if (!modelText(models.generator)) return notice('info', h('p', null, t('healthQuotes')));
   return notice('ok', h('p', null, t('healthGood')));
 }
 

@@ -14,10 +14,12 @@ let view = null;
 export const title = () => t('navJobs');
 
 export async function mount(root) {
+  const mayWrite = api.may(await api.me(), 'write');
   const list = h('div', { class: 'jobs' });
   view = {
     list,
     controller: new AbortController(),
+    mayWrite,
     followed: new Set(),
     cards: new Map(),
     timer: null,
@@ -32,7 +34,9 @@ export async function mount(root) {
         'header',
         { class: 'page-head' },
         h('div', null, h('h1', null, t('navJobs')), h('p', { class: 'lead' }, t('jobsLead'))),
-        button(t('readAgain'), { icon: 'refresh', kind: 'primary', onclick: readAgain }),
+        mayWrite
+          ? button(t('readAgain'), { icon: 'refresh', kind: 'primary', onclick: readAgain })
+          : null,
       ),
       list,
     ),
@@ -131,7 +135,7 @@ function body(job) {
       h('h2', null, kindName(job)),
       stateTag(job),
       h('span', { class: 'gap' }),
-      isOpen
+      isOpen && view?.mayWrite
         ? button(t('cancelJob'), { icon: 'stop', kind: 'quiet', onclick: () => cancel(job) })
         : null,
     ),

@@ -44,7 +44,8 @@ export function reportView(job) {
   }
   if (job.state === 'cancelled') return notice('info', h('p', null, t('jobCancelled')));
   const report = job.report;
-  if (!report) return null;
+  // Paths may be of documents that this reader may not see: then there is no report.
+  if (!report) return job.state === 'done' ? notice('ok', h('p', null, t('jobDone'))) : null;
   if (!report.documents) return h('pre', { tabindex: '0' }, JSON.stringify(report, null, 2));
   return ingestReport(report);
 }

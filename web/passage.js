@@ -22,12 +22,11 @@ function firstChars(text, n) {
   return chars.length > n ? chars.slice(0, n).join('') : text;
 }
 
-/** Where the original opens: the server's link, at the passage's page for a PDF. */
+/** Where the original opens: a PDF at the passage's page. */
 export function originalOf(shown) {
-  const url = shown.original_url;
-  if (!url || url.includes('#') || !shown.page) return url;
-  const isPdf = shown.document?.media_type === 'application/pdf';
-  return isPdf ? `${url}#page=${shown.page}` : url;
+  if (!shown.document) return null;
+  const isPdf = shown.document.media_type === 'application/pdf';
+  return api.originalUrl(shown.document.id, isPdf ? shown.page : null);
 }
 
 /** The nodes of a passage in its text, `around` characters before and after it. */
@@ -106,5 +105,5 @@ export function firstMark(root) {
 
 /** What an answer itself has of a passage, where its chunk is no longer known. */
 function offline(source) {
-  return { ...source, document: null, before: '', after: '', original_url: null };
+  return { ...source, document: null, before: '', after: '' };
 }

@@ -16,7 +16,7 @@ from playwright.sync_api import sync_playwright
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
-from mock import Mock  # noqa: E402  (the folder must be on the path first)
+from mock import Mock
 
 REAL = os.environ.get("SOUFFLEUR_URL", "").rstrip("/")
 # A page on a busy machine is slow, not broken.

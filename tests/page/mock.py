@@ -124,7 +124,6 @@ class Handler(BaseHTTPRequestHandler):
                 pages = {
                     "/": "index.html",
                     "/docs": "docs.html",
-                    "/widget-demo": "widget-demo.html",
                 }
                 self.file(pages.get(path, path.lstrip("/")))
             elif path.startswith("/v1/sources/") and "text/html" in self.headers.get("Accept", ""):
@@ -152,7 +151,8 @@ class Handler(BaseHTTPRequestHandler):
         elif json.loads(self.body).get("key") == self.world.key:
             self.world.sessions.add("s1")
             self.reply(
-                {"scope": "write"}, Set_Cookie="souffleur=s1; Path=/; HttpOnly; SameSite=Strict"
+                {"scope": self.world.scope},
+                Set_Cookie="souffleur=s1; Path=/; HttpOnly; SameSite=Strict",
             )
         else:
             self.fail(401, "not a valid key", "authentication_error")
@@ -179,15 +179,15 @@ class Handler(BaseHTTPRequestHandler):
             return
         pause = 0.02 * self.world.slow
         self.headers_of(200, "text/event-stream")
-        self.event("status", {"state": "searching", "done": False, "total": None})
+        self.event("status", {"state": "queued", "done": 0, "total": 0})
         time.sleep(pause * 4)
         self.event("sources", {"sources": answer["sources"]})
-        self.event("status", {"state": "writing", "done": False, "total": None})
+        self.event("status", {"state": "reading", "done": 512, "total": 1184})
+        time.sleep(pause * 4)
         for piece in re.findall(r"\s*\S+", answer["answer"]):
             self.event("text", {"text": piece})
             self.wfile.write(b": still here\n\n")
             time.sleep(pause)
-        self.event("status", {"state": "checking", "done": 1, "total": 4})
         time.sleep(pause * 4)
         self.event("answer", {key: value for key, value in answer.items() if key != "why"})
 
@@ -248,6 +248,9 @@ class Handler(BaseHTTPRequestHandler):
         )
 
     def skipped(self):
+        if self.world.scope != "admin":
+            self.fail(403, "this needs a key of the scope `admin`", "permission_error")
+            return
         self.reply({"data": self.world.skipped})
 
     def document(self, number):
@@ -293,7 +296,7 @@ class Handler(BaseHTTPRequestHandler):
         for number, (name, data) in enumerate(files, 1):
             for done in range(4):
                 job["progress"] = {
-                    "stage": "embed",
+                    "stage": "reading",
                     "done": number * 4 - 4 + done,
                     "total": len(files) * 4,
                 }
@@ -342,7 +345,7 @@ class Handler(BaseHTTPRequestHandler):
         for done in range(0, total, 2):
             if job["state"] != "running":
                 return
-            job["progress"] = {"stage": "read", "done": done, "total": total}
+            job["progress"] = {"stage": "reading", "done": done, "total": total}
             time.sleep(0.1 * world.slow)
         job.update(state="done", ended=iso(0), report=report(unchanged=total, chunks=0))
 
@@ -371,8 +374,8 @@ class Handler(BaseHTTPRequestHandler):
             {
                 "version": "0.4.0",
                 "models": {
-                    "embedder": "multilingual-e5-small",
-                    "generator": "qwen3-1.7b",
+                    "embedder": {"id": "multilingual-e5-small", "dimensions": 384},
+                    "generator": {"id": "qwen3-1.7b", "kind": "local"},
                     "reranker": None,
                     "adapters": ADAPTERS,
                 },
@@ -382,13 +385,15 @@ class Handler(BaseHTTPRequestHandler):
                     "pending": 0,
                     "collections": len(collections),
                 },
-                "queue": {"running": 1, "waiting": 3, "limit": 16},
+                "queue": {"running": 1, "waiting": 3, "places": 2, "limit": 16},
                 "latency_ms": {
                     "ask": {"p50": 2310, "p95": 5120},
                     "search": {"p50": 6.4, "p95": 14.9},
                     "first_token": {"p50": 640, "p95": 1420},
                 },
                 "uptime_s": 93_784,
+                "scope": self.world.scope,
+                "keeps_answers": True,
             }
         )
 

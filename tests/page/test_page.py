@@ -443,8 +443,9 @@ def test_contrast(server, open_page, dark):
     page.click("[aria-label='Mauvaise réponse']")
     page.wait_for_selector(".feedback")
     assert page.evaluate(CONTRAST) == []
-    for view, selector in (("documents", ".documents"), ("jobs", ".job"), ("health", ".tiles")):
+    for view, selector in (("documents", ".documents"), ("jobs", "h1"), ("health", ".tiles")):
         go(page, view, selector)
+        page.wait_for_load_state("networkidle")
         assert page.evaluate(CONTRAST) == [], view
 
 
@@ -567,6 +568,24 @@ def test_sign_in_with_a_key(start, open_page):
     page.wait_for_selector("dialog input")
 
 
+@mock_only
+def test_a_reader_is_offered_what_a_reader_may_do(start, open_page):
+    server = start(key="sfl_read", scope="read")
+    page = open_page(server.url + "/")
+    page.watch.allowed.append("401")
+    page.fill("dialog input", "sfl_read")
+    page.press("dialog input", "Enter")
+    page.wait_for_selector(".collection-chips")
+    go(page, "documents", ".documents")
+    page.wait_for_load_state("networkidle")
+    assert page.locator("text=Ajouter des documents").count() == 0
+    assert page.locator("[aria-label^='Supprimer «']:visible").count() == 0
+    assert page.locator(".skipped").count() == 0
+    go(page, "jobs", "h1")
+    page.wait_for_load_state("networkidle")
+    assert page.locator("text=Relire les dossiers").count() == 0
+
+
 # Pages beside
 
 
@@ -607,7 +626,7 @@ def test_api_page(server, open_page):
 def test_widget(server, open_page):
     page = open_page(f"{server.url}/docs")
     before = set(page.evaluate("Object.keys(window)"))
-    page.goto(f"{server.url}/widget-demo")
+    page.goto(f"{server.url}/widget-demo.html")
     page.wait_for_selector("souffleur-widget .launch")
     assert set(page.evaluate("Object.keys(window)")) - before == set()
     page.click("button >> text=Poser une question")

@@ -139,8 +139,9 @@ FILES = [
 class World:
     """All state of one mock server."""
 
-    def __init__(self, empty=False, key=None, slow=1.0):
+    def __init__(self, empty=False, key=None, scope="admin", slow=1.0):
         self.key = key
+        self.scope = scope
         self.slow = slow
         self.sessions = set()
         self.feedback = {}
@@ -286,13 +287,13 @@ class World:
 
     def collections(self):
         res = {}
-        for it in self.documents.values():
+        for it in (it for it in self.documents.values() if it["collection"]):
             entry = res.setdefault(
                 it["collection"], {"id": it["collection"], "documents": 0, "chunks": 0}
             )
             entry["documents"] += 1
             entry["chunks"] += it["chunks"]
-        return sorted(res.values(), key=lambda it: (it["id"] is None, it["id"] or ""))
+        return sorted(res.values(), key=lambda it: it["id"])
 
     # Passages: a chunk's id is DOCUMENT_START_END.
 
@@ -646,7 +647,7 @@ class World:
             "created": iso(is_over),
             "started": iso(is_over),
             "ended": iso(1) if is_over else None,
-            "progress": {"stage": "embed", "done": 0, "total": 0},
+            "progress": {"stage": "waiting", "done": 0, "total": 0},
             "report": report,
             "error": error,
         }
