@@ -331,7 +331,7 @@ function rateButton(turn, answer, rating, form) {
         feedbackForm(turn, answer, rating, () => form.dispatchEvent(new Event('rated'))),
       );
       // One click counts already; the form makes it more precise.
-      await sendRating(turn, answer, { rating });
+      if (turn.feedback?.rating !== rating) await sendRating(turn, answer, { rating });
       form.dispatchEvent(new Event('rated'));
     },
   });

@@ -168,30 +168,18 @@ function propertyRows(schema) {
   );
 }
 
+const HEAD = ['docsName', 'docsType', 'docsMeaning'];
+
 function operationView({ method, path, operation, shared }) {
   const parameters = [...shared, ...(operation.parameters ?? [])];
   const body = bodyOf(operation);
+  const responses = Object.entries(operation.responses ?? {});
   const line = curl(method, path, operation);
-  const responses = Object.entries(operation.responses ?? {}).map(([status, given]) => {
-    const it = resolve(given);
-    const content = Object.entries(it.content ?? {});
-    return h(
-      'tr',
-      null,
-      h('th', { scope: 'row' }, h('code', null, status)),
-      h(
-        'td',
-        null,
-        content.map(([type, { schema }], i) => [
-          i ? h('br') : null,
-          h('span', { class: 'hint' }, type),
-          ' ',
-          schema ? typeOf(schema) : null,
-        ]),
-      ),
-      h('td', null, described(it.description)),
+  const copy = () =>
+    copyText(line).then(
+      () => toast(t('copied'), 'ok'),
+      (error) => toast(describe(error), 'bad'),
     );
-  });
   return h(
     'details',
     { class: 'operation', id: anchor(`${method} ${path}`) },
@@ -207,43 +195,40 @@ function operationView({ method, path, operation, shared }) {
       { class: 'operation-body' },
       described(operation.description),
       parameters.length
-        ? [
-            h('h3', null, t('docsParameters')),
-            table(['docsName', 'docsType', 'docsMeaning'], parameters.map(parameterRow)),
-          ]
+        ? [h('h3', null, t('docsParameters')), table(HEAD, parameters.map(parameterRow))]
         : null,
-      body
-        ? [
-            h(
-              'h3',
-              null,
-              t('docsBody'),
-              ' ',
-              h('span', { class: 'hint' }, body.type, ' ', typeOf(body.schema)),
-            ),
-            table(['docsName', 'docsType', 'docsMeaning'], propertyRows(body.schema)),
-          ]
-        : null,
+      body ? bodyView(body) : null,
       responses.length
-        ? [
-            h('h3', null, t('docsResponses')),
-            table(['docsName', 'docsType', 'docsMeaning'], responses),
-          ]
+        ? [h('h3', null, t('docsResponses')), table(HEAD, responses.map(responseRow))]
         : null,
-      h(
-        'h3',
-        { class: 'row' },
-        t('docsExample'),
-        iconButton('copy', t('copy'), {
-          onclick: () =>
-            copyText(line).then(
-              () => toast(t('copied'), 'ok'),
-              (error) => toast(describe(error), 'bad'),
-            ),
-        }),
-      ),
+      h('h3', { class: 'row' }, t('docsExample'), iconButton('copy', t('copy'), { onclick: copy })),
       h('pre', { tabindex: '0' }, line),
     ),
+  );
+}
+
+function bodyView({ type, schema }) {
+  const rows = propertyRows(schema);
+  return [
+    h('h3', null, t('docsBody'), ' ', h('span', { class: 'hint' }, type, ' ', typeOf(schema))),
+    rows.length ? table(HEAD, rows) : null,
+  ];
+}
+
+function responseRow([status, given]) {
+  const it = resolve(given);
+  const shown = ([type, { schema }], i) => [
+    i ? h('br') : null,
+    h('span', { class: 'hint' }, type),
+    ' ',
+    schema ? typeOf(schema) : null,
+  ];
+  return h(
+    'tr',
+    null,
+    h('th', { scope: 'row' }, h('code', null, status)),
+    h('td', null, Object.entries(it.content ?? {}).map(shown)),
+    h('td', null, described(it.description)),
   );
 }
 
@@ -257,9 +242,7 @@ function schemaView([name, schema]) {
       'div',
       { class: 'operation-body' },
       described(schema.description),
-      rows.length
-        ? table(['docsName', 'docsType', 'docsMeaning'], rows)
-        : h('p', null, typeOf(schema)),
+      rows.length ? table(HEAD, rows) : h('p', null, typeOf(schema)),
     ),
   );
 }

@@ -30,21 +30,6 @@ export function openUpload(initial, { collection }) {
 function chooseStep(slot, choice, close, signal) {
   const id = newId();
   const list = h('ul', { class: 'files' });
-  const input = h('input', { type: 'file', id, multiple: true, class: 'sr' });
-  const collection = h('input', {
-    id: `${id}-collection`,
-    list: `${id}-list`,
-    value: choice.collection,
-    autocomplete: 'off',
-    spellcheck: 'false',
-  });
-  const known = h('datalist', { id: `${id}-list` });
-  const groups = h('input', {
-    id: `${id}-groups`,
-    autocomplete: 'off',
-    spellcheck: 'false',
-    'aria-describedby': `${id}-hint`,
-  });
   const submit = h(
     'button',
     { type: 'submit', class: 'button primary' },
@@ -52,25 +37,14 @@ function chooseStep(slot, choice, close, signal) {
     h('span', null, t('sendFiles')),
   );
   const draw = () => {
+    const removed = (file) => {
+      choice.files = choice.files.filter((it) => it !== file);
+      draw();
+      document.getElementById(id).focus();
+    };
     fill(
       list,
-      choice.files.map((file) =>
-        h(
-          'li',
-          null,
-          icon('documents'),
-          h('span', { class: 'file-name' }, file.name),
-          h('span', { class: 'hint' }, bytes(file.size)),
-          iconButton('close', t('removeFile', { name: file.name }), {
-            class: 'icon-button small',
-            onclick: () => {
-              choice.files = choice.files.filter((it) => it !== file);
-              draw();
-              input.focus();
-            },
-          }),
-        ),
-      ),
+      choice.files.map((file) => fileRow(file, removed)),
     );
     submit.disabled = !choice.files.length;
   };
@@ -79,6 +53,45 @@ function chooseStep(slot, choice, close, signal) {
     choice.files.push(...Array.from(files).filter(isNew));
     draw();
   };
+  const fields = choiceFields(id, choice);
+  const form = h(
+    'form',
+    { class: 'stack' },
+    dropZone(id, take),
+    list,
+    fields.element,
+    h(
+      'div',
+      { class: 'dialog-actions' },
+      button(t('cancel'), { onclick: () => close('') }),
+      submit,
+    ),
+  );
+  form.addEventListener('submit', (event) => {
+    event.preventDefault();
+    sendStep(slot, { ...choice, ...fields.values() }, close, signal);
+  });
+  fill(slot, form);
+  draw();
+}
+
+function fileRow(file, removed) {
+  return h(
+    'li',
+    null,
+    icon('documents'),
+    h('span', { class: 'file-name' }, file.name),
+    h('span', { class: 'hint' }, bytes(file.size)),
+    iconButton('close', t('removeFile', { name: file.name }), {
+      class: 'icon-button small',
+      onclick: () => removed(file),
+    }),
+  );
+}
+
+/** Where files are chosen or dropped; `take` gets them. */
+function dropZone(id, take) {
+  const input = h('input', { type: 'file', id, multiple: true, class: 'sr' });
   input.addEventListener('change', () => {
     take(input.files);
     input.value = '';
@@ -105,11 +118,32 @@ function chooseStep(slot, choice, close, signal) {
     zone.classList.remove('over');
     take(event.dataTransfer.files);
   });
-  const form = h(
-    'form',
-    { class: 'stack' },
-    zone,
-    list,
+  return zone;
+}
+
+/** What is said of the files: a collection, groups. */
+function choiceFields(id, choice) {
+  const plain = { autocomplete: 'off', spellcheck: 'false' };
+  const collection = h('input', {
+    id: `${id}-collection`,
+    list: `${id}-list`,
+    value: choice.collection,
+    ...plain,
+  });
+  const groups = h('input', { id: `${id}-groups`, 'aria-describedby': `${id}-hint`, ...plain });
+  groups.value = choice.groups ?? '';
+  const known = h('datalist', { id: `${id}-list` });
+  api.collections().then(
+    (all) =>
+      fill(
+        known,
+        all.map((it) => h('option', { value: it.id })),
+      ),
+    () => {
+      /* Only suggestions: the reader can type the name. */
+    },
+  );
+  const element = [
     h(
       'div',
       { class: 'two' },
@@ -123,39 +157,14 @@ function chooseStep(slot, choice, close, signal) {
       h('div', { class: 'field' }, h('label', { for: groups.id }, t('uploadGroups')), groups),
     ),
     h('p', { class: 'hint', id: `${id}-hint` }, t('uploadGroupsHint')),
-    h(
-      'div',
-      { class: 'dialog-actions' },
-      button(t('cancel'), { onclick: () => close('') }),
-      submit,
-    ),
-  );
-  form.addEventListener('submit', (event) => {
-    event.preventDefault();
-    const names = groups.value
+  ];
+  const names = () =>
+    groups.value
       .split(',')
       .map((it) => it.trim())
       .filter(Boolean)
       .join(',');
-    sendStep(
-      slot,
-      { ...choice, collection: collection.value.trim(), groups: names },
-      close,
-      signal,
-    );
-  });
-  api.collections().then(
-    (all) =>
-      fill(
-        known,
-        all.filter((it) => it.id).map((it) => h('option', { value: it.id })),
-      ),
-    () => {
-      /* Only suggestions: the reader can type the name. */
-    },
-  );
-  fill(slot, form);
-  draw();
+  return { element, values: () => ({ collection: collection.value.trim(), groups: names() }) };
 }
 
 async function sendStep(slot, choice, close, signal) {

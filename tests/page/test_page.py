@@ -149,6 +149,10 @@ def test_feedback(server, open_page):
         assert sent[0]["rating"] == "down" and sent[0]["reason"] == "wrong_source"
         assert sent[0]["correction"] == "Trois jours, et un à temps partiel."
         assert sent[0]["labels"] == {"helpful": True, "honest": False}
+        # A second click on the same thumb keeps what was said before.
+        page.click("[aria-label='Mauvaise réponse']")
+        assert page.locator(".feedback textarea").first.input_value() == sent[0]["correction"]
+        assert list(server.world.feedback.values())[0]["reason"] == "wrong_source"
 
 
 @mock_only
