@@ -18,12 +18,14 @@ mod job_routes;
 mod jobs;
 mod layers;
 mod listen;
+mod mcp;
 mod metrics;
 mod openai;
 mod openapi;
 mod pages;
 pub mod settings;
 mod state;
+mod tools;
 mod uploads;
 mod work;
 
@@ -130,6 +132,7 @@ async fn run(
     };
     listen::listen(listener, tls, router(&app), limits, stop).await;
     tidying.abort();
+    app.tools.drain(limits.drain_max).await;
     app.jobs.stop().await;
     Ok(())
 }
@@ -161,5 +164,7 @@ fn router(app: &Arc<App>) -> Router {
                 async move { axum::Json((*description).clone()) }
             }),
         );
-    layers::add(app, pages.merge(api).fallback(layers::other)).with_state(Arc::clone(app))
+    let tools = tools::routes(app).merge(mcp::routes(app));
+    layers::add(app, pages.merge(api).merge(tools).fallback(layers::other))
+        .with_state(Arc::clone(app))
 }
