@@ -61,6 +61,7 @@ fn main() -> Result<()> {
         limits: session.config.ingest.limits(),
         chunks: session.chunk_limits(&embedder.embedder),
         collection: session.config.ingest.collection.clone(),
+        may_be_empty: false,
     };
     let never = AtomicBool::new(false);
     let count = |text: &str| embedder.embedder.count_tokens(text);

@@ -55,6 +55,8 @@ pub struct BuildOptions {
     pub chunks: ChunkLimits,
     /// The collection of documents that name none.
     pub collection: String,
+    /// Whether a folder may hold no document at all, as one of uploads does at times.
+    pub may_be_empty: bool,
 }
 
 /// What goes on, for a progress display.
@@ -166,7 +168,9 @@ pub fn build_index(
     on_event(BuildEvent::Discovered { n_files: discovered.files.len() });
     let skipped = std::mem::take(&mut discovered.skipped);
     let documents = index.catalog().list()?;
-    discovered.refuse_empty(|root| documents.iter().any(|it| place(it).starts_with(root)))?;
+    discovered.refuse_empty(|root| {
+        options.may_be_empty || documents.iter().any(|it| place(it).starts_with(root))
+    })?;
     let links = std::mem::take(&mut discovered.links);
     let looker = Looker::new(documents, &discovered, &scope, embedder, options);
     let mut run = Run::new(index, embedder, &looker, interrupted, on_event)?;

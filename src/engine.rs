@@ -28,7 +28,7 @@ use crate::{
         Encoders, Found, Leg, Passage, Question, RetrieveError, RetrieveOptions, read_question,
         retrieve,
     },
-    upstream::{chat::Chat, error::UpstreamError, write::condense_upstream},
+    upstream::{error::UpstreamError, write::condense_upstream},
     versions,
     writer::{LocalModel, WriteError, Writer},
 };

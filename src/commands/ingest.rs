@@ -2,7 +2,6 @@
 
 use std::{
     borrow::Cow,
-    collections::BTreeMap,
     path::{Path, PathBuf},
     process::ExitCode,
     sync::mpsc,
@@ -191,6 +190,7 @@ fn options(session: &Session, embedder: &OpenedEmbedder, args: &IngestArgs) -> B
         limits: session.config.ingest.limits(),
         chunks: session.chunk_limits(&embedder.embedder),
         collection: session.config.ingest.collection.clone(),
+        may_be_empty: false,
     }
 }
 

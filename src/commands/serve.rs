@@ -55,6 +55,7 @@ pub(super) fn run(session: &Session, args: &ServeArgs) -> Result<ExitCode> {
         limits: config.ingest.limits(),
         chunks: session.chunk_limits(&embedder.embedder),
         collection: config.ingest.collection.clone(),
+        may_be_empty: true,
     };
     let name = session.embedder_id();
     let serving = Serving {

@@ -71,9 +71,7 @@ pub enum Reason {
 }
 
 /// What an answer was, as annotators of preferences say it (Askell et al. 2021, arXiv 2112.00861).
-#[derive(
-    Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema,
-)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(default)]
 pub struct Labels {
     /// It helps with what was asked.
@@ -125,7 +123,12 @@ impl Records {
     ///
     /// # Errors
     /// [`RecordsError`]
-    pub fn open_conversation(&self, id: &str, owner: &str, question: &str) -> Result<(), RecordsError> {
+    pub fn open_conversation(
+        &self,
+        id: &str,
+        owner: &str,
+        question: &str,
+    ) -> Result<(), RecordsError> {
         let title: String = question.chars().take(TITLE_CHARS).collect();
         let sql = "INSERT INTO conversations VALUES (?1, ?2, ?3, ?4, ?4)";
         self.lock().execute(sql, params![id, owner, title, now()])?;
@@ -362,8 +365,7 @@ impl Records {
         let connection = self.lock();
         let sql = "SELECT path, reason, at FROM skipped ORDER BY path";
         let mut statement = connection.prepare_cached(sql)?;
-        let found =
-            statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+        let found = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
         Ok(found.collect::<Result<_, _>>()?)
     }
 }

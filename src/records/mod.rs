@@ -17,7 +17,9 @@ use std::{
 
 use rusqlite::{Connection, TransactionBehavior};
 
-pub use answers::{AnswerRecord, ConversationRecord, Feedback, FeedbackRecord, Labels, Rating, Reason};
+pub use answers::{
+    AnswerRecord, ConversationRecord, Feedback, FeedbackRecord, Labels, Rating, Reason,
+};
 pub use audit::{AuditEntry, NewEntry};
 pub use keys::{Key, NewKey, Scope};
 

@@ -2,8 +2,8 @@
 
 use std::{path::PathBuf, sync::Arc};
 
+use crate::writer::LoadedAdapter;
 use axum::{Json, extract::State, http::StatusCode};
-use model::adapters::LoadedAdapter;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -70,10 +70,7 @@ fn describe(it: &LoadedAdapter) -> Value {
 /// Lists the adapters that are loaded.
 #[utoipa::path(get, path = "/v1/adapters", tag = "Adapters",
     responses((status = 200, description = "`data`", body = Value)))]
-pub(crate) async fn list(
-    State(app): State<Arc<App>>,
-    _: Reader,
-) -> Result<Json<Value>, ApiError> {
+pub(crate) async fn list(State(app): State<Arc<App>>, _: Reader) -> Result<Json<Value>, ApiError> {
     let data: Vec<Value> = match &*app.engine.writer {
         Writer::Model(model) => model.adapters().iter().map(describe).collect(),
         Writer::Upstream(_) | Writer::Extract { .. } => Vec::new(),

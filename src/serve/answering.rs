@@ -51,7 +51,11 @@ pub(crate) enum Conversation {
 /// What happens while a question is answered.
 #[derive(Debug)]
 pub(crate) enum Progress {
-    Status { state: &'static str, done: usize, total: usize },
+    Status {
+        state: &'static str,
+        done: usize,
+        total: usize,
+    },
     /// Passages that were found, before any of the answer.
     Sources(Vec<Value>),
     /// A piece of the draft.
@@ -124,7 +128,7 @@ fn run(
         false => engine.condense(turns, question)?.and_then(|it| Question::new(&it).ok()),
     };
     let standalone = understood.as_ref().unwrap_or(question);
-    let mut tell = |it: Progress| match sender.send(it) {
+    let tell = |it: Progress| match sender.send(it) {
         Ok(()) => ControlFlow::Continue(()),
         Err(_) => ControlFlow::Break(()),
     };
@@ -286,10 +290,8 @@ pub(crate) fn base_url(app: &App, headers: &HeaderMap) -> String {
         return configured.to_owned();
     }
     let text = |name| headers.get(name).and_then(|it: &axum::http::HeaderValue| it.to_str().ok());
-    let host = text(header::HOST.as_str()).map_or_else(
-        || app.config.serve.addr.to_string(),
-        str::to_owned,
-    );
+    let host = text(header::HOST.as_str())
+        .map_or_else(|| app.config.serve.addr.to_string(), str::to_owned);
     let tls = !app.config.serve.tls_cert.as_os_str().is_empty();
     let scheme = if tls { "https" } else { text("x-forwarded-proto").unwrap_or("http") };
     let scheme = if scheme == "https" { "https" } else { "http" };

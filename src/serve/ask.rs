@@ -138,9 +138,11 @@ pub(crate) fn asking(
             if app.records.conversation(&id, reader.owner())?.is_none() {
                 return Err(ApiError::not_found("conversation", id));
             }
-            let turns = app.records.turns(&id)?.into_iter().map(|(it, _)| {
-                (it.understood_as.unwrap_or(it.question), it.text)
-            });
+            let turns = app
+                .records
+                .turns(&id)?
+                .into_iter()
+                .map(|(it, _)| (it.understood_as.unwrap_or(it.question), it.text));
             let turns: Vec<(String, String)> = turns.collect();
             let skip = turns.len().saturating_sub(TURNS_MAX);
             (Conversation::Known(id), turns.into_iter().skip(skip).collect())

@@ -25,11 +25,7 @@ use super::{
     uploads::{self, Upload},
     work::on_thread,
 };
-use crate::{
-    build_index::place,
-    printer::finding_text,
-    records::NewEntry,
-};
+use crate::{build_index::place, printer::finding_text, records::NewEntry};
 
 /// Documents of one page of the list at most.
 const LIMIT_MAX: usize = 1_000;
@@ -68,7 +64,10 @@ pub(crate) async fn list(
                     || it.title.to_lowercase().contains(query)
             };
             reader.reads(&it.labels.groups)
-                && params.collection.as_ref().is_none_or(|of| it.labels.collection.as_ref() == Some(of))
+                && params
+                    .collection
+                    .as_ref()
+                    .is_none_or(|of| it.labels.collection.as_ref() == Some(of))
                 && query.as_ref().is_none_or(holds)
         });
         documents.sort_by_key(|it| it.id);
@@ -147,9 +146,9 @@ pub(crate) async fn skipped(
     _: Admin,
 ) -> Result<Json<Value>, ApiError> {
     let skipped = on_thread(&app, |app| Ok(app.records.skipped()?)).await?;
-    let data = skipped.into_iter().map(|(path, reason, at)| {
-        json!({ "path": path, "reason": reason, "at": at })
-    });
+    let data = skipped
+        .into_iter()
+        .map(|(path, reason, at)| json!({ "path": path, "reason": reason, "at": at }));
     Ok(Json(json!({ "object": "list", "data": data.collect::<Vec<Value>>() })))
 }
 
@@ -249,7 +248,7 @@ pub(crate) async fn original(
     })
     .await?;
     let path = place(&document);
-    let gone = || ApiError::not_found("file of document", id);
+    let gone = move || ApiError::not_found("file of document", id);
     let bytes = on_thread(&app, move |_| fs_err::read(path).map_err(|_| gone())).await?;
     let name = document.source.path.rsplit('/').next().unwrap_or("document");
     // A browser shows only what cannot act in our name.
@@ -317,12 +316,13 @@ pub(crate) async fn text(
         let stored = app.engine.index.catalog().text(document.id)?;
         let stored = stored.ok_or_else(|| ApiError::not_found("document", id))?;
         let chars = |at: usize| stored.text.get(..at).map_or(0, |it| it.chars().count());
-        let pages = stored.pages.iter().map(|it| {
-            json!({ "page": it.page, "char_start": chars(it.offset) })
-        });
-        let headings = stored.headings.iter().map(|it| {
-            json!({ "level": it.level, "text": it.title, "char_start": chars(it.offset) })
-        });
+        let pages = stored
+            .pages
+            .iter()
+            .map(|it| json!({ "page": it.page, "char_start": chars(it.offset) }));
+        let headings = stored.headings.iter().map(
+            |it| json!({ "level": it.level, "text": it.title, "char_start": chars(it.offset) }),
+        );
         Ok(json!({
             "id": document.id.0,
             "title": document.title,
@@ -347,9 +347,9 @@ pub(crate) async fn collections(
         Ok(app.engine.index.catalog().collections(groups.as_deref())?)
     })
     .await?;
-    let data = found.into_iter().map(|it| {
-        json!({ "id": it.name, "documents": it.n_documents, "chunks": it.n_chunks })
-    });
+    let data = found
+        .into_iter()
+        .map(|it| json!({ "id": it.name, "documents": it.n_documents, "chunks": it.n_chunks }));
     Ok(Json(json!({ "object": "list", "data": data.collect::<Vec<Value>>() })))
 }
 

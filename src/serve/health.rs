@@ -50,10 +50,7 @@ pub(crate) async fn ready(State(app): State<Arc<App>>) -> (StatusCode, Json<Valu
 /// Figures in Prometheus' text format.
 #[utoipa::path(get, path = "/metrics", tag = "Health",
     responses((status = 200, description = "OpenMetrics text", content_type = "text/plain")))]
-pub(crate) async fn metrics(
-    State(app): State<Arc<App>>,
-    _: Reader,
-) -> Result<Response, ApiError> {
+pub(crate) async fn metrics(State(app): State<Arc<App>>, _: Reader) -> Result<Response, ApiError> {
     let text = on_thread(&app, |app| app.metrics.text(app)).await?;
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     Ok(([(header::CONTENT_TYPE, kind)], text).into_response())

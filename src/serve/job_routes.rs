@@ -8,9 +8,9 @@ use axum::{
     http::StatusCode,
     response::{Response, sse::Event},
 };
+use futures_util::stream;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio_stream::{StreamExt as _, wrappers::WatchStream};
 
 use super::{
     access::{Author, Reader},
@@ -149,14 +149,17 @@ pub(crate) async fn events(
     Id(id): Id<String>,
 ) -> Result<Response, ApiError> {
     let job = find(&app, &reader, &id)?;
-    let mut is_over = false;
-    // The end itself is told too, and nothing after it.
-    let states = WatchStream::new(job.states()).take_while(move |it| {
-        let goes_on = !is_over;
-        is_over = it.name.has_ended();
-        goes_on
+    // The state of the moment first, then each change, the end being the last.
+    let first = Some((job.states(), true));
+    let states = stream::unfold(first, |next| async {
+        let (mut states, is_first) = next?;
+        if !is_first && states.changed().await.is_err() {
+            return None;
+        }
+        let has_ended = states.borrow_and_update().name.has_ended();
+        Some(((), (!has_ended).then_some((states, false))))
     });
-    let events = states.map(move |_| {
+    let events = futures_util::StreamExt::map(states, move |()| {
         Ok::<_, Infallible>(Event::default().event("job").data(tell(&reader, &job).to_string()))
     });
     Ok(sse(events))

@@ -76,11 +76,8 @@ async fn observe(State(app): State<Arc<App>>, mut request: Request, next: Next) 
     let value = HeaderValue::from_str(&id).unwrap_or(HeaderValue::from_static("r_"));
     // Ours, whatever the client calls it: the audit record must not be written by strangers.
     request.headers_mut().insert(REQUEST_ID, value.clone());
-    let route = request
-        .extensions()
-        .get::<MatchedPath>()
-        .map_or("other", MatchedPath::as_str)
-        .to_owned();
+    let route =
+        request.extensions().get::<MatchedPath>().map_or("other", MatchedPath::as_str).to_owned();
     let method = request.method().clone();
     let mut response = next.run(request).await;
     let elapsed = start.elapsed();
@@ -102,30 +99,33 @@ async fn only_from_our_pages(
     request: Request,
     next: Next,
 ) -> Result<Response, ApiError> {
-    let text = |name: HeaderName| {
-        request.headers().get(name).and_then(|it| it.to_str().ok()).map(str::to_owned)
-    };
+    check_origin(&app, &request)?;
+    Ok(next.run(request).await)
+}
+
+fn check_origin(app: &App, request: &Request) -> Result<(), ApiError> {
+    let text = |name: HeaderName| request.headers().get(name).and_then(|it| it.to_str().ok());
+    let serve = &app.config.serve;
     let host = text(header::HOST).unwrap_or_default();
-    if !app.is_exposed && app.config.serve.public_url.is_empty() && !is_loopback(&host) {
+    if !app.is_exposed && serve.public_url.is_empty() && !is_loopback(host) {
         return Err(ApiError::new(
             StatusCode::MISDIRECTED_REQUEST,
             "this server answers to this machine only: call it 127.0.0.1 or localhost, or set \
              `serve.public_url`",
         ));
     }
-    if !request.method().is_safe()
-        && let Some(origin) = text(header::ORIGIN)
-    {
-        let own = origin.split_once("://").is_some_and(|(_, it)| it == host);
-        let allowed = app.config.serve.cors_origins.contains(&origin)
-            || origin == app.config.serve.public_url.trim_end_matches('/');
-        if !own && !allowed {
-            return Err(ApiError::forbidden(format!(
-                "pages of `{origin}` may not call this server: `serve.cors_origins` allows them"
-            )));
-        }
+    let Some(origin) = text(header::ORIGIN).filter(|_| !request.method().is_safe()) else {
+        return Ok(());
+    };
+    let is_own = origin.split_once("://").is_some_and(|(_, it)| it == host);
+    let is_allowed = serve.cors_origins.iter().any(|it| it == origin)
+        || origin == serve.public_url.trim_end_matches('/');
+    if is_own || is_allowed {
+        return Ok(());
     }
-    Ok(next.run(request).await)
+    Err(ApiError::forbidden(format!(
+        "pages of `{origin}` may not call this server: `serve.cors_origins` allows them"
+    )))
 }
 
 /// Whether a host, with or without a port, is this machine.

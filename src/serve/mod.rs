@@ -43,9 +43,7 @@ use anyhow::{Context as _, Result};
 use axum::Router;
 
 use self::state::App;
-use crate::{
-    build_index::BuildOptions, config::Config, engine::Engine, records::Records,
-};
+use crate::{build_index::BuildOptions, config::Config, engine::Engine, records::Records};
 
 /// The header that names a request.
 const REQUEST_ID: &str = "x-request-id";

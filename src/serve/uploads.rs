@@ -44,13 +44,11 @@ impl Upload {
     pub(crate) async fn receive(app: &App, mut multipart: Multipart) -> Result<Self, ApiError> {
         let mut res = Self::default();
         let bytes_max = app.config.serve.upload_bytes_max.get();
-        let failed = |error: axum::extract::multipart::MultipartError| {
-            match error.status() {
-                axum::http::StatusCode::PAYLOAD_TOO_LARGE => {
-                    ApiError::too_large("the upload", bytes_max)
-                }
-                _ => ApiError::bad_request(error.body_text()),
+        let failed = |error: axum::extract::multipart::MultipartError| match error.status() {
+            axum::http::StatusCode::PAYLOAD_TOO_LARGE => {
+                ApiError::too_large("the upload", bytes_max)
             }
+            _ => ApiError::bad_request(error.body_text()),
         };
         while let Some(mut field) = multipart.next_field().await.map_err(failed)? {
             let name = field.name().unwrap_or_default().to_owned();
@@ -71,7 +69,10 @@ impl Upload {
             while let Some(piece) = field.chunk().await.map_err(failed)? {
                 text.extend_from_slice(&piece);
                 if text.len() > FIELD_BYTES_MAX {
-                    return Err(ApiError::too_large(&format!("the field `{name}`"), FIELD_BYTES_MAX));
+                    return Err(ApiError::too_large(
+                        &format!("the field `{name}`"),
+                        FIELD_BYTES_MAX,
+                    ));
                 }
             }
             let text = String::from_utf8(text)
@@ -108,7 +109,9 @@ impl Upload {
         let groups: BTreeSet<String> = match (self.groups, reader.groups()) {
             (Some(asked), Some(own)) => {
                 if let Some(other) = asked.iter().find(|it| !own.contains(it)) {
-                    return Err(ApiError::forbidden(format!("this key is not of the group `{other}`")));
+                    return Err(ApiError::forbidden(format!(
+                        "this key is not of the group `{other}`"
+                    )));
                 }
                 asked.into_iter().collect()
             }
@@ -159,7 +162,9 @@ fn file_name(raw: &str) -> Result<String, ApiError> {
     let is_bad = name.is_empty()
         || name.starts_with('.')
         || name.len() > NAME_BYTES_MAX
-        || name.chars().any(|it| it.is_control() || matches!(it, '<' | '>' | ':' | '"' | '|' | '?' | '*'))
+        || name
+            .chars()
+            .any(|it| it.is_control() || matches!(it, '<' | '>' | ':' | '"' | '|' | '?' | '*'))
         || name.eq_ignore_ascii_case("souffleur.toml");
     if is_bad {
         let why = format!("`{}` cannot be the name of a file here", name.escape_debug());
@@ -246,10 +251,14 @@ mod tests {
         assert_eq!(file_name("../../etc/passwd").unwrap(), "passwd");
         assert_eq!(file_name("C:\\Users\\a\\Charte.pdf").unwrap(), "Charte.pdf");
         assert_eq!(file_name("re\u{301}sume\u{301}.md").unwrap(), "résumé.md");
-        for bad in ["", "..", ".hidden", "a/", "a\0b.md", "souffleur.toml", "Souffleur.TOML", "a:b"] {
+        for bad in ["", "..", ".hidden", "a/", "a\0b.md", "souffleur.toml", "Souffleur.TOML", "a:b"]
+        {
             file_name(bad).unwrap_err();
         }
-        assert_eq!(folder_name("collection", "Ressources humaines").unwrap(), "Ressources humaines");
+        assert_eq!(
+            folder_name("collection", "Ressources humaines").unwrap(),
+            "Ressources humaines"
+        );
         for bad in ["", ".", "..", "a/b", "a\\b", "a\nb", "x".repeat(65).as_str()] {
             folder_name("collection", bad).unwrap_err();
         }

@@ -21,8 +21,8 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 use crate::fingerprint::Recipe;
 pub(crate) use outbox::OutboxState;
 pub use types::{
-    Collection, Counts, Duplicate, EmbeddedChunk, Labels, NewDocument, Source, StoredChunk, StoredDocument,
-    StoredText,
+    Collection, Counts, Duplicate, EmbeddedChunk, Labels, NewDocument, Source, StoredChunk,
+    StoredDocument, StoredText,
 };
 
 /// The catalog of one data folder. Any number of threads may read while one writes.

@@ -5,7 +5,7 @@ use rusqlite::blob::Blob;
 use rusqlite::{Connection, MAIN_DB, OptionalExtension, Row};
 
 use super::{
-    Catalog, CatalogError, Counts, Duplicate, Labels, LiveRecipe, Source, StoredChunk,
+    Catalog, CatalogError, Collection, Counts, Duplicate, Labels, LiveRecipe, Source, StoredChunk,
     StoredDocument, StoredText, encode,
 };
 use crate::filter::{Facets, Filter};
@@ -149,9 +149,8 @@ impl Catalog {
             let mut res: Vec<Collection> = Vec::new();
             while let Some(row) = rows.next()? {
                 let (name, groups) = (row.get(0)?, groups(row, 1)?);
-                let is_open = groups.is_empty() || groups.iter().any(|it| {
-                    reader.is_none_or(|reader| reader.contains(it))
-                });
+                let is_open = groups.is_empty()
+                    || groups.iter().any(|it| reader.is_none_or(|reader| reader.contains(it)));
                 if !is_open {
                     continue;
                 }

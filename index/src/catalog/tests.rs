@@ -232,8 +232,7 @@ fn collections_count_what_a_reader_may_read() {
     put(&catalog, "staff.md", "abcde", &cut, None).unwrap();
     for (path, collection) in [("open.md", Some("rh")), ("none.md", None)] {
         let id = put(&catalog, path, "abcde", &cut[..1], None).unwrap();
-        let labels =
-            Labels { collection: collection.map(str::to_owned), ..Labels::default() };
+        let labels = Labels { collection: collection.map(str::to_owned), ..Labels::default() };
         catalog.restate(id, &source(path), &labels).unwrap();
     }
     let found = |reader: Option<&[String]>| {

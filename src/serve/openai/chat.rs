@@ -57,9 +57,7 @@ impl Completion {
             id: crate::records::new_id("chatcmpl-")?,
             created: jiff::Timestamp::now().as_second(),
             model: request.model.clone(),
-            include_usage: request
-                .stream_options
-                .is_some_and(|it| it.include_usage == Some(true)),
+            include_usage: request.stream_options.is_some_and(|it| it.include_usage == Some(true)),
         })
     }
 
@@ -163,8 +161,7 @@ fn asking(
         generation.answer_tokens_max = n.min(generation.answer_tokens_max);
     }
     engine.settings.adapter = adapter;
-    let filter =
-        Filter { collections: collection.into_iter().collect(), ..reader.filter() };
+    let filter = Filter { collections: collection.into_iter().collect(), ..reader.filter() };
     Ok(Asking {
         question,
         turns: exchanges,
@@ -299,12 +296,8 @@ async fn by_generator(
                 "refusal": null,
                 "annotations": [],
             });
-            let whole = completion.whole(
-                &message,
-                written.finish(),
-                written.usage(),
-                written.logprobs(),
-            );
+            let whole =
+                completion.whole(&message, written.finish(), written.usage(), written.logprobs());
             return Ok(Json(whole).into_response());
         }
     }

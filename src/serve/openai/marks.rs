@@ -49,9 +49,10 @@ impl Marks {
     /// Whether all numbers of `[1, 2]` are sources. What holds no number is no mark, and stays.
     fn is_there(&self, mark: &str) -> bool {
         let inner = mark.trim_matches(['[', ']']);
-        inner.split([',', ' ']).filter(|it| !it.is_empty()).all(|it| {
-            it.parse::<usize>().is_ok_and(|n| (1..=self.n_sources).contains(&n))
-        })
+        inner
+            .split([',', ' '])
+            .filter(|it| !it.is_empty())
+            .all(|it| it.parse::<usize>().is_ok_and(|n| (1..=self.n_sources).contains(&n)))
     }
 }
 

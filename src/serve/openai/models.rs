@@ -123,7 +123,8 @@ mod tests {
         check("ft:ton", Some(Mode::Plain { adapter: text("ton") }));
         check("rag+ft:ton", Some(Mode::Rag { collection: None, adapter: text("ton") }));
         check("rag+ft:rh/ton", Some(Mode::Rag { collection: text("rh"), adapter: text("ton") }));
-        for id in ["", "rag:", "ft", "ft:", "base:x", "rag+ft:", "rag+ft:/a", "rag+ft:a/", "gpt-4"] {
+        for id in ["", "rag:", "ft", "ft:", "base:x", "rag+ft:", "rag+ft:/a", "rag+ft:a/", "gpt-4"]
+        {
             check(id, None);
         }
     }

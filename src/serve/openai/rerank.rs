@@ -69,10 +69,10 @@ pub(crate) async fn rerank(
     let out = on_search_place(&app, move |app| {
         let Some(reranker) = &app.engine.reranker else { return Err(unknown(&request.model)) };
         let texts: Vec<&str> = request.documents.iter().map(Text::as_str).collect();
-        let scored = reranker
-            .score(&request.query, &texts)
-            .map_err(|error| ApiError::internal(&error))?;
-        let mut order: Vec<(usize, f32)> = scored.scores.iter().map(|it| it.score).enumerate().collect();
+        let scored =
+            reranker.score(&request.query, &texts).map_err(|error| ApiError::internal(&error))?;
+        let mut order: Vec<(usize, f32)> =
+            scored.scores.iter().map(|it| it.score).enumerate().collect();
         order.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
         order.truncate(request.top_n.unwrap_or(order.len()));
         let results = order.iter().map(|&(i, score)| {

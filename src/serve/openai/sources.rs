@@ -103,7 +103,11 @@ pub(super) fn markdown(answered: &Answered) -> String {
             Some(format!("- [{}] [{}]({url})", i + 1, escaped(&title(source))))
         })
         .collect();
-    if lines.is_empty() { String::new() } else { format!("\n\n**Sources**\n\n{}", lines.join("\n")) }
+    if lines.is_empty() {
+        String::new()
+    } else {
+        format!("\n\n**Sources**\n\n{}", lines.join("\n"))
+    }
 }
 
 fn list(answered: &Answered) -> &[Value] {

@@ -197,4 +197,3 @@ pub(super) fn plain_chunks(
         })
         .map(|it| Ok(Event::default().data(it)))
 }
-

@@ -1,0 +1,12 @@
+//! `souffleur serve` as its clients meet it: a process of its own, real models, plain HTTP.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod access;
+mod answers;
+mod documents;
+mod hostile;
+mod server;
+#[path = "../support/mod.rs"]
+#[expect(dead_code, reason = "each test program uses a part of it")]
+mod support;

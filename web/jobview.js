@@ -1,0 +1,64 @@
+// How a job looks, wherever it is shown: its state, its progress, what it did.
+
+import { h, icon, notice } from './dom.js';
+import { duration, has, number, t } from './i18n.js';
+
+/** A bar with `set(share)`; `null` when how much there is to do is not known. */
+export function progressBar(label) {
+  const element = h('progress', { max: '1', 'aria-label': label });
+  return {
+    element,
+    set: (share) => {
+      if (share === null) element.removeAttribute('value');
+      else element.value = Math.min(1, share);
+    },
+  };
+}
+
+/** What a job is doing now. A stage that the page has no word for is named as the server does. */
+export function stageName(job) {
+  const stage = job.progress?.stage;
+  if (job.state !== 'running' || !stage) return t(`job_${job.state}`);
+  return has(`jobStage_${stage}`) ? t(`jobStage_${stage}`) : stage;
+}
+
+export function kindName(job) {
+  return has(`kind_${job.kind}`) ? t(`kind_${job.kind}`) : job.kind;
+}
+
+export function stateTag(job) {
+  const [kind, name] = {
+    queued: ['wait', 'jobs'], running: ['run', 'refresh'], done: ['ok', 'check'],
+    failed: ['bad', 'bang'], cancelled: ['', 'stop'],
+  }[job.state] ?? ['', 'info'];
+  return h('span', { class: `tag ${kind}` }, icon(name), t(`job_${job.state}`));
+}
+
+/** What an ingestion did, in words; of other kinds, what the server says. */
+export function reportView(job) {
+  if (job.state === 'failed') {
+    return notice('bad', h('p', null, t('jobFailed')), h('p', null, job.error ?? ''));
+  }
+  if (job.state === 'cancelled') return notice('info', h('p', null, t('jobCancelled')));
+  const report = job.report;
+  if (!report) return null;
+  if (!report.documents) return h('pre', { tabindex: '0' }, JSON.stringify(report, null, 2));
+  return ingestReport(report);
+}
+
+function ingestReport(report) {
+  const counts = ['added', 'updated', 'moved', 'removed', 'unchanged']
+    .filter((it) => report.documents[it]).map((it) => t(`report_${it}`, { n: report.documents[it] }));
+  const skipped = report.documents.skipped ?? [];
+  const findings = report.findings ?? [];
+  const duplicates = report.duplicates ?? [];
+  const list = (items, text) => h('ul', null, items.map((it) => h('li', null, h('code', null, it.path), ' ', text(it))));
+  return h('div', { class: 'report' },
+    h('p', null, counts.length ? counts.join(', ') : t('reportNothing'), '. ',
+      t('report_chunks', { n: report.chunks ?? 0 }),
+      report.seconds ? ` ${t('reportTime', { time: duration(report.seconds) })}` : null),
+    skipped.length ? notice('warn', h('p', null, t('skipped', { n: skipped.length })), list(skipped, (it) => it.reason)) : null,
+    findings.length ? notice('warn', h('p', null, t('findingsTitle')), list(findings, (it) => it.finding)) : null,
+    duplicates.length ? notice('info', h('p', null, t('duplicatesTitle')),
+      list(duplicates, (it) => `${t('duplicateOf')} ${it.of} (${t('alike', { percent: number(it.similarity * 100) })})`)) : null);
+}
