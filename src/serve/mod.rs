@@ -42,6 +42,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use axum::Router;
 
+pub use self::mcp::serve_stdio;
 use self::state::App;
 use crate::{build_index::BuildOptions, config::Config, engine::Engine, records::Records};
 
@@ -147,6 +148,12 @@ async fn tidy(app: Arc<App>) {
         }
         tokio::time::sleep(TIDY).await;
     }
+}
+
+/// What an administrator must know before chat tools can ask.
+#[must_use]
+pub fn tool_warnings(config: &Config) -> Vec<&'static str> {
+    tools::warnings(config)
 }
 
 fn router(app: &Arc<App>) -> Router {

@@ -171,9 +171,8 @@ impl Tools {
 
     /// Lets answers that were promised arrive before the server ends.
     pub(super) async fn drain(&self, limit: Duration) {
-        let mut tasks = std::mem::take(
-            &mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner),
-        );
+        let mut tasks =
+            std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
         let all = async { while tasks.join_next().await.is_some() {} };
         if tokio::time::timeout(limit, all).await.is_err() {
             tracing::warn!("some answers did not reach their chat tool before the shutdown");
@@ -231,7 +230,11 @@ async fn prepare(app: &Arc<App>, question: ToolQuestion) -> Result<Pending, ApiE
     app.rates.take(reader.owner())?;
     let thread = match thread.is_empty() {
         true => thread,
-        false => format!("{} {}", reader.owner(), thread.chars().take(NAME_CHARS_MAX).collect::<String>()),
+        false => format!(
+            "{} {}",
+            reader.owner(),
+            thread.chars().take(NAME_CHARS_MAX).collect::<String>()
+        ),
     };
     let known = {
         let threads = app.tools.threads.lock().unwrap_or_else(PoisonError::into_inner);
@@ -244,8 +247,7 @@ async fn prepare(app: &Arc<App>, question: ToolQuestion) -> Result<Pending, ApiE
             Some(id) => app.records.conversation(&id, reader.owner())?.map(|it| it.id),
             None => None,
         };
-        let request =
-            AskRequest::plain(text, collection.filter(|it| !it.is_empty()), conversation);
+        let request = AskRequest::plain(text, collection.filter(|it| !it.is_empty()), conversation);
         asking(app, reader, base, request)
     })
     .await?;

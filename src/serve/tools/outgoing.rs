@@ -18,11 +18,8 @@ const TIMEOUTS: Timeouts = Timeouts {
     total: Duration::from_secs(15),
 };
 
-const RETRY: RetryLimits = RetryLimits {
-    retries: 2,
-    wait: Duration::from_millis(500),
-    wait_max: Duration::from_secs(30),
-};
+const RETRY: RetryLimits =
+    RetryLimits { retries: 2, wait: Duration::from_millis(500), wait_max: Duration::from_secs(30) };
 
 /// A message on its way.
 #[derive(Debug, Clone)]

@@ -82,7 +82,9 @@ impl Markup {
     pub(super) fn link(self, label: &str, url: &str) -> String {
         match self {
             Self::Plain => label.to_owned(),
-            Self::Slack => format!("<{}|{}>", self.escape(url), self.escape(label).replace('|', "¦")),
+            Self::Slack => {
+                format!("<{}|{}>", self.escape(url), self.escape(label).replace('|', "¦"))
+            }
             Self::Markdown => {
                 format!("[{}]({})", self.escape(label), url.replace('(', "%28").replace(')', "%29"))
             }
@@ -116,7 +118,8 @@ impl Reply {
             .into_iter()
             .filter_map(|index| Some((index, all.get(index.checked_sub(1)?)?)))
             .map(|(index, it)| {
-                let evidence = given.iter().map(|it| &it["evidence"]).find(|it| it["source"] == index);
+                let evidence =
+                    given.iter().map(|it| &it["evidence"]).find(|it| it["source"] == index);
                 Source::new(index, it, evidence.unwrap_or(&Value::Null))
             })
             .collect();
@@ -182,7 +185,8 @@ impl Reply {
                 true => String::new(),
                 false => format!(" · {}", markup.escape(&it.heading)),
             };
-            let address = if markup == Markup::Plain { format!(": {}", it.url) } else { String::new() };
+            let address =
+                if markup == Markup::Plain { format!(": {}", it.url) } else { String::new() };
             format!("{mark} {}{heading}{address}", markup.link(&it.title, &it.url))
         });
         lines.collect()
@@ -225,7 +229,12 @@ impl Reply {
             self.source_lines(markup).join(newline),
             self.notes(markup).join(newline),
         ];
-        parts.iter().filter(|it| !it.is_empty()).map(String::as_str).collect::<Vec<_>>().join("\n\n")
+        parts
+            .iter()
+            .filter(|it| !it.is_empty())
+            .map(String::as_str)
+            .collect::<Vec<_>>()
+            .join("\n\n")
     }
 }
 

@@ -27,7 +27,9 @@ use super::{
 };
 use crate::{
     records::{Feedback, Labels, NewEntry, Rating, now},
-    serve::{access::request_id, answering::base_url, error::ApiError, state::App, work::on_thread},
+    serve::{
+        access::request_id, answering::base_url, error::ApiError, state::App, work::on_thread,
+    },
     upstream::settings::Secret,
 };
 
@@ -127,12 +129,7 @@ pub(super) fn frame(app: &App, with_question: bool) -> Frame {
 }
 
 /// The answer as a response to a command.
-fn shown(
-    app: &App,
-    outcome: Result<Reply, ApiError>,
-    words: &Words,
-    frame: Frame,
-) -> Value {
+fn shown(app: &App, outcome: Result<Reply, ApiError>, words: &Words, frame: Frame) -> Value {
     let reply = match outcome {
         Ok(reply) => reply,
         Err(error) => return private(&words.error(&error)),
@@ -166,8 +163,7 @@ pub(super) async fn interaction(
     let Some((rating, answer)) = judged else { return Ok(StatusCode::OK) };
     let user = payload["user"]["id"].as_str().unwrap_or_default().to_owned();
     let (answer, request) = (answer.to_owned(), request_id(&headers));
-    let reply =
-        on_thread(&app, move |app| judge(app, &answer, rating, &user, request)).await?;
+    let reply = on_thread(&app, move |app| judge(app, &answer, rating, &user, request)).await?;
     let url = payload["response_url"].as_str().unwrap_or_default().to_owned();
     if app.config.offline || url.is_empty() {
         return Ok(StatusCode::OK);
@@ -176,7 +172,8 @@ pub(super) async fn interaction(
     let body = match reply {
         Some(reply) => {
             let with_question = has_question(&payload);
-            let mut out = message(&reply, Frame { rating: Some(rating), ..frame(&app, with_question) });
+            let mut out =
+                message(&reply, Frame { rating: Some(rating), ..frame(&app, with_question) });
             out["replace_original"] = json!(true);
             out
         }

@@ -148,9 +148,7 @@ mod tests {
         let url = "https://s.example/v1/sources/12#char=3-9";
         assert_eq!(
             blocks[1]["text"]["text"],
-            format!(
-                "Trois jours &lt;par&gt; semaine. <{url}|[1]> Le vendredi &amp; *après*. ❌"
-            )
+            format!("Trois jours &lt;par&gt; semaine. <{url}|[1]> Le vendredi &amp; *après*. ❌")
         );
         assert_eq!(
             blocks[2]["elements"][0]["text"],

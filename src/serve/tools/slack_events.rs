@@ -31,8 +31,13 @@ use crate::serve::{access::request_id, answering::base_url, error::ApiError, sta
 #[serde(tag = "type", rename_all = "snake_case")]
 enum Delivery {
     /// Slack asks whether the address is ours.
-    UrlVerification { challenge: String },
-    EventCallback { event_id: String, event: Box<Event> },
+    UrlVerification {
+        challenge: String,
+    },
+    EventCallback {
+        event_id: String,
+        event: Box<Event>,
+    },
     #[serde(other)]
     Other,
 }

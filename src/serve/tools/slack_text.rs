@@ -21,7 +21,8 @@ pub(super) fn plain(text: &str) -> String {
 }
 
 fn token(inner: &str) -> String {
-    let (what, label) = inner.split_once('|').map_or((inner, None), |(it, label)| (it, Some(label)));
+    let (what, label) =
+        inner.split_once('|').map_or((inner, None), |(it, label)| (it, Some(label)));
     match (what.chars().next(), label) {
         (Some('@'), Some(label)) => format!("@{label}"),
         (Some('#'), Some(label)) => format!("#{label}"),
