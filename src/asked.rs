@@ -1,6 +1,10 @@
 //! What a question asks, and how well the sentences of a passage bear on it.
 
-use std::{cell::LazyCell, collections::BTreeMap, sync::LazyLock};
+use std::{
+    cell::LazyCell,
+    collections::{BTreeMap, BTreeSet},
+    sync::LazyLock,
+};
 
 use index::catalog::StoredChunk;
 use ingest::document::Language;
@@ -11,7 +15,7 @@ use crate::{
     expected::Expected,
     ranges::{Amount, amounts, ranges},
     units::{Unit, units},
-    words::{Vocabulary, Wanted, compounds, languages, stems, words},
+    words::{Lookup, Vocabulary, Wanted, compounds, languages, stems, words},
 };
 
 /// Words that make a question and say nothing of its topic.
@@ -89,6 +93,8 @@ pub struct Asked {
     question: String,
     language: Option<Language>,
     terms: Vec<Term>,
+    /// What is needed of a text to find its stems there.
+    lookup: Lookup,
     expected: Option<Expected>,
     /// Figures, codes, quotes and names of the question.
     pub claims: Claims,
@@ -110,7 +116,7 @@ pub struct Support {
 }
 
 /// A passage, read for a question.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Reading {
     /// The passage's text.
     pub text: String,
@@ -142,8 +148,14 @@ impl Asked {
     ) -> Self {
         #[expect(clippy::cast_precision_loss, reason = "only the logarithm's order counts")]
         let unknown = (2.0 * n_chunks as f32 + 2.0).ln().max(1.0);
-        let compounds = compounds(question);
-        let words = words(question);
+        let stemmed = |texts: Vec<String>| -> Vec<(String, BTreeSet<String>)> {
+            texts.into_iter().map(|it| (it.clone(), stems(&it, language))).collect()
+        };
+        let compounds = stemmed(compounds(question));
+        let words = stemmed(words(question));
+        let source = |texts: &[(String, BTreeSet<String>)], stem: &String| {
+            texts.iter().find(|(_, stems)| stems.contains(stem)).map(|(it, _)| it.clone())
+        };
         let term = |(stem, idf): (&String, &f32)| {
             let rarity = match *idf {
                 idf if idf >= unknown - UNKNOWN_SLACK => WEIGHT_UNKNOWN,
@@ -155,9 +167,8 @@ impl Asked {
                 () if is_in(&UNIT, stem, language) => UNIT_SHARE * rarity,
                 () => rarity,
             };
-            let compound = compounds.iter().find(|it| stems(it, language).contains(stem)).cloned();
-            let has = |it: &&String| stems(it, language).contains(stem);
-            let word = words.iter().find(has).unwrap_or(stem).clone();
+            let compound = source(&compounds, stem);
+            let word = source(&words, stem).unwrap_or_else(|| stem.clone());
             Term { wanted: Wanted { stem: stem.clone(), word, compound }, weight, is_measure }
         };
         let of_form = |stem: &str| is_in(&QUESTION, stem, language);
@@ -169,6 +180,7 @@ impl Asked {
         Self {
             question: question.to_owned(),
             language,
+            lookup: Lookup::of(terms.iter().map(|it| &it.wanted)),
             terms,
             expected: Expected::of(question),
             claims: Claims::of(question),
@@ -235,7 +247,7 @@ impl Asked {
 
     /// How surely a text has each of the question's stems.
     fn levels(&self, text: &str) -> Vec<f32> {
-        let own = Vocabulary::of(text, self.language);
+        let own = Vocabulary::for_lookup(text, self.language, &self.lookup);
         self.terms.iter().map(|it| own.has(&it.wanted)).collect()
     }
 
@@ -286,7 +298,7 @@ impl Asked {
     #[must_use]
     pub fn lacks(&self, text: &str) -> bool {
         let facts = SourceFacts::of(text);
-        let ranges = ranges(text);
+        let ranges = LazyCell::new(|| ranges(text));
         let in_range = |it: &String| {
             amounts(it).iter().any(|it| ranges.iter().any(|range| range.holds(it) == Some(true)))
         };

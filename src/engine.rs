@@ -24,10 +24,7 @@ use crate::{
     examples::similar_examples,
     extract::{self, Candidate},
     prompts::{PromptError, Prompts},
-    retrieve::{
-        Encoders, Found, Leg, Passage, Question, RetrieveError, RetrieveOptions, read_question,
-        retrieve,
-    },
+    retrieve::{Encoders, Found, Leg, Passage, Question, RetrieveError, RetrieveOptions, retrieve},
     upstream::{error::UpstreamError, write::condense_upstream},
     versions,
     writer::{LocalModel, WriteError, Writer},
@@ -113,14 +110,13 @@ impl Engine {
         on_event: &mut dyn FnMut(AskEvent<'_>) -> ControlFlow<()>,
     ) -> Result<Answer, AskError> {
         let mut clock = Clock::start();
-        let Found { passages, report } = self.retrieve(question, filter)?;
+        let Found { asked, passages, report } = self.retrieve(question, filter)?;
         clock.timings.retrieve = clock.start.elapsed();
         let _ = on_event(AskEvent::Retrieved { passages: &passages, report: &report });
         let language = self.answer_language(question, &passages);
         let (passages, irrelevant): (Vec<_>, Vec<_>) =
             passages.into_iter().partition(|it| self.is_relevant(it));
         let mut cut: Vec<_> = irrelevant.into_iter().map(|it| (it, Cut::NotRelevant)).collect();
-        let asked = read_question(&self.index, question).map_err(RetrieveError::from)?;
         let (passages, outdated) = versions::current(&asked, passages);
         cut.extend(outdated);
         let mut answer = Answer { passages, cut, retrieval: report, ..Answer::empty(language) };

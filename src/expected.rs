@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use crate::cite::fold;
+use crate::cite::{EURO, POUND, fold, plain};
 
 /// What the answer must hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,8 +19,10 @@ pub enum Expected {
     Person,
 }
 
+/// A pattern for folded texts in their plain form. `{money}` stands for signs of currency.
 fn regex(pattern: &str) -> Regex {
-    Regex::new(pattern).expect("a literal pattern is valid")
+    let pattern = pattern.replace("{money}", &format!("${EURO}{POUND}"));
+    Regex::new(&pattern).expect("a literal pattern is valid")
 }
 
 static ASKS_FIGURE: LazyLock<Regex> = LazyLock::new(|| {
@@ -64,7 +66,7 @@ static FIGURE: LazyLock<Regex> = LazyLock::new(|| {
 });
 
 static MONEY: LazyLock<Regex> =
-    LazyLock::new(|| regex(r"[€$£%]|\b(euros?|eur|dollars?|pounds?|gratuit\w*|free)\b"));
+    LazyLock::new(|| regex(r"[{money}%]|\b(euros?|eur|dollars?|pounds?|gratuit\w*|free)\b"));
 
 static MOMENT: LazyLock<Regex> = LazyLock::new(|| {
     regex(concat!(
@@ -89,7 +91,7 @@ impl Expected {
     /// What a question asks for; `None` where its form does not tell.
     #[must_use]
     pub fn of(question: &str) -> Option<Self> {
-        let folded = fold(question.trim());
+        let folded = plain(&fold(question.trim()));
         if ASKS_PERSON.is_match(&folded) {
             Some(Self::Person)
         } else if ASKS_MOMENT.is_match(&folded) {
@@ -106,9 +108,9 @@ impl Expected {
     /// Whether a sentence or table row (with the header of its table) holds something of the kind.
     #[must_use]
     pub fn is_in(self, sentence: &str, header: Option<&str>) -> bool {
-        let folded = fold(sentence);
+        let folded = plain(&fold(sentence));
         match self {
-            Self::Money if header.is_some_and(|it| MONEY.is_match(&fold(it))) => {
+            Self::Money if header.is_some_and(|it| MONEY.is_match(&plain(&fold(it)))) => {
                 FIGURE.is_match(&folded)
             }
             Self::Money => MONEY.is_match(&folded),

@@ -48,22 +48,23 @@ pub struct Candidate {
     decided: f32,
 }
 
-/// The sentences of the passages. Table rows count as sentences; headings and rules do not.
+/// The sentences of passages that were read for the question. Table rows count as sentences;
+/// headings and rules do not.
 #[must_use]
 pub fn candidates(asked: &Asked, passages: &[Passage]) -> Vec<Candidate> {
     let mut res = Vec::new();
     let mut findings = Vec::new();
     for (i, passage) in passages.iter().enumerate() {
-        let reading = asked.read(&passage.chunk);
-        for (place, (unit, support)) in reading.units.iter().zip(reading.supports).enumerate() {
-            let text = &reading.text;
+        let reading = &passage.reading;
+        let text = &reading.text;
+        for (place, (unit, support)) in reading.units.iter().zip(&reading.supports).enumerate() {
             findings.push(Finding::of(asked, unit, text));
             res.push(Candidate {
                 passage: i,
                 place,
                 text: text[unit.span.clone()].to_owned(),
                 header: unit.header.clone().map(|it| text[it].to_owned()),
-                support,
+                support: support.clone(),
                 decided: 1.0,
             });
         }
@@ -122,7 +123,7 @@ fn decide(findings: &[Finding]) -> Vec<f32> {
 /// `None` when no candidate has anything to do with the question.
 #[must_use]
 pub fn quote(asked: &Asked, candidates: &[Candidate], cosines: Option<&[f32]>) -> Option<String> {
-    let chosen = needed(asked, &ranked(candidates, cosines, SCORE_SHARE_MIN), SENTENCES_MAX);
+    let chosen = needed(asked, &ranked(candidates, cosines), SENTENCES_MAX);
     let chosen = with_items(candidates, chosen);
     let lines: Vec<String> =
         chosen.iter().map(|it| format!("{} [{}]", readable(it), it.passage + 1)).collect();
@@ -137,17 +138,13 @@ pub fn evidence(
     candidates: &[Candidate],
     cosines: Option<&[f32]>,
 ) -> Vec<(usize, String)> {
-    let ranked = ranked(candidates, cosines, SCORE_SHARE_MIN);
-    let chosen = needed(asked, &ranked, EVIDENCE_MAX);
+    let chosen = needed(asked, &ranked(candidates, cosines), EVIDENCE_MAX);
     chosen.iter().map(|it| (it.passage, readable(it))).collect()
 }
 
-/// Candidates with their scores, best first, each at least `share_min` as good as the best one.
-fn ranked<'a>(
-    candidates: &'a [Candidate],
-    cosines: Option<&[f32]>,
-    share_min: f32,
-) -> Vec<(&'a Candidate, f32)> {
+/// Candidates with their scores, best first, each at least [`SCORE_SHARE_MIN`] as good as the
+/// best one.
+fn ranked<'a>(candidates: &'a [Candidate], cosines: Option<&[f32]>) -> Vec<(&'a Candidate, f32)> {
     let mut res: Vec<(&Candidate, f32)> = candidates
         .iter()
         .enumerate()
@@ -157,7 +154,7 @@ fn ranked<'a>(
     // The sort is stable: of equals, the first in reading order.
     res.sort_by(|a, b| b.1.total_cmp(&a.1));
     let top = res.first().map_or(0.0, |it| it.1);
-    res.retain(|(_, score)| *score >= top * share_min);
+    res.retain(|(_, score)| *score >= top * SCORE_SHARE_MIN);
     res
 }
 
@@ -246,13 +243,17 @@ fn cells(row: &str) -> Vec<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{asked::tests::asked, samples::passage};
+    use crate::{
+        asked::tests::asked,
+        samples::{passage, read},
+    };
 
     #[track_caller]
     fn check(question: &str, texts: &[&str], expected: &[&str]) {
         let asked = asked(question);
         let passages: Vec<Passage> =
             texts.iter().enumerate().map(|(i, it)| passage(i as i64 + 1, "Guide", it)).collect();
+        let passages = read(&asked, passages);
         let quoted = quote(&asked, &candidates(&asked, &passages), None).unwrap_or_default();
         assert_eq!(quoted.lines().collect::<Vec<_>>(), expected, "{question}");
     }

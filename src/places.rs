@@ -32,6 +32,8 @@ pub struct Place {
 /// When the catalog cannot be read.
 pub fn places(index: &Index, answer: &Answer) -> Result<Vec<Option<Place>>, CatalogError> {
     let mut res = Vec::with_capacity(answer.sentences.len());
+    // Sentences that follow each other mostly speak of one document, whose text may be long.
+    let mut last: Option<(DocumentId, Option<StoredText>)> = None;
     for sentence in &answer.sentences {
         let evidence =
             sentence.evidence.as_ref().filter(|_| sentence.verdict > Verdict::Unsupported);
@@ -40,8 +42,13 @@ pub fn places(index: &Index, answer: &Answer) -> Result<Vec<Option<Place>>, Cata
             res.push(None);
             continue;
         };
-        let document = index.catalog().text(passage.chunk.document)?;
-        let place = document.and_then(|it| place(&passage.chunk, &it, evidence.span.clone()));
+        let id = passage.chunk.document;
+        let text = match last.take() {
+            Some((of, text)) if of == id => text,
+            _ => index.catalog().text(id)?,
+        };
+        let place = text.as_ref().and_then(|it| place(&passage.chunk, it, evidence.span.clone()));
+        last = Some((id, text));
         res.push(place.map(|it| Place { source: evidence.source, ..it }));
     }
     Ok(res)

@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 
 use regex::{Captures, Regex};
 
-use crate::cite::fold;
+use crate::cite::{EURO, POUND, fold, number_words, plain};
 
 /// Characters of the word that a figure counts, as far as they are compared: `jour`, `jours`.
 const UNIT_CHARS: usize = 4;
@@ -31,12 +31,14 @@ pub struct Range {
 }
 
 const NUMBER: &str = concat!(
-    r"([€$£]?) ?((?:\d{1,3}(?:[ ,.]\d{3})+|\d+)(?:[.,]\d{1,2})?) ?",
-    r"(k?[€$£%]|[a-z]+)?",
+    r"([{money}]?) ?((?:\d{1,3}(?:[ ,.]\d{3})+|\d+)(?:[.,]\d{1,2})?) ?",
+    r"(k?[{money}%]|[a-z]+)?",
 );
 
+/// A pattern for folded texts in their plain form.
 fn regex(pattern: &str) -> Regex {
-    let pattern = pattern.replace("{number}", NUMBER);
+    let money = format!("${EURO}{POUND}");
+    let pattern = pattern.replace("{number}", NUMBER).replace("{money}", &money);
     Regex::new(&pattern).expect("a literal pattern is valid")
 }
 
@@ -72,7 +74,7 @@ fn amount(found: &Captures<'_>, first: usize) -> Option<Amount> {
     let sign = found.get(first).map_or("", |it| it.as_str());
     let word = found.get(first + 2).map_or("", |it| it.as_str());
     let is_money = |it: &str| {
-        it.ends_with(['€', '$', '£']) || matches!(it, "euro" | "euros" | "eur" | "dollars")
+        it.ends_with([EURO, '$', POUND]) || matches!(it, "euro" | "euros" | "eur" | "dollars")
     };
     let thousands = if word.starts_with('k') && is_money(word) { 1000.0 } else { 1.0 };
     let unit = match word {
@@ -84,49 +86,37 @@ fn amount(found: &Captures<'_>, first: usize) -> Option<Amount> {
     Some(Amount { value: value.parse::<f64>().ok()? * thousands, unit })
 }
 
-/// Numbers that questions write as words, and their digits.
-const WORDS: [(&str, &str); 22] = [
-    ("deux", "2"),
-    ("trois", "3"),
-    ("quatre", "4"),
-    ("cinq", "5"),
-    ("six", "6"),
-    ("sept", "7"),
-    ("huit", "8"),
-    ("neuf", "9"),
-    ("dix", "10"),
-    ("quinze", "15"),
-    ("vingt", "20"),
-    ("two", "2"),
-    ("three", "3"),
-    ("four", "4"),
-    ("five", "5"),
-    ("seven", "7"),
-    ("eight", "8"),
-    ("nine", "9"),
-    ("ten", "10"),
-    ("twelve", "12"),
-    ("fifteen", "15"),
-    ("twenty", "20"),
-];
-
-static WORD: LazyLock<Regex> = LazyLock::new(|| regex(r"\b[a-z]+\b"));
-
-/// The amounts of a text; small numbers may be written as words.
+/// The amounts of a text; numbers may be written as words.
 #[must_use]
 pub fn amounts(text: &str) -> Vec<Amount> {
-    let folded = fold(text);
-    let digits = WORD.replace_all(&folded, |found: &Captures<'_>| {
-        let word = &found[0];
-        WORDS.iter().find(|(it, _)| *it == word).map_or(word, |(_, digits)| digits).to_owned()
-    });
+    let digits = with_digits(&plain(&fold(text)));
     AMOUNT.captures_iter(&digits).filter_map(|it| amount(&it, 1)).collect()
+}
+
+/// A text with digits for its numbers in letters, but for `un`, `une` and `one`, which are articles
+/// and pronouns more often.
+fn with_digits(text: &str) -> String {
+    let mut res = String::with_capacity(text.len());
+    let mut end = 0;
+    for number in number_words(text).into_iter().filter(|it| it.value != 1) {
+        let span = number.span();
+        // Words that build no number together come one by one, with one span.
+        if span.start >= end {
+            res.push_str(&text[end..span.start]);
+            end = span.end;
+        } else {
+            // Not a blank, which would group thousands.
+            res.push_str(" ; ");
+        }
+        res.push_str(&number.value.to_string());
+    }
+    res + &text[end..]
 }
 
 /// The ranges of a text.
 #[must_use]
 pub fn ranges(text: &str) -> Vec<Range> {
-    let folded = fold(text);
+    let folded = plain(&fold(text));
     let mut res = Vec::new();
     for found in BETWEEN.captures_iter(&folded) {
         if let (Some(low), Some(high)) = (amount(&found, 1), amount(&found, 4)) {
@@ -177,6 +167,8 @@ mod tests {
         check("supérieures à 5\u{202f}000 €", "60 000 €", &[Some(true)]);
         check("Celles qui dépassent 50 000 €", "50 000 €", &[Some(false)]);
         check("above €50,000", "€60,000", &[Some(true)]);
+        check("| De 10 à 30 ans | 45 |", "J'ai vingt-cinq ans d'ancienneté", &[Some(true)]);
+        check("au-delà de 100 €", "cent vingt euros", &[Some(true)]);
         check("| De 1 à 5 ans | 45 |", "J'ai trois ans d'ancienneté", &[Some(true)]);
         check("up to 30 days", "45 days", &[Some(false)]);
         check("à partir de 20 k€", "20 000 €", &[Some(true)]);
@@ -185,6 +177,14 @@ mod tests {
     #[test]
     fn other_units_do_not_compare() {
         check("au-delà de 15 jours", "60 000 €", &[None]);
+    }
+
+    #[test]
+    fn numbers_in_letters_are_read_whole() {
+        let values = |text: &str| amounts(text).iter().map(|it| it.value).collect::<Vec<_>>();
+        assert_eq!(values("vingt-cinq jours"), [25.0]);
+        assert_eq!(values("between two and five days, five hundred euros"), [2.0, 5.0, 500.0]);
+        assert!(values("une note pour un repas, one of them").is_empty());
     }
 
     #[test]

@@ -5,7 +5,7 @@
 
 use index::catalog::StoredChunk;
 
-use crate::asked::Asked;
+use crate::asked::{Asked, Reading};
 
 /// The weight of a question's stems from which it says enough: a question of two words is easily
 /// covered by chance.
@@ -31,10 +31,9 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// Reads a passage for a question.
+    /// What a passage, as it was read for a question, says for itself.
     #[must_use]
-    pub fn of(chunk: &StoredChunk, asked: &Asked) -> Self {
-        let reading = asked.read(chunk);
+    pub fn of(chunk: &StoredChunk, reading: &Reading, asked: &Asked) -> Self {
         let heading = format!("{}\n{}", chunk.title, chunk.heading_path.join("\n"));
         Self {
             coverage: reading.coverage,

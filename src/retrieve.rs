@@ -14,9 +14,10 @@ use model::{
     embed::TextRole,
     rerank::{PairScore, RerankError, Reranker},
 };
+use rayon::prelude::*;
 
 use crate::{
-    asked::Asked,
+    asked::{Asked, Reading},
     embedder::{EmbedError, Embedder},
     relevance::Signals,
     rerank::{RerankCost, rerank},
@@ -117,6 +118,8 @@ pub struct Encoders<'a> {
 /// What was found.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Found {
+    /// The question, as the documents weigh its words.
+    pub asked: Asked,
     /// Best first.
     pub passages: Vec<Passage>,
     /// What went on.
@@ -138,6 +141,8 @@ pub struct RetrievalReport {
 pub struct Passage {
     /// The chunk.
     pub chunk: StoredChunk,
+    /// Its sentences, and how each bears on the question.
+    pub reading: Reading,
     /// Fused score; larger is better.
     pub score: f32,
     /// Rank (from 1) and score among the lexical leg's.
@@ -211,35 +216,38 @@ pub fn retrieve(
     let mut fused = fuse(&lexical, &dense, &settings);
     let looked_at = options.passages_max * LOOKED_AT_PER_SHOWN;
     fused.truncate(encoders.reranker.map_or(looked_at, |_| looked_at.max(options.rerank_max)));
-    let mut passages = judged(index, question, &fused, options)?;
+    let asked = read_question(index, question)?;
+    let mut passages = judged(index, &asked, &fused, options)?;
     let rerank = match encoders.reranker {
         Some(it) => Some(rerank(it, question.text(), &mut passages, options.rerank_max)?),
         None => None,
     };
     let mut passages = collapse(passages);
     passages.truncate(options.passages_max);
-    Ok(Found { passages, report: RetrievalReport { question_cut_at, rerank } })
+    Ok(Found { asked, passages, report: RetrievalReport { question_cut_at, rerank } })
 }
 
 /// The chunks of hits, in their order, with what speaks for them.
 fn judged(
     index: &Index,
-    question: &Question,
+    asked: &Asked,
     fused: &[FusedHit],
     options: &RetrieveOptions,
-) -> Result<Vec<Passage>, RetrieveError> {
+) -> Result<Vec<Passage>, CatalogError> {
     let ids: Vec<ChunkId> = fused.iter().map(|it| it.chunk).collect();
     let chunks = index.catalog().chunks(&ids)?;
-    let asked = read_question(index, question)?;
-    let passages = chunks.into_iter().filter_map(|chunk| {
+    // Reading is what takes time once chunks are found.
+    let passages = chunks.into_par_iter().filter_map(|chunk| {
         let hit = fused.iter().find(|it| it.chunk == chunk.id)?;
+        let reading = asked.read(&chunk);
         let signals = Signals {
             cosine: hit.dense.map(|it| it.score),
             embedder_speaks: options.embedder_speaks,
-            ..Signals::of(&chunk, &asked)
+            ..Signals::of(&chunk, &reading, asked)
         };
         Some(Passage {
             chunk,
+            reading,
             score: hit.score,
             lexical: hit.lexical,
             dense: hit.dense,
@@ -253,10 +261,7 @@ fn judged(
 }
 
 /// Reads a question as the documents of an index weigh its words.
-///
-/// # Errors
-/// When the index fails.
-pub fn read_question(index: &Index, question: &Question) -> Result<Asked, IndexError> {
+fn read_question(index: &Index, question: &Question) -> Result<Asked, IndexError> {
     let idf = index.term_weights(question.text(), question.language)?;
     Ok(Asked::new(question.text(), question.language, &idf, index.n_searchable()))
 }

@@ -7,7 +7,11 @@ use index::{
 };
 use ingest::document::{Language, Span};
 
-use crate::{relevance::Signals, retrieve::Passage};
+use crate::{
+    asked::{Asked, Reading},
+    relevance::Signals,
+    retrieve::Passage,
+};
 
 /// A chunk that holds all of a French document.
 pub(crate) fn chunk(title: &str, text: &str) -> StoredChunk {
@@ -39,6 +43,7 @@ pub(crate) fn passage(document: i64, title: &str, text: &str) -> Passage {
         StoredChunk { id: ChunkId(document), document: DocumentId(document), ..chunk(title, text) };
     Passage {
         chunk,
+        reading: Reading::default(),
         score: 1.0,
         lexical: None,
         dense: None,
@@ -47,4 +52,10 @@ pub(crate) fn passage(document: i64, title: &str, text: &str) -> Passage {
         rerank: None,
         n_duplicates: 0,
     }
+}
+
+/// Passages as retrieval returns them: read for a question.
+pub(crate) fn read(asked: &Asked, passages: Vec<Passage>) -> Vec<Passage> {
+    let read = |it: Passage| Passage { reading: asked.read(&it.chunk), ..it };
+    passages.into_iter().map(read).collect()
 }

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use index::catalog::StoredChunk;
 
-use crate::cite::split;
+use crate::cite::{heading, split};
 
 /// A sentence or table row of a passage.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,16 +73,15 @@ fn lines(chunk: &StoredChunk, text: &str) -> Vec<Above> {
         } else if !is_row {
             header = None;
         }
-        let level = trimmed.chars().take_while(|it| *it == '#').count();
-        let is_heading = (1..=6).contains(&level) && trimmed[level..].starts_with(' ');
-        if is_heading {
+        let heading = heading(line);
+        if let Some((level, words)) = heading {
             headings.truncate(level - 1);
-            headings.push(trimmed[level..].trim().to_owned());
+            headings.push(words.to_owned());
         }
         res.push(Above {
             start,
             header: header.clone().filter(|_| !begins_table),
-            is_frame: is_heading || begins_table,
+            is_frame: heading.is_some() || begins_table,
             headings: headings.clone(),
         });
         start += line.len();

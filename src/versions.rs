@@ -4,14 +4,14 @@
 //! that bears on the question says the same in both, with other figures. Which one is newer, the
 //! texts say themselves, else the years of title and path, else the date of the document.
 
-use std::{collections::BTreeSet, sync::LazyLock};
+use std::{cell::OnceCell, collections::BTreeSet, sync::LazyLock};
 
 use regex::Regex;
 
 use crate::{
     answer::Cut,
     asked::Asked,
-    cite::{Claims, SourceFacts, fold},
+    cite::{Claims, SourceFacts, fold, plain},
     retrieve::Passage,
     words::stems,
 };
@@ -41,23 +41,17 @@ static REPLACES: LazyLock<Regex> = LazyLock::new(|| {
 });
 static YEAR: LazyLock<Regex> = LazyLock::new(|| regex(r"\b(19|20)\d\d\b"));
 
-/// Splits passages into those that speak and those that a newer version among them replaces, each
-/// with the reason. A question that names a year gets what it asks for.
+/// Splits passages that were read for a question into those that speak and those that a newer
+/// version among them replaces, each with the reason. A question that names a year gets what it
+/// asks for.
 #[must_use]
 pub fn current(asked: &Asked, passages: Vec<Passage>) -> (Vec<Passage>, Vec<(Passage, Cut)>) {
     if asked.claims.figures.iter().any(|it| YEAR.is_match(&it.text)) {
         return (passages, Vec::new());
     }
-    let best: Vec<Vec<Sentence>> = passages.iter().map(|it| best_sentences(asked, it)).collect();
-    let is_outdated = |i: usize| {
-        (0..passages.len()).any(|j| {
-            passages[i].chunk.document != passages[j].chunk.document
-                && is_older(&passages[i], &passages[j])
-                && titles_agree(&passages[i], &passages[j])
-                && best[i].iter().any(|a| best[j].iter().any(|b| a.is_version_of(b)))
-        })
-    };
-    let outdated: Vec<bool> = (0..passages.len()).map(is_outdated).collect();
+    let versions: Vec<Version<'_>> = passages.iter().map(Version::of).collect();
+    let outdated: Vec<bool> =
+        versions.iter().map(|a| versions.iter().any(|b| a.is_replaced_by(b))).collect();
     let mut current = Vec::new();
     let mut cut = Vec::new();
     for (passage, outdated) in passages.into_iter().zip(outdated) {
@@ -68,6 +62,38 @@ pub fn current(asked: &Asked, passages: Vec<Passage>) -> (Vec<Passage>, Vec<(Pas
         }
     }
     (current, cut)
+}
+
+/// A passage as a version of its document. Most have none beside them, and then no more than their
+/// title is read.
+struct Version<'a> {
+    passage: &'a Passage,
+    /// Stems of its document's title.
+    title: BTreeSet<String>,
+    standing: OnceCell<Standing>,
+    sentences: OnceCell<Vec<Sentence>>,
+}
+
+impl<'a> Version<'a> {
+    fn of(passage: &'a Passage) -> Self {
+        let title = title(passage);
+        Self { passage, title, standing: OnceCell::new(), sentences: OnceCell::new() }
+    }
+
+    fn standing(&self) -> &Standing {
+        self.standing.get_or_init(|| Standing::of(self.passage))
+    }
+
+    fn sentences(&self) -> &[Sentence] {
+        self.sentences.get_or_init(|| best_sentences(self.passage))
+    }
+
+    fn is_replaced_by(&self, other: &Self) -> bool {
+        self.passage.chunk.document != other.passage.chunk.document
+            && alike(&self.title, &other.title)
+            && self.standing().is_older_than(other.standing())
+            && self.sentences().iter().any(|a| other.sentences().iter().any(|b| a.is_version_of(b)))
+    }
 }
 
 /// A sentence without its figures, and its figures.
@@ -86,8 +112,8 @@ impl Sentence {
     }
 }
 
-fn best_sentences(asked: &Asked, passage: &Passage) -> Vec<Sentence> {
-    let reading = asked.read(&passage.chunk);
+fn best_sentences(passage: &Passage) -> Vec<Sentence> {
+    let reading = &passage.reading;
     let mut order: Vec<usize> =
         (0..reading.units.len()).filter(|i| reading.supports[*i].score > 0.0).collect();
     order.sort_by(|a, b| reading.supports[*b].score.total_cmp(&reading.supports[*a].score));
@@ -113,34 +139,11 @@ fn alike(a: &BTreeSet<String>, b: &BTreeSet<String>) -> bool {
     shared > 0.0 && shared >= ALIKE_MIN * a.union(b).count() as f32
 }
 
-/// Whether titles agree but for figures, and for what they say of their replacement.
-fn titles_agree(a: &Passage, b: &Passage) -> bool {
-    let title = |it: &Passage| {
-        let folded = fold(&it.chunk.title);
-        let end = REPLACED.find(&folded).map_or(folded.len(), |it| it.start());
-        without_figures(&folded[..end], it)
-    };
-    alike(&title(a), &title(b))
-}
-
-/// Whether `a` is the older of two; not when nothing tells.
-fn is_older(a: &Passage, b: &Passage) -> bool {
-    let (a, b) = (Standing::of(a), Standing::of(b));
-    if a.is_replaced != b.is_replaced {
-        return a.is_replaced;
-    }
-    if let (Some(a), Some(b)) = (a.year, b.year)
-        && a != b
-    {
-        return a < b;
-    }
-    if a.replaces != b.replaces {
-        return b.replaces;
-    }
-    match (a.modified, b.modified) {
-        (Some(a), Some(b)) => b - a >= SECONDS_APART_MIN,
-        _ => false,
-    }
+/// The stems of a document's title without figures, and without what it says of its replacement.
+fn title(passage: &Passage) -> BTreeSet<String> {
+    let folded = fold(&passage.chunk.title);
+    let end = REPLACED.find(&folded).map_or(folded.len(), |it| it.start());
+    without_figures(&folded[..end], passage)
 }
 
 /// What a passage says of its document's age.
@@ -155,7 +158,7 @@ struct Standing {
 impl Standing {
     fn of(passage: &Passage) -> Self {
         let chunk = &passage.chunk;
-        let text = fold(&format!("{}\n{}", chunk.title, chunk.text));
+        let text = plain(&fold(&format!("{}\n{}", chunk.title, chunk.text)));
         // `_` is a letter to a regex, and stands beside years in names of files.
         let name = format!("{} {}", chunk.title, chunk.facets.path).replace('_', " ");
         Self {
@@ -165,12 +168,34 @@ impl Standing {
             modified: chunk.facets.modified,
         }
     }
+
+    /// Whether it is the older of two; not when nothing tells.
+    fn is_older_than(&self, other: &Self) -> bool {
+        if self.is_replaced != other.is_replaced {
+            return self.is_replaced;
+        }
+        if let (Some(a), Some(b)) = (self.year, other.year)
+            && a != b
+        {
+            return a < b;
+        }
+        if self.replaces != other.replaces {
+            return other.replaces;
+        }
+        match (self.modified, other.modified) {
+            (Some(a), Some(b)) => b - a >= SECONDS_APART_MIN,
+            _ => false,
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{asked::tests::asked, samples::passage};
+    use crate::{
+        asked::tests::asked,
+        samples::{passage, read},
+    };
 
     const OLD: &str = "La note est déposée au plus tard le 10 du mois suivant.";
     const NEW: &str = "La note est déposée dans l'outil Frelon au plus tard le 5 du mois suivant.";
@@ -178,7 +203,8 @@ mod tests {
 
     #[track_caller]
     fn check(question: &str, passages: Vec<Passage>, expected: &[i64]) {
-        let (current, cut) = current(&asked(question), passages);
+        let asked = asked(question);
+        let (current, cut) = current(&asked, read(&asked, passages));
         let found: Vec<i64> = current.iter().map(|it| it.chunk.document.0).collect();
         assert_eq!(found, expected, "{question}");
         assert!(cut.iter().all(|(_, cut)| *cut == Cut::Outdated));

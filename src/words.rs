@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use index::lexical::analyse;
+use index::lexical::analyse_some;
 use ingest::document::Language;
 
 use crate::cite::fold;
@@ -22,7 +22,16 @@ const COMPOUND_TAIL: usize = 2;
 /// The stems of a text's content words; in both languages where its own cannot be told.
 #[must_use]
 pub fn stems(text: &str, language: Option<Language>) -> BTreeSet<String> {
-    languages(language).iter().flat_map(|it| analyse(text, *it)).collect()
+    stems_among(text, language, &|_| true)
+}
+
+/// The stems of those words of whose first letter, folded, `keep` is true.
+fn stems_among(
+    text: &str,
+    language: Option<Language>,
+    keep: &dyn Fn(char) -> bool,
+) -> BTreeSet<String> {
+    analyse_some(text, languages(language), keep).into_iter().collect()
 }
 
 /// The languages that a text is read in.
@@ -38,18 +47,18 @@ pub fn languages(language: Option<Language>) -> &'static [Language] {
 /// The hyphenated words of a text whose parts are words themselves, folded.
 #[must_use]
 pub fn compounds(text: &str) -> Vec<String> {
-    let folded = fold(text);
+    compounds_of(&fold(text)).map(str::to_owned).collect()
+}
+
+/// The same of a folded text.
+fn compounds_of(folded: &str) -> impl Iterator<Item = &str> {
     let is_compound = |it: &&str| {
         it.contains('-')
             && it.split('-').all(|part| {
                 part.chars().count() >= PART_LETTERS_MIN && part.chars().all(char::is_alphabetic)
             })
     };
-    folded
-        .split(|c: char| !c.is_alphanumeric() && c != '-')
-        .filter(is_compound)
-        .map(str::to_owned)
-        .collect()
+    folded.split(|c: char| !c.is_alphanumeric() && c != '-').filter(is_compound)
 }
 
 /// A text's words, to look the words of a question up in.
@@ -71,12 +80,63 @@ pub struct Wanted {
     pub compound: Option<String>,
 }
 
+/// What some stems need of a text: for these, a vocabulary made for it has what the whole one has,
+/// in a fraction of the time.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Lookup {
+    /// First letters of what can match one.
+    initials: Vec<char>,
+    /// Whether any is short enough to be shared by chance, which its words tell.
+    needs_words: bool,
+    needs_compounds: bool,
+}
+
+impl Lookup {
+    /// What these stems need.
+    pub fn of<'a>(all: impl IntoIterator<Item = &'a Wanted>) -> Self {
+        let mut res = Self::default();
+        for it in all {
+            res.initials.extend(it.stem.chars().next());
+            res.initials.extend(it.compound.iter().filter_map(|it| it.chars().next()));
+            res.needs_words |= it.stem.len() <= SHORT_STEM;
+            res.needs_compounds |= it.compound.is_some();
+        }
+        res.initials.sort_unstable();
+        res.initials.dedup();
+        res
+    }
+
+    fn keeps(&self, initial: char) -> bool {
+        self.initials.contains(&initial)
+    }
+}
+
 impl Vocabulary {
     /// Reads a text.
     #[must_use]
     pub fn of(text: &str, language: Option<Language>) -> Self {
         let words = words(text).into_iter().collect();
         Self { stems: stems(text, language), words, compounds: compounds(text) }
+    }
+
+    /// Reads of a text what a lookup needs.
+    #[must_use]
+    pub fn for_lookup(text: &str, language: Option<Language>, lookup: &Lookup) -> Self {
+        let stems = stems_among(text, language, &|it| lookup.keeps(it));
+        let mut res = Self { stems, ..Self::default() };
+        let is_kept = |it: &&str| it.chars().next().is_some_and(|it| lookup.keeps(it));
+        // Words are asked for only where a stem was found.
+        if lookup.needs_words && !res.stems.is_empty() || lookup.needs_compounds {
+            let folded = fold(text);
+            if lookup.needs_words {
+                res.words = words_of(&folded).filter(is_kept).map(str::to_owned).collect();
+            }
+            if lookup.needs_compounds {
+                let compounds = compounds_of(&folded).filter(is_kept);
+                res.compounds = compounds.map(str::to_owned).collect();
+            }
+        }
+        res
     }
 
     /// How surely a stem is among them, from 0 to 1. French derives words that its stemmer keeps
@@ -126,9 +186,12 @@ impl Vocabulary {
 /// The words of a text, folded.
 #[must_use]
 pub fn words(text: &str) -> Vec<String> {
-    let folded = fold(text);
-    let words = folded.split(|c: char| !c.is_alphanumeric()).filter(|it| !it.is_empty());
-    words.map(str::to_owned).collect()
+    words_of(&fold(text)).map(str::to_owned).collect()
+}
+
+/// The words of a folded text.
+fn words_of(folded: &str) -> impl Iterator<Item = &str> {
+    folded.split(|c: char| !c.is_alphanumeric()).filter(|it| !it.is_empty())
 }
 
 fn singular(word: &str) -> &str {
@@ -187,5 +250,26 @@ mod tests {
     fn a_question_s_inversions_are_no_compounds() {
         assert!(compounds("Peut-on ? Est-ce vrai ? Combien y a-t-il ?").is_empty());
         assert_eq!(compounds("Une Sous-Location"), ["sous-location"]);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn a_lookup_finds_what_the_whole_vocabulary_has(
+            text in "([a-ez éàœ'-]|sous-|taxi|taxe|L’|présent){0,40}",
+            question in "([a-e éœ'-]|sous-|taxi|présent){0,12}",
+        ) {
+            for language in [None, Some(Language::French), Some(Language::English)] {
+                let all = Vocabulary::of(&text, language);
+                let wanted: Vec<Wanted> = stems(&question, language).into_iter().map(|stem| Wanted {
+                    stem,
+                    word: fold(&question),
+                    compound: compounds(&question).pop(),
+                }).collect();
+                let some = Vocabulary::for_lookup(&text, language, &Lookup::of(&wanted));
+                for it in &wanted {
+                    proptest::prop_assert_eq!(some.has(it), all.has(it));
+                }
+            }
+        }
     }
 }

@@ -5,6 +5,7 @@ use std::{io, ops::ControlFlow, path::Path, time::Duration};
 use ingest::document::Language;
 use model::{
     adapter::AdapterError,
+    adapters::LoadedAdapter,
     generate::{Draft, Event, GenerateError, Generator, Request},
     prompt::PromptEncoder,
     serve::{Reply, ReplyError, ReplyEvent, ServeOptions, Service, ServiceStatus, SubmitError},
@@ -93,7 +94,7 @@ impl LocalModel {
     /// The adapters that requests can choose.
     #[must_use]
     pub fn adapters(&self) -> Vec<LoadedAdapter> {
-        Vec::new()
+        self.service.adapters()
     }
 
     /// Loads a LoRA adapter, a PEFT folder or a GGUF file, which requests then choose by `name`. One
@@ -102,17 +103,14 @@ impl LocalModel {
     /// # Errors
     /// When it cannot be read, or is for another base.
     pub fn load_adapter(&self, name: &str, path: &Path) -> Result<(), AdapterError> {
-        let _ = (name, path);
-        todo!()
+        let adapter = self.service.load_adapter(path)?;
+        self.service.add_adapter(name, &adapter)
     }
 
     /// Takes an adapter from requests to come. False where there is none of that name.
     #[must_use]
     pub fn unload_adapter(&self, name: &str) -> bool {
-        {
-            let _ = name;
-            false
-        }
+        self.service.remove_adapter(name)
     }
 
     /// How busy it is.
@@ -156,17 +154,4 @@ impl LocalModel {
 
 fn next(reply: &Reply) -> Option<ReplyEvent> {
     reply.next_within(PATIENCE)
-}
-
-/// Shim.
-#[derive(Debug, Clone)]
-pub struct LoadedAdapter {
-    /// n
-    pub name: String,
-    /// p
-    pub path: std::path::PathBuf,
-    /// m
-    pub n_matrices: usize,
-    /// r
-    pub n_requests: usize,
 }

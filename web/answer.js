@@ -246,6 +246,6 @@ async function copy(turn, answer) {
 }
 
 function fileName(question) {
-  const words = question.toLowerCase().normalize('NFD').replace(/[^a-z0-9]+/g, '-');
+  const words = question.toLowerCase().normalize('NFD').replace(/\p{M}/gu, '').replace(/[^a-z0-9]+/g, '-');
   return `${words.replace(/^-|-$/g, '').slice(0, 60) || 'answer'}.md`;
 }

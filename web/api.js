@@ -36,7 +36,9 @@ async function failed(response) {
 }
 
 async function send(path, options = {}) {
-  const response = await fetch(BASE + path, { credentials: 'same-origin', ...options });
+  // The page's language, which the reader may have chosen otherwise than the browser's.
+  const headers = { 'accept-language': document.documentElement.lang, ...options.headers };
+  const response = await fetch(BASE + path, { credentials: 'same-origin', ...options, headers });
   if (response.status === 401 && askForKey && !options.plain) {
     waitingForKey ??= askForKey().finally(() => { waitingForKey = null; });
     await waitingForKey;

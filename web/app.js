@@ -15,7 +15,7 @@ import { drop, keep, kept } from './store.js';
  * comparisons get a line each here when they exist.
  */
 const VIEWS = [
-  { id: 'ask', icon: 'ask', label: 'navAsk', load: async () => ask },
+  { id: 'ask', icon: 'ask', label: 'navAsk', short: 'navAskShort', load: async () => ask },
   { id: 'documents', icon: 'documents', label: 'navDocuments', load: () => import('./documents.js') },
   { id: 'jobs', icon: 'jobs', label: 'navJobs', load: () => import('./jobs.js') },
   { id: 'health', icon: 'health', label: 'navHealth', load: () => import('./health.js') },
@@ -66,9 +66,10 @@ function markCurrent(view) {
 
 function frame() {
   document.getElementById('skip').textContent = t('skip');
+  const label = (it, name) => t((name === 'tabbar' && it.short) || it.label);
   const links = (name) => h('nav', { class: name, 'aria-label': t('navigation') },
     h('ul', null, VIEWS.map((it) => h('li', null,
-      h('a', { href: `#/${it.id}`, 'data-view': it.id }, icon(it.icon), h('span', null, t(it.label)))))));
+      h('a', { href: `#/${it.id}`, 'data-view': it.id }, icon(it.icon), h('span', null, label(it, name)))))));
   const conversations = h('div', { id: 'conversations' });
   fill(document.getElementById('side'),
     h('div', { class: 'side-head' },
@@ -112,6 +113,7 @@ function settings() {
         await choose(other);
         frame();
         await show();
+        focusShown('.language');
       },
     }),
     iconButton(icons[theme], `${t('theme')}${t('colon')} ${t(`theme_${theme}`)}`, {
@@ -119,13 +121,18 @@ function settings() {
       onclick: () => {
         setTheme(next);
         frame();
-        Array.from(document.querySelectorAll('.theme')).find((it) => it.offsetParent)?.focus();
+        focusShown('.theme');
       },
     }),
     kept('signed-in') ? iconButton('leave', t('signOut'), {
       onclick: () => login().then((it) => it.signOut()).catch((error) => toast(describe(error), 'bad')),
     }) : null,
   ];
+}
+
+/** The frame was drawn anew: the focus goes back to where it was. */
+function focusShown(selector) {
+  Array.from(document.querySelectorAll(selector)).find((it) => it.offsetParent)?.focus();
 }
 
 function setTheme(theme) {

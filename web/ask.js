@@ -182,6 +182,7 @@ function drawHead() {
     return;
   }
   fill(view.head,
+    h('h1', { class: 'sr' }, state.title ?? state.turns[0].question),
     button(t('newQuestion'), { icon: 'plus', kind: 'quiet', onclick: () => { location.hash = '#/ask/new'; } }),
     h('span', { class: 'gap' }),
     iconButton('download', t('exportConversation'), {
@@ -215,7 +216,7 @@ function drawWelcome() {
       h('ol', { class: 'steps' },
         h('li', null, t('emptyStep1'), ' ',
           h('a', { class: 'button primary', href: '#/documents' }, t('emptyAdd'))),
-        h('li', null, t('emptyStep2'), ' ', h('code', null, 'souffleur ingest FOLDER')),
+        h('li', null, t('emptyStep2'), ' ', h('code', null, t('ingestCommand'))),
         h('li', null, t('emptyStep3'))));
     return;
   }

@@ -53,7 +53,7 @@ function build(root) {
       button(t('addDocuments'), { icon: 'upload', kind: 'primary', onclick: () => add([]) })),
     h('div', { class: 'filters' },
       h('div', { class: 'search-field' }, icon('search'), search), collection, res.count),
-    res.table, res.skipped,
+    res.skipped, res.table,
     h('p', { class: 'drop-hint', 'aria-hidden': 'true' }, icon('upload'), t('dropHere')));
   acceptDrops(element);
   fill(root, element);
@@ -135,7 +135,7 @@ function drawTable(found) {
     fill(view.table, h('div', { class: 'blank' }, icon('documents'),
       h('p', { class: 'blank-title' }, t(isFiltered ? 'nothingFound' : 'emptyTitle')),
       h('p', null, t(isFiltered ? 'nothingFoundHint' : 'emptyLead')),
-      isFiltered ? null : h('p', { class: 'hint' }, t('emptyStep2'), ' ', h('code', null, 'souffleur ingest FOLDER'))));
+      isFiltered ? null : h('p', { class: 'hint' }, t('emptyStep2'), ' ', h('code', null, t('ingestCommand')))));
     return;
   }
   const head = ['columnDocument', 'columnCollection', 'columnState', 'columnSize', 'columnIngested'];
@@ -153,8 +153,9 @@ function row(it) {
     h('th', { scope: 'row' },
       h('button', { type: 'button', class: 'link strong', onclick: () => openDocument(it.id) }, it.title || it.path),
       h('span', { class: 'source-place' }, it.path)),
-    h('td', { 'data-label': t('columnCollection') }, it.collection ?? h('span', { class: 'muted' }, '–'),
-      it.groups?.length ? h('span', { class: 'tag', title: t('groupsHint') }, icon('key'), it.groups.join(', ')) : null),
+    h('td', { 'data-label': t('columnCollection') }, h('span', { class: 'tags' },
+      it.collection ?? h('span', { class: 'muted' }, '–'),
+      it.groups?.length ? h('span', { class: 'tag', title: t('groupsHint') }, icon('key'), it.groups.join(', ')) : null)),
     h('td', { 'data-label': t('columnState') }, states(it)),
     h('td', { 'data-label': t('columnSize'), class: 'numeric' }, bytes(it.bytes),
       h('span', { class: 'source-place' }, t('passages', { n: it.chunks }))),

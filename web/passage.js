@@ -73,8 +73,14 @@ export async function openPassage(source, evidence = []) {
       h('mark', { class: 'evidence' }, t('markEvidence')), ' ',
       h('mark', { class: 'passage' }, t('markPassage'))) : null,
     h('div', { class: 'doc-text' }, passageText(shown, evidence)));
-  const target = body.querySelector('mark.evidence') ?? body.querySelector('mark.passage');
+  const target = firstMark(body);
   if (target) body.scrollTop += target.getBoundingClientRect().top - body.getBoundingClientRect().top - 140;
+}
+
+/** What a reader should see first of a text with marks. */
+export function firstMark(root) {
+  const text = root.querySelector('.doc-text');
+  return text?.querySelector('mark.evidence') ?? text?.querySelector('mark.passage');
 }
 
 /** What an answer itself has of a passage, where its chunk is no longer known. */

@@ -4,7 +4,7 @@
 import * as api from './api.js';
 import { button, externalLink, failure, fill, h, notice } from './dom.js';
 import { t, use } from './i18n.js';
-import { originalOf, passageText } from './passage.js';
+import { firstMark, originalOf, passageText } from './passage.js';
 
 const main = document.getElementById('main');
 
@@ -19,8 +19,7 @@ function chunkOf(address) {
 }
 
 function scrollToMark(behavior) {
-  const mark = main.querySelector('mark.evidence') ?? main.querySelector('mark.passage');
-  mark?.scrollIntoView({ block: 'center', behavior });
+  firstMark(main)?.scrollIntoView({ block: 'center', behavior });
 }
 
 function draw(shown) {

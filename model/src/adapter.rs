@@ -17,7 +17,7 @@ use thiserror::Error;
 
 use crate::LoadError;
 use crate::config_json::read_object;
-use crate::decoder::{Config, Decoder};
+use crate::decoder::{Config, Decoder, Layer};
 use crate::gguf::{Gguf, numbers};
 use crate::load_decoder;
 use crate::names::{Module, paired_row};
@@ -25,13 +25,17 @@ use crate::weights::Safetensors;
 use settings::Settings;
 
 /// What our own folders say besides what PEFT does.
-const OWN_FILE: &str = "souffleur.json";
+pub(crate) const OWN_FILE: &str = "souffleur.json";
 
 /// A low-rank change of a decoder's matrices.
 #[derive(Debug)]
 pub struct Adapter {
     /// The name of its folder or file.
     pub name: String,
+    /// Its folder or file.
+    pub path: PathBuf,
+    /// The fingerprint of the base that it was checked against.
+    base: String,
     /// One per layer of the decoder.
     pub(crate) layers: Vec<LayerAdapter>,
 }
@@ -104,7 +108,7 @@ pub enum AdapterError {
     #[error(transparent)]
     Model(#[from] LoadError),
     /// The tensor library failed.
-    #[error("could not compare the adapter with the model")]
+    #[error("could not read the adapter's factors")]
     Tensors(#[from] candle_core::Error),
 }
 
@@ -121,14 +125,12 @@ pub(crate) struct Base {
 }
 
 impl Base {
-    pub(crate) fn of(decoder: &Decoder) -> candle_core::Result<Self> {
-        let mut norms = Vec::new();
-        for layer in &decoder.layers {
-            norms.push(layer.input_norm.to_vec1()?);
-            norms.push(layer.post_attention_norm.to_vec1()?);
-        }
-        norms.push(decoder.norm.to_vec1()?);
-        Ok(Self { config: decoder.config.clone(), fingerprint: fingerprint(&norms) })
+    pub(crate) fn of(decoder: &Decoder) -> Self {
+        let of_layer = |it: &Layer| [it.input_norm.clone(), it.post_attention_norm.clone()];
+        let norms = decoder.layers.iter().flat_map(of_layer).chain([decoder.norm.clone()]);
+        let values = |it: Tensor| it.to_vec1().expect("a norm is a vector in main memory");
+        let norms: Vec<Vec<f32>> = norms.map(values).collect();
+        Self { config: decoder.config.clone(), fingerprint: fingerprint(&norms) }
     }
 
     /// That of a model on disk, without loading its matrices.
@@ -152,30 +154,37 @@ fn fingerprint(norms: &[Vec<f32>]) -> String {
     hex[..32].to_owned()
 }
 
-/// The fingerprint of a model on disk, as adapters of our own record it under `base` in
-/// `souffleur.json`. It is the same for every form that the model's weights are stored in.
-pub fn base_fingerprint(model: &Path) -> Result<String, LoadError> {
-    Base::read(model).map(|it| it.fingerprint)
-}
-
 impl Adapter {
     /// Loads a PEFT folder or a GGUF file for a decoder.
     pub(crate) fn load(path: &Path, base: &Base) -> Result<Self, AdapterError> {
         let is_gguf = path.extension().is_some_and(|it| it.eq_ignore_ascii_case("gguf"));
         let mut parts = if is_gguf { read_gguf(path, &base.config)? } else { read_folder(path)? };
-        if let Some(expected) = parts.fingerprint.take().filter(|it| *it != base.fingerprint) {
-            let found = &base.fingerprint;
-            let reason = format!("its base has fingerprint {expected}, the model {found}");
-            return Err(AdapterError::OtherBase {
-                path: path.to_owned(),
-                reason,
-                base: parts.base.take(),
-            });
+        if let Some(expected) = parts.fingerprint.take() {
+            check_fingerprint(path, &expected, base, parts.base.as_ref())?;
         }
         let name = if is_gguf { path.file_stem() } else { path.file_name() };
         let name = name.unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
         let layers = parts.into_layers(path, &base.config)?;
-        Ok(Self { name, layers })
+        Ok(Self { name, path: path.to_owned(), base: base.fingerprint.clone(), layers })
+    }
+
+    /// Refuses a model other than the one that it was loaded for.
+    pub(crate) fn check_base(&self, base: &Base) -> Result<(), AdapterError> {
+        check_fingerprint(&self.path, &self.base, base, None)
+    }
+}
+
+#[cfg(test)]
+impl Adapter {
+    /// Multiplies all that it changes.
+    pub(crate) fn scale(&mut self, factor: f64) {
+        for layer in &mut self.layers {
+            for module in Module::ALL {
+                let Some(LowRank { a, b }) = layer.get(module) else { continue };
+                let b = (b * factor).expect("a number can be multiplied");
+                layer.set(module, LowRank { a: a.clone(), b });
+            }
+        }
     }
 }
 
@@ -291,6 +300,20 @@ impl Matrix {
         Tensor::from_vec(self.values, self.shape, &Device::Cpu)
             .expect("a matrix has the values that its shape says")
     }
+}
+
+fn check_fingerprint(
+    path: &Path,
+    expected: &str,
+    base: &Base,
+    hint: Option<&String>,
+) -> Result<(), AdapterError> {
+    let found = &base.fingerprint;
+    if expected == found {
+        return Ok(());
+    }
+    let reason = format!("its base has fingerprint {expected}, the model {found}");
+    Err(AdapterError::OtherBase { path: path.to_owned(), reason, base: hint.cloned() })
 }
 
 /// An error of reading a model's file, about an adapter's.

@@ -55,6 +55,11 @@ impl Rope {
 }
 
 impl Angles {
+    /// Cosines and sines; (rows, head_dim / 2) each
+    pub(crate) fn tables(&self) -> (&[f32], &[f32]) {
+        (&self.cos, &self.sin)
+    }
+
     /// Turns one head of a row, whose halves hold the pairs, and scales it.
     ///
     /// head, out: (head_dim)

@@ -11,6 +11,7 @@ use crate::bert::Bert;
 use crate::count::TokenCounter;
 use crate::encode::TextEncoder;
 use crate::packed::{Encoded, Packed, batches};
+use crate::panels::Threads;
 use crate::tokenizer;
 
 pub use crate::checkpoint::encoder_files;
@@ -254,7 +255,7 @@ impl BertEmbedder {
             .par_iter()
             .map(|batch| {
                 let packed = Packed::of(&encoded, batch);
-                let hidden = self.bert.forward(&packed); // (tokens, dim)
+                let hidden = self.bert.forward(&packed, Threads::each_of(batches.len())); // (tokens, dim)
                 pool(&hidden, &packed.lens, self.spec.pooling)
             })
             .collect();

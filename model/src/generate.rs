@@ -11,11 +11,11 @@ use thiserror::Error;
 
 use crate::LoadError;
 use crate::adapter::{Adapter, AdapterError, Base};
+use crate::adapters::Adapters;
 use crate::chat::{ChatError, ChatOptions, ChatTemplate, Turn};
 use crate::constrain::Compiler;
 use crate::decoder::Decoder;
 use crate::load_generator::{self, Parts};
-use crate::lora::PackedAdapter;
 use crate::prefixes::Prefixes;
 use crate::prompt::PromptEncoder;
 use crate::sample::SampleOptions;
@@ -31,7 +31,7 @@ pub struct Generator {
     encoder: Arc<PromptEncoder>,
     /// Tokens that end a draft.
     ends: Vec<u32>,
-    adapters: Vec<PackedAdapter>,
+    pub(crate) adapters: Arc<Adapters>,
     prefixes: Prefixes,
     /// Made when the first constraint comes.
     compiler: Option<Compiler>,
@@ -203,11 +203,12 @@ impl Generator {
             return Err(NewError::Mismatch { n_tokens, n_rows });
         }
         let context_length = decoder.config.context_length;
+        let adapters = Arc::new(Adapters::new(Base::of(&decoder)));
         Ok(Self {
             decoder,
             encoder: Arc::new(PromptEncoder { tokenizer, chat, context_length }),
             ends,
-            adapters: Vec::new(),
+            adapters,
             prefixes: Prefixes::new(PREFIX_BYTES_MAX),
             compiler: None,
             n_steps: 0,
@@ -217,20 +218,17 @@ impl Generator {
         })
     }
 
-    /// Adds an adapter, which requests then choose by its name. One of the same name is replaced.
+    /// Loads a LoRA adapter, a PEFT folder or a GGUF file, and checks it against this model.
+    pub fn load_adapter(&self, path: &Path) -> Result<Adapter, AdapterError> {
+        self.adapters.load(path)
+    }
+
+    /// Adds an adapter, which requests then choose by `name`. One of the same name is replaced.
     ///
     /// # Errors
-    /// When the adapter's tensors cannot be read.
-    pub fn add_adapter(&mut self, adapter: &Adapter) -> Result<(), GenerateError> {
-        let packed = PackedAdapter::new(adapter)?;
-        match self.adapters.iter().position(|it| it.name == packed.name) {
-            Some(idx) => {
-                self.adapters[idx] = packed;
-                self.prefixes.forget(Some(idx));
-            }
-            None => self.adapters.push(packed),
-        }
-        Ok(())
+    /// When it was loaded for another base.
+    pub fn add_adapter(&mut self, name: &str, adapter: &Adapter) -> Result<(), AdapterError> {
+        self.adapters.add(name, adapter)
     }
 
     /// Sets how much memory beginnings of prompts may take that were read before.
@@ -274,11 +272,6 @@ impl Generator {
     /// leave it.
     pub fn is_thinking(&self, prompt: &[u32]) -> bool {
         self.encoder.is_thinking(prompt)
-    }
-
-    /// Loads a LoRA adapter, a PEFT folder or a GGUF file, and checks it against this model.
-    pub fn load_adapter(&self, path: &Path) -> Result<Adapter, AdapterError> {
-        Adapter::load(path, &Base::of(&self.decoder)?)
     }
 
     /// Weights of the network.

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use candle_core::Device;
 use candle_core::quantized::gguf_file::{Content, TensorInfo, Value};
-use candle_core::quantized::{GgmlDType, QMatMul, ggml_file};
+use candle_core::quantized::{GgmlDType, QMatMul, QStorage, QTensor};
 use half::{bf16, f16};
 use memmap2::Mmap;
 
@@ -245,6 +245,41 @@ impl Gguf {
         })
     }
 
+    /// A matrix of shape (n_out, n_in) as numbers, row-major.
+    pub(crate) fn matrix_values(
+        &self,
+        name: &str,
+        (n_out, n_in): (usize, usize),
+        order: Option<(RowOrder, usize)>,
+    ) -> Result<Vec<f32>, LoadError> {
+        self.tensor(name, &[n_out, n_in])?; // For its shape.
+        let values = self.values(name)?;
+        let Some((order, head_dim)) = order else { return Ok(values) };
+        let row = |row: usize| &values[order(row, head_dim) * n_in..][..n_in];
+        Ok((0..n_out).flat_map(row).copied().collect())
+    }
+
+    /// A matrix of shape (n_out, n_in) in its stored form, where that is quantised.
+    pub(crate) fn quantised(
+        &self,
+        name: &str,
+        (n_out, n_in): (usize, usize),
+        order: Option<(RowOrder, usize)>,
+        device: &Device,
+    ) -> Result<Option<QTensor>, LoadError> {
+        let (kind, bytes) = self.tensor(name, &[n_out, n_in])?;
+        if BlockFormat::of(kind).is_none() {
+            return Ok(None);
+        }
+        let row_bytes = n_in / kind.block_size() * kind.type_size();
+        let place = |row: usize| order.map_or(row, |(order, head_dim)| order(row, head_dim));
+        let row = |row: usize| &bytes[place(row) * row_bytes..][..row_bytes];
+        let ordered: Vec<u8> = (0..n_out).flat_map(row).copied().collect();
+        let tensor = QStorage::from_data(ordered.into(), device, kind)
+            .and_then(|it| QTensor::new(it, (n_out, n_in)));
+        tensor.map(Some).map_err(|source| LoadError::Tensors { path: self.path.clone(), source })
+    }
+
     /// A matrix of shape (n_out, n_in).
     pub(crate) fn matrix(
         &self,
@@ -276,10 +311,9 @@ impl Gguf {
             let block = |it: usize, idx: usize| format.block(kind, row(it), idx);
             return Ok(Weight::Panels(Panels::from_blocks((n_out, n_in), format.form, block)));
         }
-        let ordered: Vec<u8> = (0..n_out).flat_map(row).copied().collect();
+        let tensor = self.quantised(name, (n_out, n_in), order, &Device::Cpu)?;
+        let tensor = tensor.expect("the type is a quantised one");
         let failed = |source| LoadError::Tensors { path: self.path.clone(), source };
-        let tensor = ggml_file::qtensor_from_ggml(kind, &ordered, vec![n_out, n_in], &Device::Cpu)
-            .map_err(failed)?;
         Ok(Weight::Blocks(QMatMul::from_qtensor(tensor).map_err(failed)?))
     }
 }
@@ -355,11 +389,8 @@ mod tests {
 
     use super::*;
     use crate::gguf_write::{Planned, write};
+    use crate::golden::path as golden;
     use crate::linear::Linear;
-
-    fn golden(name: &str) -> PathBuf {
-        PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
-    }
 
     #[test]
     fn every_type_is_read_as_gguf_dequantises_it_and_multiplied_exactly() {

@@ -5,7 +5,8 @@
 //! and [`serve`] does so for many clients at once. Below them lie the two networks (`bert`,
 //! `decoder`) and what they are made of: `panels`, `int8` and `kernels` compute, `checkpoint`,
 //! `weights`, `pickle` and `gguf` read files, `linear`, `attention`, `kv_cache` and `lora` serve the
-//! decoder. [`adapter`] and [`merge`] are about LoRA.
+//! decoder. [`adapter`], [`adapters`] and [`merge`] are about LoRA, [`trainable`]
+//! is the decoder with gradients.
 //!
 //! The crate is synchronous and owns no global state besides rayon's thread pool, whose size
 //! [`device::set_threads`] may choose once.
@@ -16,6 +17,7 @@ use gemm as _;
 use flate2 as _;
 
 pub mod adapter;
+pub mod adapters;
 pub mod catalogue;
 pub mod chat;
 pub mod constrain;
@@ -32,6 +34,7 @@ pub mod store;
 pub mod testing;
 pub mod thinking;
 pub mod tokens;
+pub mod trainable;
 
 mod attention;
 mod bert;
@@ -44,6 +47,8 @@ mod encode;
 mod gguf;
 mod gguf_blocks;
 mod gguf_write;
+#[cfg(test)]
+mod golden;
 mod hash_embedder;
 mod int8;
 mod int8_product;

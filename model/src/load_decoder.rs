@@ -4,6 +4,7 @@
 use std::collections::HashSet;
 use std::path::Path;
 
+use candle_core::quantized::QTensor;
 use candle_core::{Device, Tensor};
 
 use crate::LoadError;
@@ -17,7 +18,7 @@ use crate::panels::Panels;
 use crate::sample::Rng;
 
 /// Where weights come from.
-enum Source<'a> {
+pub(crate) enum Source<'a> {
     Gguf {
         file: &'a Gguf,
         /// How query and key rows are stored, where that is not the checkpoint's order.
@@ -44,56 +45,44 @@ pub(crate) fn from_gguf(file: &Gguf) -> Result<Decoder, LoadError> {
 
 /// Loads a decoder from a folder with `config.json` and safetensors files.
 pub(crate) fn from_folder(dir: &Path) -> Result<Decoder, LoadError> {
-    let json = ConfigJson::open(dir)?;
-    let config = json.config()?;
-    let checkpoint = Checkpoint::open(dir)?;
-    let mut source = folder_source(&checkpoint, json.tied);
-    let decoder = decoder(config, &mut source)?;
-    let Source::Folder { used, .. } = &source else { return Ok(decoder) };
-    // A tensor that nothing reads belongs to a network that is not this one.
-    let is_known = |name: &str| {
-        used.contains(name)
-            || name == "lm_head.weight" // A copy, where it is tied.
-            || name.ends_with("rotary_emb.inv_freq") // Of old checkpoints; computed from the sizes.
-    };
-    let mut unread: Vec<&str> = checkpoint.names().filter(|name| !is_known(name)).collect();
-    unread.sort_unstable();
-    match unread.first() {
-        None => Ok(decoder),
-        Some(name) => Err(LoadError::Unsupported {
-            path: dir.to_owned(),
-            what: format!("it has a tensor `{name}` that its architecture has no place for"),
-        }),
+    with_source(dir, |config, source| {
+        let decoder = decoder(config, source)?;
+        source.check_all_read(dir)?;
+        Ok(decoder)
+    })
+}
+
+/// Opens a model on disk, a GGUF file or a folder, to read some of its weights or all of them.
+pub(crate) fn with_source<R>(
+    model: &Path,
+    read: impl FnOnce(Config, &mut Source<'_>) -> Result<R, LoadError>,
+) -> Result<R, LoadError> {
+    if model.is_dir() {
+        let json = ConfigJson::open(model)?;
+        let config = json.config()?;
+        let checkpoint = Checkpoint::open(model)?;
+        return read(config, &mut folder_source(&checkpoint, json.tied));
     }
+    let file = Gguf::open(model)?;
+    let config = config_from_gguf(&file)?;
+    let order = row_order(&file).map(|it| (it, config.head_dim));
+    read(config, &mut Source::Gguf { file: &file, order })
 }
 
 /// The sizes of a model on disk, and the weights of its norms: those of each layer before attention
 /// and before the feed-forward part, then the last one.
 pub(crate) fn read_norms(model: &Path) -> Result<(Config, Vec<Vec<f32>>), LoadError> {
-    if model.is_dir() {
-        let json = ConfigJson::open(model)?;
-        let config = json.config()?;
-        let checkpoint = Checkpoint::open(model)?;
-        let norms = norms(&config, &mut folder_source(&checkpoint, json.tied))?;
-        return Ok((config, norms));
-    }
-    let file = Gguf::open(model)?;
-    let config = config_from_gguf(&file)?;
-    let norms = norms(&config, &mut Source::Gguf { file: &file, order: None })?;
-    Ok((config, norms))
-}
-
-fn norms(config: &Config, source: &mut Source<'_>) -> Result<Vec<Vec<f32>>, LoadError> {
-    let mut res = Vec::with_capacity(2 * config.n_layers + 1);
-    for idx in 0..config.n_layers {
-        for name in ["input_layernorm", "post_attention_layernorm"] {
-            let name = source.name(&format!("model.layers.{idx}.{name}"), "weight");
-            res.push(source.values(&name, config.hidden)?);
+    with_source(model, |config, source| {
+        let mut norms = Vec::with_capacity(2 * config.n_layers + 1);
+        for idx in 0..config.n_layers {
+            for name in ["input_layernorm", "post_attention_layernorm"] {
+                let name = format!("model.layers.{idx}.{name}");
+                norms.push(source.norm_values(&name, config.hidden)?);
+            }
         }
-    }
-    let name = source.name("model.norm", "weight");
-    res.push(source.values(&name, config.hidden)?);
-    Ok(res)
+        norms.push(source.norm_values("model.norm", config.hidden)?);
+        Ok((config, norms))
+    })
 }
 
 fn folder_source(checkpoint: &Checkpoint, tied: bool) -> Source<'_> {
@@ -213,8 +202,26 @@ fn decoder(config: Config, source: &mut Source<'_>) -> Result<Decoder, LoadError
 }
 
 impl Source<'_> {
+    /// Refuses a folder with a tensor that nothing has read: it belongs to a network that is not
+    /// this one.
+    pub(crate) fn check_all_read(&self, dir: &Path) -> Result<(), LoadError> {
+        let Self::Folder { checkpoint, used, .. } = self else { return Ok(()) };
+        let is_known = |name: &str| {
+            used.contains(name)
+                || name == "lm_head.weight" // A copy, where it is tied.
+                || name.ends_with("rotary_emb.inv_freq") // Of old checkpoints; computed from the sizes.
+        };
+        let unread = checkpoint.names().filter(|name| !is_known(name)).min();
+        unread.map_or(Ok(()), |name| {
+            Err(LoadError::Unsupported {
+                path: dir.to_owned(),
+                what: format!("it has a tensor `{name}` that its architecture has no place for"),
+            })
+        })
+    }
+
     /// Whether the output matrix is another than that of the embeddings.
-    fn has_head(&self) -> bool {
+    pub(crate) fn has_head(&self) -> bool {
         match self {
             Self::Gguf { file, .. } => file.contains("output.weight"),
             Self::Folder { tied, .. } => !tied,
@@ -247,31 +254,74 @@ impl Source<'_> {
         (n_out, n_in): (usize, usize),
         rotated: bool,
     ) -> Result<Linear, LoadError> {
-        let (weight_name, bias_name) = (self.name(name, "weight"), self.name(name, "bias"));
+        let weight_name = self.name(name, "weight");
         let weight = match self {
             Self::Gguf { file, order } => {
                 file.matrix(&weight_name, (n_out, n_in), order.filter(|_| rotated))?
             }
             Self::Folder { checkpoint, .. } => checkpoint.matrix(&weight_name, (n_out, n_in))?,
             Self::Random(rng) => {
-                let scale = 2.0 / (n_in as f32).sqrt();
-                let values: Vec<f32> =
-                    (0..n_out * n_in).map(|_| (rng.unit() - 0.5) * 2.0 * scale).collect();
-                Weight::Panels(Panels::from_f32(&values, n_in))
+                Weight::Panels(Panels::from_f32(&random_matrix(rng, (n_out, n_in)), n_in))
             }
         };
         self.mark(weight_name);
-        if !self.contains(&bias_name) {
-            return Ok(Linear::new(weight, None));
+        Ok(Linear::new(weight, self.bias(name, n_out, rotated)?.map(vector)))
+    }
+
+    /// A matrix of shape (n_out, n_in) as numbers, row-major, in the checkpoint's order.
+    pub(crate) fn matrix_values(
+        &mut self,
+        name: &str,
+        (n_out, n_in): (usize, usize),
+        rotated: bool,
+    ) -> Result<Vec<f32>, LoadError> {
+        let name = self.name(name, "weight");
+        let values = match self {
+            Self::Gguf { file, order } => {
+                file.matrix_values(&name, (n_out, n_in), order.filter(|_| rotated))?
+            }
+            Self::Folder { checkpoint, .. } => checkpoint.read(&name, &[n_out, n_in])?,
+            Self::Random(rng) => random_matrix(rng, (n_out, n_in)),
+        };
+        self.mark(name);
+        Ok(values)
+    }
+
+    /// A matrix as it is stored, in the checkpoint's order, where its type is quantised.
+    pub(crate) fn quantised(
+        &self,
+        name: &str,
+        shape: (usize, usize),
+        rotated: bool,
+        device: &Device,
+    ) -> Result<Option<QTensor>, LoadError> {
+        match self {
+            Self::Gguf { file, order } => {
+                let order = order.filter(|_| rotated);
+                file.quantised(&self.name(name, "weight"), shape, order, device)
+            }
+            Self::Folder { .. } | Self::Random(_) => Ok(None),
         }
-        let stored = self.values(&bias_name, n_out)?;
-        let bias = match self {
+    }
+
+    /// What a layer adds, in the checkpoint's order; (n_out)
+    pub(crate) fn bias(
+        &mut self,
+        name: &str,
+        n_out: usize,
+        rotated: bool,
+    ) -> Result<Option<Vec<f32>>, LoadError> {
+        let name = self.name(name, "bias");
+        if !self.contains(&name) {
+            return Ok(None);
+        }
+        let stored = self.values(&name, n_out)?;
+        Ok(Some(match self {
             Self::Gguf { order: Some((order, head_dim)), .. } if rotated => {
                 (0..n_out).map(|row| stored[order(row, *head_dim)]).collect()
             }
             Self::Gguf { .. } | Self::Folder { .. } | Self::Random(_) => stored,
-        };
-        Ok(Linear::new(weight, Some(vector(bias))))
+        }))
     }
 
     fn values(&mut self, name: &str, n: usize) -> Result<Vec<f32>, LoadError> {
@@ -291,17 +341,31 @@ impl Source<'_> {
         }
     }
 
-    fn norm(&mut self, name: &str, n: usize) -> Result<Tensor, LoadError> {
+    pub(crate) fn norm_values(&mut self, name: &str, n: usize) -> Result<Vec<f32>, LoadError> {
         let name = self.name(name, "weight");
-        self.values(&name, n).map(vector)
+        self.values(&name, n)
+    }
+
+    /// Whether there is a norm that some families do without.
+    pub(crate) fn has_norm(&self, name: &str) -> bool {
+        self.contains(&self.name(name, "weight"))
+    }
+
+    fn norm(&mut self, name: &str, n: usize) -> Result<Tensor, LoadError> {
+        self.norm_values(name, n).map(vector)
     }
 
     fn find_norm(&mut self, name: &str, n: usize) -> Result<Option<Tensor>, LoadError> {
-        match self.contains(&self.name(name, "weight")) {
+        match self.has_norm(name) {
             true => self.norm(name, n).map(Some),
             false => Ok(None),
         }
     }
+}
+
+fn random_matrix(rng: &mut Rng, (n_out, n_in): (usize, usize)) -> Vec<f32> {
+    let scale = 2.0 / (n_in as f32).sqrt();
+    (0..n_out * n_in).map(|_| (rng.unit() - 0.5) * 2.0 * scale).collect()
 }
 
 fn vector(values: Vec<f32>) -> Tensor {
@@ -311,103 +375,70 @@ fn vector(values: Vec<f32>) -> Tensor {
 
 #[cfg(test)]
 mod tests {
-    use std::path::{Path, PathBuf};
-
-    use serde::Deserialize;
-
     use super::*;
+    use crate::golden::{self, Golden, path as golden};
     use crate::sample::Rng;
-
-    #[derive(Deserialize)]
-    struct Golden {
-        ids: Vec<u32>,
-        positions: Vec<usize>,
-        logits: Vec<Vec<f32>>,
-    }
-
-    fn golden(name: &str) -> PathBuf {
-        PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
-    }
 
     fn load(path: &Path) -> Result<Decoder, LoadError> {
         from_gguf(&Gguf::open(path)?)
     }
 
-    #[track_caller]
-    fn check(name: &str) {
-        let decoder = load(&golden(&format!("{name}.gguf"))).unwrap();
-        check_decoder(&decoder, &golden(&format!("{name}.json")));
-    }
-
-    #[track_caller]
-    fn check_folder(name: &str) {
-        let dir = golden(&format!("tiny-{name}-folder"));
-        check_decoder(&from_folder(&dir).unwrap(), &dir.join("golden.json"));
-    }
-
     /// Logits agree with transformers, read in one piece and in several.
     #[track_caller]
-    fn check_decoder(decoder: &Decoder, golden: &Path) {
-        let text = fs_err::read_to_string(golden).unwrap();
-        let Golden { ids, positions, logits } = serde_json::from_str(&text).unwrap();
-        for piece in [ids.len(), 33, 1] {
+    fn check(name: &str) {
+        let model = golden(name);
+        let (decoder, golden) = (golden::decoder(&model), Golden::of_model(&model));
+        for piece in [golden.ids.len(), 33, 1] {
             let mut cache = decoder.cache().unwrap();
             let mut actual: Vec<Vec<f32>> = Vec::new();
-            for ids in ids.chunks(piece) {
+            for ids in golden.ids.chunks(piece) {
                 let hidden = decoder.forward(ids, &mut cache).unwrap();
                 actual.extend(decoder.logits(&hidden).unwrap().to_vec2::<f32>().unwrap());
             }
-            for (&position, expected) in positions.iter().zip(&logits) {
-                for (x, expected) in actual[position].iter().zip(expected) {
-                    assert!(
-                        (x - expected).abs() < 1e-4,
-                        "{x} instead of {expected} at {position}, in pieces of {piece}"
-                    );
-                }
-            }
+            golden.check(&actual, 1e-4);
         }
     }
 
     #[test]
     fn llama_agrees_with_transformers() {
-        check("tiny-llama");
+        check("tiny-llama.gguf");
     }
 
     #[test]
     fn llama_3_rotary_scaling_agrees_with_transformers() {
-        check("tiny-llama3");
+        check("tiny-llama3.gguf");
     }
 
     #[test]
     fn linear_rotary_scaling_agrees_with_transformers() {
-        check("tiny-llama-linear");
+        check("tiny-llama-linear.gguf");
     }
 
     #[test]
     fn qwen_2_agrees_with_transformers() {
-        check("tiny-qwen2");
+        check("tiny-qwen2.gguf");
     }
 
     #[test]
     fn qwen_3_agrees_with_transformers() {
-        check("tiny-qwen3");
+        check("tiny-qwen3.gguf");
     }
 
     #[test]
     fn sliding_windows_agree_with_transformers() {
-        check("tiny-mistral");
+        check("tiny-mistral.gguf");
     }
 
     #[test]
     fn folders_agree_with_transformers() {
         for name in ["tied-llama", "sharded-llama", "biased-llama", "qwen2", "qwen3"] {
-            check_folder(name);
+            check(&format!("tiny-{name}-folder"));
         }
     }
 
     #[test]
     fn a_window_that_slides_agrees_with_transformers() {
-        check_folder("mistral");
+        check("tiny-mistral-folder");
     }
 
     #[test]

@@ -164,35 +164,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-
-    fn golden(name: &str) -> std::path::PathBuf {
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
-    }
-
-    /// A folder with a tiny model's weights and a tokenizer of `n_tokens`.
-    fn folder(model: &str, n_tokens: usize) -> tempfile::TempDir {
-        let dir = tempfile::tempdir().unwrap();
-        for entry in fs_err::read_dir(golden(model)).unwrap() {
-            let path = entry.unwrap().path();
-            fs_err::copy(&path, dir.path().join(path.file_name().unwrap())).unwrap();
-        }
-        let vocab: Map<String, Value> = (0..n_tokens)
-            .map(|id| match id {
-                2 => ("<end>".to_owned(), json!(id)),
-                _ => (char::from_u32(0x100 + id as u32).unwrap().to_string(), json!(id)),
-            })
-            .collect();
-        let added = json!([{"id": 2, "content": "<end>", "single_word": false, "lstrip": false,
-            "rstrip": false, "normalized": false, "special": true}]);
-        let tokenizer = json!({
-            "version": "1.0", "added_tokens": added,
-            "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true,
-                "use_regex": true},
-            "model": {"type": "BPE", "vocab": vocab, "merges": []},
-        });
-        write(&dir, "tokenizer.json", &tokenizer);
-        dir
-    }
+    use crate::golden::folder_with_tokenizer as folder;
 
     fn write(dir: &tempfile::TempDir, name: &str, value: &Value) {
         fs_err::write(dir.path().join(name), value.to_string()).unwrap();

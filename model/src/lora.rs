@@ -1,6 +1,7 @@
 //! Adapters applied beside the frozen weights, so that requests with different ones share a batch.
 
 use std::ops::Range;
+use std::path::PathBuf;
 
 use candle_core::{Result, Tensor};
 
@@ -9,7 +10,10 @@ use crate::panels::Panels;
 
 /// An adapter in the form that it is multiplied in.
 pub(crate) struct PackedAdapter {
+    /// Tells it from others that had its name before or have it later.
+    pub(crate) id: u64,
     pub(crate) name: String,
+    pub(crate) path: PathBuf,
     layers: Vec<PackedLayer>,
 }
 
@@ -42,7 +46,7 @@ pub(crate) struct AdaptedRows<'a> {
 }
 
 impl PackedAdapter {
-    pub(crate) fn new(adapter: &Adapter) -> Result<Self> {
+    pub(crate) fn new(adapter: &Adapter, name: &str, id: u64) -> Result<Self> {
         let mut layers = Vec::with_capacity(adapter.layers.len());
         for LayerAdapter { q, k, v, o, gate, up, down } in &adapter.layers {
             let mut packed = PackedLayer([const { None }; 7]);
@@ -51,7 +55,12 @@ impl PackedAdapter {
             }
             layers.push(packed);
         }
-        Ok(Self { name: adapter.name.clone(), layers })
+        Ok(Self { id, name: name.to_owned(), path: adapter.path.clone(), layers })
+    }
+
+    /// Matrices that it changes.
+    pub(crate) fn n_matrices(&self) -> usize {
+        self.layers.iter().flat_map(|it| &it.0).flatten().count()
     }
 
     fn at(&self, layer: usize, place: Place) -> Option<&PackedLowRank> {
@@ -103,15 +112,13 @@ pub(crate) fn add(
 #[cfg(test)]
 mod tests {
     use std::collections::HashMap;
-    use std::path::PathBuf;
 
-    use candle_core::Device;
     use serde::Deserialize;
 
     use super::*;
+    use crate::adapter::Base;
     use crate::decoder::{Decoder, Piece};
-    use crate::gguf::Gguf;
-    use crate::load_decoder;
+    use crate::golden::{self, furthest, logits};
 
     #[derive(Deserialize)]
     struct Golden {
@@ -120,66 +127,33 @@ mod tests {
         logits: HashMap<String, Vec<Vec<f32>>>,
     }
 
-    fn golden(name: &str) -> PathBuf {
-        PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
-    }
-
     fn base() -> Decoder {
-        load_decoder::from_gguf(&Gguf::open(&golden("tiny-llama.gguf")).unwrap()).unwrap()
+        golden::decoder(&golden::path("tiny-llama.gguf"))
     }
 
-    /// Reads the tensors of a PEFT folder, whose scale is given, without the loader's checks.
-    fn adapter(name: &str, scale: f64) -> Adapter {
-        let file = golden(name).join("adapter_model.safetensors");
-        let tensors = candle_core::safetensors::load(file, &Device::Cpu).unwrap();
-        let layers = (0..2).map(|layer| {
-            let find = |module: &str| {
-                let key = format!("base_model.model.model.layers.{layer}.{module}_proj");
-                let a = tensors.get(&format!("{key}.lora_A.weight"))?.clone();
-                let b = (&tensors[&format!("{key}.lora_B.weight")] * scale).unwrap();
-                Some(LowRank { a, b })
-            };
-            LayerAdapter {
-                q: find("self_attn.q"),
-                k: find("self_attn.k"),
-                v: find("self_attn.v"),
-                o: find("self_attn.o"),
-                gate: find("mlp.gate"),
-                up: find("mlp.up"),
-                down: find("mlp.down"),
-            }
-        });
-        Adapter { name: name.to_owned(), layers: layers.collect() }
+    fn adapter(name: &str) -> Adapter {
+        Adapter::load(&golden::path(name), &Base::of(&base())).unwrap()
     }
 
-    fn packed(name: &str, scale: f64) -> PackedAdapter {
-        PackedAdapter::new(&adapter(name, scale)).unwrap()
-    }
-
-    /// Logits of a text by the base or an adapter.
-    fn logits(decoder: &Decoder, ids: &[u32], adapter: Option<&PackedAdapter>) -> Vec<Vec<f32>> {
-        let mut cache = decoder.cache().unwrap();
-        let mut pieces = [Piece { ids, cache: &mut cache, adapter }];
-        let hidden = decoder.forward_batch(&mut pieces).unwrap();
-        decoder.logits(&hidden).unwrap().to_vec2().unwrap()
+    fn packed(adapter: &Adapter) -> PackedAdapter {
+        PackedAdapter::new(adapter, &adapter.name, 0).unwrap()
     }
 
     #[test]
     fn adapters_agree_with_peft() {
-        let text = fs_err::read_to_string(golden("tiny-lora.json")).unwrap();
-        let golden: Golden = serde_json::from_str(&text).unwrap();
+        let text = fs_err::read(golden::path("tiny-lora.json")).unwrap();
+        let golden: Golden = serde_json::from_slice(&text).unwrap();
         let decoder = base();
-        let all = packed("tiny-lora-all", 8.0 / 4.0);
-        let qv = packed("tiny-lora-qv", 3.0 / 2.0f64.sqrt());
+        let all = packed(&adapter("tiny-lora-all"));
+        let qv = packed(&adapter("tiny-lora-qv"));
+        assert_eq!((all.n_matrices(), qv.n_matrices()), (14, 4));
         for (name, adapter) in
             [("base", None), ("tiny-lora-all", Some(&all)), ("tiny-lora-qv", Some(&qv))]
         {
             let actual = logits(&decoder, &golden.ids, adapter);
             for (&position, expected) in golden.positions.iter().zip(&golden.logits[name]) {
-                for (x, expected) in actual[position].iter().zip(expected) {
-                    let off = (x - expected).abs();
-                    assert!(off < 1e-4, "{x} instead of {expected} at {position} by {name}");
-                }
+                let off = furthest(&actual[position], expected);
+                assert!(off < 1e-4, "off by {off} at {position} by {name}");
             }
         }
         assert_ne!(golden.logits["base"], golden.logits["tiny-lora-qv"]);
@@ -189,14 +163,15 @@ mod tests {
     fn an_adapter_whose_b_is_zero_is_the_base() {
         let decoder = base();
         let ids: Vec<u32> = (0..50).map(|it| it * 3 % 70).collect();
-        let zero = packed("tiny-lora-all", 0.0);
-        assert_eq!(logits(&decoder, &ids, Some(&zero)), logits(&decoder, &ids, None));
+        let mut zero = adapter("tiny-lora-all");
+        zero.scale(0.0);
+        assert_eq!(logits(&decoder, &ids, Some(&packed(&zero))), logits(&decoder, &ids, None));
     }
 
     #[test]
     fn a_batch_of_several_adapters_equals_each_alone() {
         let decoder = base();
-        let (all, qv) = (packed("tiny-lora-all", 2.0), packed("tiny-lora-qv", 1.5));
+        let (all, qv) = (packed(&adapter("tiny-lora-all")), packed(&adapter("tiny-lora-qv")));
         let adapters = [None, Some(&all), Some(&all), Some(&qv), None, Some(&all)];
         let texts: Vec<Vec<u32>> = (0..adapters.len() as u32)
             .map(|idx| (0..5 + idx * 9).map(|it| (it * 5 + idx) % 70).collect())
@@ -221,11 +196,10 @@ mod tests {
     #[test]
     fn an_adapter_for_other_sizes_is_an_error_that_names_it() {
         let decoder = base();
-        let mut other = adapter("tiny-lora-qv", 1.0);
-        let half = |it: &Tensor| it.narrow(0, 0, 16).unwrap();
+        let mut other = adapter("tiny-lora-qv");
         let q = other.layers[1].q.as_mut().unwrap();
-        q.b = half(&q.b);
-        let other = PackedAdapter::new(&other).unwrap();
+        q.b = q.b.narrow(0, 0, 16).unwrap();
+        let other = packed(&other);
         let mut cache = decoder.cache().unwrap();
         let mut pieces = [Piece { ids: &[1, 2], cache: &mut cache, adapter: Some(&other) }];
         let error = decoder.forward_batch(&mut pieces).unwrap_err().to_string();

@@ -267,29 +267,15 @@ fn sync(file: BufWriter<fs_err::File>) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use serde::Deserialize;
-
     use super::*;
-    use crate::decoder::Decoder;
-    use crate::load_decoder::{from_folder, from_gguf};
+    use crate::generate::{Generator, Request};
+    use crate::golden::{self, Golden, furthest, logits, path as golden};
+    use crate::lora::PackedAdapter;
+    use crate::sample::SampleOptions;
+    use crate::serve::{ServeOptions, Service};
 
-    #[derive(Deserialize)]
-    struct Golden {
-        ids: Vec<u32>,
-        positions: Vec<usize>,
-        logits: Vec<Vec<f32>>,
-    }
-
-    fn golden(name: &str) -> PathBuf {
-        PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
-    }
-
-    fn load(path: &Path) -> Decoder {
-        if path.is_dir() { from_folder(path) } else { from_gguf(&Gguf::open(path).unwrap()) }
-            .unwrap()
-    }
-
-    /// Merges, loads the result, and compares its logits with those that PEFT's merged model gives.
+    /// Merges, loads the result, and compares its logits with those that PEFT's merged model gives
+    /// and, where nothing is rounded, with those of the base with the adapter beside it.
     #[track_caller]
     fn check(base: &str, adapter: &str, merged_type: MergedType, tolerance: f32) {
         let dir = tempfile::tempdir().unwrap();
@@ -298,24 +284,55 @@ mod tests {
         let options = MergeOptions { base: &base, adapter: &adapter, out: &out, merged_type };
         let merged = merge(&options).unwrap();
         assert!(merged.n_matrices >= 6 && merged.n_bytes > 10_000, "{merged:?}");
-
-        let expected = adapter.parent().unwrap().join("golden.json");
-        let expected = if adapter.is_dir() { adapter.join("golden.json") } else { expected };
-        let text = fs_err::read_to_string(expected).unwrap();
-        let Golden { ids, positions, logits } = serde_json::from_str(&text).unwrap();
-        let decoder = load(&out);
-        let mut cache = decoder.cache().unwrap();
-        let hidden = decoder.forward(&ids, &mut cache).unwrap();
-        let actual = decoder.logits(&hidden).unwrap().to_vec2::<f32>().unwrap();
-        let mut worst: f32 = 0.0;
-        for (&position, expected) in positions.iter().zip(&logits) {
-            for (x, expected) in actual[position].iter().zip(expected) {
-                worst = worst.max((x - expected).abs());
-            }
-        }
-        assert!(worst < tolerance, "off by {worst}");
         let left: Vec<_> = fs_err::read_dir(out.parent().unwrap()).unwrap().collect();
         assert_eq!(left.len(), 1, "nothing unfinished is left");
+
+        let golden = Golden::read(&match adapter.is_dir() {
+            true => adapter.join("golden.json"),
+            false => adapter.with_file_name("golden.json"),
+        });
+        let actual = logits(&golden::decoder(&out), &golden.ids, None);
+        golden.check(&actual, tolerance);
+        if tolerance > 1e-4 {
+            return;
+        }
+
+        let base = golden::decoder(&base);
+        let adapter = Adapter::load(&adapter, &Base::of(&base)).unwrap();
+        let adapter = PackedAdapter::new(&adapter, "beside", 0).unwrap();
+        let unmerged = logits(&base, &golden.ids, Some(&adapter));
+        for (actual, unmerged) in actual.iter().zip(&unmerged) {
+            let off = furthest(actual, unmerged);
+            assert!(off < tolerance, "off by {off}");
+        }
+    }
+
+    #[test]
+    fn a_merged_model_writes_what_the_base_writes_with_the_adapter() {
+        let base = golden::folder_with_tokenizer("tiny-qwen2-folder", 70);
+        let dir = tempfile::tempdir().unwrap();
+        let out = dir.path().join("merged");
+        let (base, adapter) = (base.path(), golden("adapter-all"));
+        let merged_type = MergedType::F32;
+        merge(&MergeOptions { base, adapter: &adapter, out: &out, merged_type }).unwrap();
+        let serve =
+            |model: &Path| Service::spawn(Generator::load(model).unwrap(), ServeOptions::default());
+        let (unmerged, merged) = (serve(base).unwrap(), serve(&out).unwrap());
+        unmerged.add_adapter("a", &unmerged.load_adapter(&adapter).unwrap()).unwrap();
+        let mut n_changed = 0;
+        for first in 0..10 {
+            let prompt = (first..first + 12).map(|it| it * 5 % 70).collect();
+            let options = SampleOptions { tokens_max: 40, ..SampleOptions::default() };
+            let request = Request { prompt, options, adapter: None };
+            let write = |service: &Service, adapter: Option<&str>| {
+                let adapter = adapter.map(str::to_owned);
+                service.submit(Request { adapter, ..request.clone() }).unwrap().wait().unwrap()
+            };
+            let draft = write(&unmerged, Some("a"));
+            assert_eq!(write(&merged, None), draft);
+            n_changed += usize::from(write(&unmerged, None).text != draft.text);
+        }
+        assert!(n_changed > 5, "the adapter changes what the base writes: {n_changed}");
     }
 
     #[test]

@@ -73,8 +73,14 @@ pub(crate) enum Threads {
     /// The calling one: for callers that are parallel themselves.
     One,
     /// Rayon's pool.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the decoder multiplies several at once"))]
     All,
+}
+
+impl Threads {
+    /// For each of so many pieces of work that are handed to the pool already.
+    pub(crate) fn each_of(n_pieces: usize) -> Self {
+        if n_pieces == 1 { Self::All } else { Self::One }
+    }
 }
 
 /// Up to 32 quantised weights of one row: `weight[i] = codes[i] * scale + min`.

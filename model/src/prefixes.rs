@@ -16,8 +16,8 @@ pub(crate) struct Prefixes {
 struct Entry {
     /// What the cache holds.
     ids: Vec<u32>,
-    /// Keys and values depend on the adapter that computed them.
-    adapter: Option<usize>,
+    /// The id of the adapter that computed it.
+    adapter: Option<u64>,
     cache: KvCache,
     used: u64,
 }
@@ -38,16 +38,16 @@ impl Prefixes {
         self.evict();
     }
 
-    /// Forgets what an adapter computed that is no longer there.
-    pub(crate) fn forget(&mut self, adapter: Option<usize>) {
-        self.entries.retain(|it| it.adapter != adapter);
+    /// Forgets what adapters computed that are no longer there.
+    pub(crate) fn forget_unless(&mut self, is_there: impl Fn(u64) -> bool) {
+        self.entries.retain(|it| it.adapter.is_none_or(&is_there));
     }
 
     /// The longest known beginning of `ids`, if it is longer than `longer_than` tokens.
     pub(crate) fn find(
         &mut self,
         ids: &[u32],
-        adapter: Option<usize>,
+        adapter: Option<u64>,
         longer_than: usize,
     ) -> Option<KvCache> {
         let shared = |it: &Entry| match it.adapter == adapter {
@@ -65,7 +65,7 @@ impl Prefixes {
     }
 
     /// Keeps what a cache holds. Entries that are beginnings of it are no longer needed.
-    pub(crate) fn keep(&mut self, ids: &[u32], adapter: Option<usize>, cache: &KvCache) {
+    pub(crate) fn keep(&mut self, ids: &[u32], adapter: Option<u64>, cache: &KvCache) {
         let ids = &ids[..cache.len()];
         let begins = |a: &[u32], b: &[u32]| common(a, b) == a.len();
         let is_known = |it: &Entry| it.adapter == adapter && begins(ids, &it.ids);
@@ -135,6 +135,8 @@ mod tests {
         assert_eq!(prefixes.entries.len(), 1);
         prefixes.keep(&[1, 2], Some(1), &cache(2));
         assert_eq!(prefixes.entries.len(), 2);
+        prefixes.forget_unless(|adapter| adapter != 1);
+        assert_eq!(prefixes.entries.len(), 1, "the base's is kept");
     }
 
     #[test]

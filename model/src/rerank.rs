@@ -15,6 +15,7 @@ use crate::bert::{Bert, Head};
 use crate::embed::Precision;
 use crate::encode::TextEncoder;
 use crate::packed::{Encoded, Packed, batches};
+use crate::panels::Threads;
 use crate::tokenizer;
 
 /// Fewer tokens than this leave no room for a question and a passage.
@@ -120,7 +121,7 @@ impl Reranker {
             .par_iter()
             .map(|batch| {
                 let packed = Packed::of(&encoded, batch);
-                let hidden = self.bert.forward(&packed); // (tokens, hidden)
+                let hidden = self.bert.forward(&packed, Threads::each_of(batches.len())); // (tokens, hidden)
                 self.head.logits(&first_rows(&hidden, &packed.lens))
             })
             .collect();

@@ -1,7 +1,10 @@
 //! One draft in the making: what was read, what was chosen, and the text that came of it.
 
+use std::sync::Arc;
+
 use crate::generate::{Draft, FinishReason, GenerateError, TokenScore, TopToken};
 use crate::kv_cache::KvCache;
+use crate::lora::PackedAdapter;
 use crate::sample::{Choice, ChooseError, Sampler};
 use crate::tokenizer::{TextStream, TextTokenizer};
 
@@ -11,8 +14,7 @@ pub(crate) struct Sequence {
     pub(crate) ids: Vec<u32>,
     /// Of the first of `ids`.
     pub(crate) cache: KvCache,
-    /// Its place among the generator's.
-    pub(crate) adapter: Option<usize>,
+    pub(crate) adapter: Option<Arc<PackedAdapter>>,
     /// Requests that came before it.
     pub(crate) arrival: usize,
     sampler: Sampler,
@@ -40,7 +42,7 @@ impl Sequence {
     pub(crate) fn new(
         prompt: &[u32],
         sampler: Sampler,
-        (cache, adapter): (KvCache, Option<usize>),
+        (cache, adapter): (KvCache, Option<Arc<PackedAdapter>>),
         room: usize,
     ) -> Self {
         let options = sampler.options();
@@ -68,6 +70,11 @@ impl Sequence {
 
     pub(crate) fn prompt(&self) -> &[u32] {
         &self.ids[..self.draft.n_prompt_tokens]
+    }
+
+    /// Tells apart what the base and each adapter compute.
+    pub(crate) fn adapter_id(&self) -> Option<u64> {
+        self.adapter.as_ref().map(|it| it.id)
     }
 
     /// Whether the prompt is still being read.

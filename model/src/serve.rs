@@ -8,21 +8,28 @@
 //! one piece. So a slow reader slows nobody, holds no place longer than its draft takes, and costs no
 //! more memory than the draft.
 
+mod mailbox;
+
 use std::any::Any;
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use std::{io, mem, thread};
 
 use thiserror::Error;
 
+use crate::adapter::{Adapter, AdapterError};
+use crate::adapters::{Adapters, LoadedAdapter};
 use crate::generate::{Draft, GenerateError, Generator, Request, TokenScore};
+use crate::lora::PackedAdapter;
 use crate::prompt::PromptEncoder;
-use crate::sequence::{Output, Sequence};
+use crate::sequence::Sequence;
+use mailbox::{Mailbox, Sender, lock};
 
 /// Bounds of a service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +55,7 @@ pub struct Service {
     jobs: Option<SyncSender<Job>>,
     thread: Option<JoinHandle<()>>,
     encoder: Arc<PromptEncoder>,
+    adapters: Arc<Adapters>,
     state: Arc<State>,
 }
 
@@ -122,6 +130,8 @@ pub struct Reply {
 
 struct Job {
     request: Request,
+    /// The one that it asks for, as it was then.
+    adapter: Option<Arc<PackedAdapter>>,
     mail: Sender,
 }
 
@@ -148,7 +158,7 @@ impl Service {
     /// When the system gives no thread.
     pub fn spawn(generator: Generator, options: ServeOptions) -> io::Result<Self> {
         let (jobs, inbox) = sync_channel(options.queue_max.get());
-        let encoder = generator.encoder();
+        let (encoder, adapters) = (generator.encoder(), Arc::clone(&generator.adapters));
         let state = Arc::new(State::default());
         let worker = Worker {
             generator,
@@ -159,7 +169,7 @@ impl Service {
         };
         let builder = thread::Builder::new().name("generator".to_owned());
         let thread = builder.spawn(move || worker.run())?;
-        Ok(Self { jobs: Some(jobs), thread: Some(thread), encoder, state })
+        Ok(Self { jobs: Some(jobs), thread: Some(thread), encoder, adapters, state })
     }
 
     /// The part that turns conversations into prompts.
@@ -174,7 +184,15 @@ impl Service {
     /// comes as its reply.
     pub fn submit(&self, request: Request) -> Result<Reply, SubmitError> {
         let mailbox = Arc::new(Mailbox::default());
-        let job = Job { request, mail: Sender(Arc::clone(&mailbox)) };
+        let mail = Sender(Arc::clone(&mailbox));
+        let adapter = match self.adapters.find(request.adapter.as_deref()) {
+            Ok(adapter) => adapter,
+            Err(error) => {
+                mail.done(Err(error.into()));
+                return Ok(Reply { mailbox });
+            }
+        };
+        let job = Job { request, adapter, mail };
         let jobs = self.jobs.as_ref().expect("a service takes requests until it is dropped");
         // Counted before it is sent, so that the thread never counts it down first.
         let waiting = self.state.n_waiting.fetch_add(1, Ordering::SeqCst);
@@ -188,6 +206,32 @@ impl Service {
         };
         self.state.n_waiting.fetch_sub(1, Ordering::SeqCst);
         Err(refused)
+    }
+
+    /// Loads a LoRA adapter, a PEFT folder or a GGUF file, and checks it against the model. The
+    /// calling thread does the work.
+    pub fn load_adapter(&self, path: &Path) -> Result<Adapter, AdapterError> {
+        self.adapters.load(path)
+    }
+
+    /// Adds an adapter, which requests then choose by `name`. One of the same name is replaced, for
+    /// requests to come: those that were taken keep theirs.
+    ///
+    /// # Errors
+    /// When it was loaded for another base.
+    pub fn add_adapter(&self, name: &str, adapter: &Adapter) -> Result<(), AdapterError> {
+        self.adapters.add(name, adapter)
+    }
+
+    /// Takes an adapter from requests to come; those that were taken keep it, and its memory is
+    /// freed with the last of them. False when there is none of that name.
+    pub fn remove_adapter(&self, name: &str) -> bool {
+        self.adapters.remove(name)
+    }
+
+    /// The adapters that requests can choose.
+    pub fn adapters(&self) -> Vec<LoadedAdapter> {
+        self.adapters.list()
     }
 
     /// How busy the service is.
@@ -272,8 +316,8 @@ impl Worker {
                 }
             };
             self.state.n_waiting.fetch_sub(1, Ordering::SeqCst);
-            let Job { request, mail } = job;
-            match self.generator.start(&request) {
+            let Job { request, adapter, mail } = job;
+            match self.generator.start_with(&request, adapter) {
                 Ok(sequence) => self.running.push(Running { sequence, mail }),
                 Err(error) => mail.done(Err(error.into())),
             }
@@ -318,85 +362,6 @@ impl Worker {
 fn panic_message(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
-}
-
-/// What the thread has to tell a client.
-#[derive(Debug, Default)]
-struct Mailbox {
-    mail: Mutex<Mail>,
-    ready: Condvar,
-}
-
-#[derive(Debug, Default)]
-struct Mail {
-    /// Tokens of the prompt that are known, and all of its tokens.
-    read: Option<(usize, usize)>,
-    text: String,
-    scores: Vec<TokenScore>,
-    done: Option<Result<Draft, ReplyError>>,
-    /// Set with `done`, and stays when that is taken.
-    is_closed: bool,
-    /// Set by the client that wants no more.
-    is_unwanted: bool,
-}
-
-impl Mail {
-    /// The oldest news.
-    fn take(&mut self) -> Option<ReplyEvent> {
-        if let Some((n_tokens, n_prompt_tokens)) = self.read.take() {
-            return Some(ReplyEvent::Read { n_tokens, n_prompt_tokens });
-        }
-        if !self.text.is_empty() || !self.scores.is_empty() {
-            let (text, scores) = (mem::take(&mut self.text), mem::take(&mut self.scores));
-            return Some(ReplyEvent::Text { text, scores });
-        }
-        self.done.take().map(ReplyEvent::Done)
-    }
-
-    fn close(&mut self, result: Result<Draft, ReplyError>) {
-        if !self.is_closed {
-            self.is_closed = true;
-            self.done = Some(result);
-        }
-    }
-}
-
-/// The thread's end of a mailbox.
-struct Sender(Arc<Mailbox>);
-
-impl Sender {
-    fn is_unwanted(&self) -> bool {
-        lock(&self.0.mail).is_unwanted
-    }
-
-    fn news(&self, outputs: Vec<Output>, n_prompt_tokens: usize) {
-        if outputs.is_empty() {
-            return;
-        }
-        let mut mail = lock(&self.0.mail);
-        for output in outputs {
-            match output {
-                Output::Read(n_tokens) => mail.read = Some((n_tokens, n_prompt_tokens)),
-                Output::Score(score) => mail.scores.push(score),
-                Output::Text(text) => mail.text.push_str(&text),
-            }
-        }
-        self.0.ready.notify_all();
-    }
-
-    fn done(self, result: Result<Draft, ReplyError>) {
-        lock(&self.0.mail).close(result);
-        self.0.ready.notify_all();
-    }
-}
-
-impl Drop for Sender {
-    /// A client is never left waiting, whatever becomes of its request.
-    fn drop(&mut self) {
-        let reason = "the request was dropped".to_owned();
-        lock(&self.0.mail).close(Err(ReplyError::Gone { reason }));
-        self.0.ready.notify_all();
-    }
 }
 
 impl Reply {
@@ -454,11 +419,6 @@ impl Drop for Reply {
     fn drop(&mut self) {
         self.cancel();
     }
-}
-
-/// A mutex here guards plain data that no panic leaves half-changed.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

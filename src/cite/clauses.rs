@@ -33,6 +33,21 @@ const ABOUT_SPEAKING: &str = "passage passages text document documents source so
     texte indique indiquent précise précisent mentionne mentionnent dit disent signifie selon \
     question réponse";
 
+/// Their stems, read in either language and in each: a check asks for them at every clause.
+static ABOUT: LazyLock<[BTreeSet<String>; 3]> = LazyLock::new(|| {
+    let languages = [None, Some(Language::English), Some(Language::French)];
+    languages.map(|it| stems(ABOUT_SPEAKING, it))
+});
+
+fn about_speaking(language: Option<Language>) -> &'static BTreeSet<String> {
+    let [either, english, french] = &*ABOUT;
+    match language {
+        None => either,
+        Some(Language::English) => english,
+        Some(Language::French) => french,
+    }
+}
+
 /// Whether some clause of a sentence of several is not of the source, whose stems are given.
 pub(super) fn has_unfounded(
     sentence: &str,
@@ -46,8 +61,10 @@ pub(super) fn has_unfounded(
 
 /// The stems of a clause's content words, without those about speaking.
 pub(super) fn telling(clause: &str, language: Option<Language>) -> BTreeSet<String> {
-    let about = stems(ABOUT_SPEAKING, language);
-    stems(clause, language).difference(&about).cloned().collect()
+    let mut res = stems(clause, language);
+    let about = about_speaking(language);
+    res.retain(|it| !about.contains(it));
+    res
 }
 
 #[expect(clippy::cast_precision_loss, reason = "the words of a clause are few")]

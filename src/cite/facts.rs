@@ -4,15 +4,13 @@
 //! Two texts state the same fact when their normalised forms agree: `1 250,50 €` and `€1,250.50`,
 //! `3 mars 2026` and `2026-03-03`, `14 h 30` and `2:30 pm`, `trois` and `3`.
 
-use std::{collections::BTreeSet, sync::LazyLock};
+use std::{cell::OnceCell, collections::BTreeSet, sync::LazyLock};
 
 use ingest::document::Language;
 use regex::Regex;
 
 use super::{
-    figures::{
-        Reading, Unit, month, number_words, rate_facts, regex, take, take_dates, take_figures,
-    },
+    figures::{Reading, Scan, Unit, month, regex},
     fold::fold,
     periods::same_length,
 };
@@ -31,8 +29,11 @@ impl Fact {
         // What is said to happen each week need not be a rate in the source (`from Monday to
         // Friday`), unless the source states another one.
         let is_rate = |it: &Reading| matches!(it, Reading::Rate { .. });
-        self.readings.iter().any(|mine| source.readings.iter().any(|its| agree(mine, its)))
-            || (self.readings.iter().all(is_rate) && !source.readings.iter().any(is_rate))
+        let agrees_with = |its: &Reading| self.readings.iter().any(|mine| agree(mine, its));
+        if self.readings.iter().all(is_rate) {
+            return source.rates().is_empty() || source.rates().iter().any(agrees_with);
+        }
+        source.figures().iter().any(agrees_with)
     }
 
     /// Whether another fact is of the same kind: both are amounts of money, say.
@@ -113,12 +114,16 @@ pub struct Claims {
     pub names: Vec<String>,
 }
 
-/// What a source states, in a form to look claims up in.
+/// What a source states, in a form to look claims up in. Each kind is read when a claim of that
+/// kind is looked up: most are never asked for.
 #[derive(Debug, Clone)]
 pub struct SourceFacts {
-    readings: BTreeSet<Reading>,
-    folded: String,
-    words: BTreeSet<String>,
+    text: String,
+    language: Option<Language>,
+    rates: OnceCell<BTreeSet<Reading>>,
+    figures: OnceCell<BTreeSet<Reading>>,
+    folded: OnceCell<String>,
+    words: OnceCell<BTreeSet<String>>,
 }
 
 impl SourceFacts {
@@ -131,28 +136,51 @@ impl SourceFacts {
     /// Reads a source.
     #[must_use]
     pub fn read(text: &str, language: Option<Language>) -> Self {
-        let mut rest = LIST_MARKERS.replace_all(text, "").into_owned();
-        // A claim's codes are taken before its figures: read the source both ways.
-        let mut without_codes = rest.clone();
-        take_dates(&mut without_codes);
-        take(&mut without_codes, &CODE, |_| Some(()));
-        let mut figures = rate_facts(&rest);
-        figures.extend(take_figures(&mut without_codes, language));
-        figures.extend(take_figures(&mut rest, language));
-        figures.extend(number_words(&rest, true));
-        let folded = fold(text);
         Self {
-            readings: figures.into_iter().flat_map(|it| it.readings).collect(),
-            words: words_of(&folded).map(str::to_owned).collect(),
-            folded: squeeze(&folded),
+            text: text.to_owned(),
+            language,
+            rates: OnceCell::new(),
+            figures: OnceCell::new(),
+            folded: OnceCell::new(),
+            words: OnceCell::new(),
         }
     }
-}
 
-impl SourceFacts {
     /// Whether a name occurs.
     pub(super) fn mentions(&self, name: &str) -> bool {
-        self.words.contains(&fold(name))
+        let words = || words_of(&fold(&self.text)).map(str::to_owned).collect();
+        self.words.get_or_init(words).contains(&fold(name))
+    }
+
+    /// Its text, folded, with one space for every run of blanks.
+    fn folded(&self) -> &str {
+        self.folded.get_or_init(|| squeeze(&fold(&self.text)))
+    }
+
+    fn rates(&self) -> &BTreeSet<Reading> {
+        self.rates.get_or_init(|| {
+            let text = LIST_MARKERS.replace_all(&self.text, "");
+            Scan::new(&text).rates().into_iter().flat_map(|it| it.readings).collect()
+        })
+    }
+
+    /// Figures, amounts, dates and times.
+    fn figures(&self) -> &BTreeSet<Reading> {
+        self.figures.get_or_init(|| {
+            let text = LIST_MARKERS.replace_all(&self.text, "");
+            let mut rest = Scan::new(&text);
+            // A claim's codes are taken before its figures: read the source both ways.
+            let mut without_codes = rest.clone();
+            without_codes.take_dates();
+            let has_codes = !without_codes.take(&CODE, |_, _| Some(())).is_empty();
+            let mut figures = Vec::new();
+            if has_codes {
+                figures.extend(without_codes.take_figures(self.language));
+            }
+            figures.extend(rest.take_figures(self.language));
+            let words = rest.number_words(true).into_iter().flat_map(|it| it.readings);
+            figures.into_iter().flat_map(|it| it.what).chain(words).collect()
+        })
     }
 }
 
@@ -166,19 +194,21 @@ impl Claims {
     /// The claims of a sentence (without citation marks).
     #[must_use]
     pub fn read(sentence: &str, language: Option<Language>) -> Self {
-        let mut rest = LIST_MARKER.replace(sentence, "").into_owned();
+        let rest = LIST_MARKER.replace(sentence, "");
         let quotes = QUOTE
             .captures_iter(&rest)
             .filter_map(|it| it.iter().skip(1).flatten().next().map(|it| it.as_str().to_owned()))
             .collect();
         let names = names_of(&rest);
-        let rates = rate_facts(&rest);
-        let figures_first = take_dates(&mut rest);
-        let codes =
-            take(&mut rest, &CODE, |it| Some(it[0].trim_end_matches(['.', '-']).to_owned()));
-        let mut figures = figures_first;
-        figures.extend(take_figures(&mut rest, language));
-        figures.extend(number_words(&rest, false));
+        let mut scan = Scan::new(&rest);
+        let rates = scan.rates();
+        let mut figures = scan.take_dates();
+        let codes = scan.take(&CODE, |_, _| Some(()));
+        let codes = codes.iter().map(|it| scan.text(it).trim_end_matches(['.', '-']).to_owned());
+        let codes = codes.collect();
+        figures.extend(scan.take_figures(language));
+        let mut figures = scan.facts(figures);
+        figures.extend(scan.number_words(false));
         figures.extend(rates);
         Self { figures, codes, quotes, names }
     }
@@ -191,7 +221,7 @@ impl Claims {
             .codes
             .iter()
             .chain(&self.quotes)
-            .filter(|it| !source.folded.contains(squeeze(&fold(it)).trim()));
+            .filter(|it| !source.folded().contains(squeeze(&fold(it)).trim()));
         figures.chain(words).cloned().collect()
     }
 
@@ -274,7 +304,7 @@ fn words_of(folded: &str) -> impl Iterator<Item = &str> {
 }
 
 /// One space for every run of blanks.
-fn squeeze(text: &str) -> String {
+pub(super) fn squeeze(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 

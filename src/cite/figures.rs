@@ -1,4 +1,6 @@
 //! Figures, amounts, dates and times, in the formats of French and English.
+//!
+//! Texts are read in their plain form ([`plain`]), which patterns and tables are written for.
 
 use std::{ops::Range, sync::LazyLock};
 
@@ -7,6 +9,7 @@ use regex::{Captures, Regex};
 
 use super::{
     facts::Fact,
+    fold::{EURO, POUND, as_written, plain},
     number_words,
     periods::{Counted, Period, counted, rates},
 };
@@ -42,17 +45,17 @@ pub(super) enum Reading {
 
 const MONTHS: [&[&str]; 12] = [
     &["janvier", "janv", "january", "jan"],
-    &["février", "fevrier", "févr", "february", "feb"],
+    &["fevrier", "fevr", "february", "feb"],
     &["mars", "march", "mar"],
     &["avril", "avr", "april", "apr"],
     &["mai", "may"],
     &["juin", "june", "jun"],
     &["juillet", "juil", "july", "jul"],
-    &["août", "aout", "august", "aug"],
+    &["aout", "august", "aug"],
     &["septembre", "sept", "september", "sep"],
     &["octobre", "oct", "october"],
     &["novembre", "nov", "november"],
-    &["décembre", "decembre", "déc", "december", "dec"],
+    &["decembre", "december", "dec"],
 ];
 
 const WEEKDAYS: [[&str; 2]; 7] = [
@@ -65,15 +68,16 @@ const WEEKDAYS: [[&str; 2]; 7] = [
     ["dimanche", "sunday"],
 ];
 
-/// A pattern that was written with the code. `{month}` stands for the names of months, `{s}` for
-/// any space, the French narrow ones included.
+/// A pattern that was written with the code. `{month}` stands for the names of months, `{euro}` and
+/// `{pound}` for what stands for these signs.
 pub(super) fn regex(pattern: &str) -> Regex {
     let mut months: Vec<&str> = MONTHS.iter().flat_map(|it| it.iter().copied()).collect();
     // Longer names first: `mar` must not cut `mars` short.
     months.sort_by_key(|it| std::cmp::Reverse(it.len()));
     let pattern = pattern
         .replace("{month}", &format!("({})\\.?", months.join("|")))
-        .replace("{s}", "[ \u{a0}\u{202f}\u{2009}]");
+        .replace("{euro}", &EURO.to_string())
+        .replace("{pound}", &POUND.to_string());
     Regex::new(&pattern).expect("a pattern of this file is valid")
 }
 
@@ -84,51 +88,147 @@ static ISO_DATE: LazyLock<Regex> = LazyLock::new(|| regex(r"\b(\d{4})-(\d{2})-(\
 static NUMERIC_DATE: LazyLock<Regex> =
     LazyLock::new(|| regex(r"\b(\d{1,2})[/.](\d{1,2})[/.](\d{4})\b"));
 static DAY_FIRST: LazyLock<Regex> = LazyLock::new(|| {
-    regex(r"(?i)\b(\d{1,2})(?:er|st|nd|rd|th)?{s}+(?:of{s}+)?{month}(?:,?{s}+(\d{4}))?\b")
+    regex(r"(?i)\b(\d{1,2})(?:er|st|nd|rd|th)? +(?:of +)?{month}(?:,? +(\d{4}))?\b")
 });
 static MONTH_FIRST: LazyLock<Regex> =
-    LazyLock::new(|| regex(r"(?i)\b{month}{s}+(\d{1,2})(?:st|nd|rd|th)?(?:,?{s}+(\d{4}))?\b"));
-static MONTH_YEAR: LazyLock<Regex> = LazyLock::new(|| regex(r"(?i)\b{month}{s}+(\d{4})\b"));
+    LazyLock::new(|| regex(r"(?i)\b{month} +(\d{1,2})(?:st|nd|rd|th)?(?:,? +(\d{4}))?\b"));
+static MONTH_YEAR: LazyLock<Regex> = LazyLock::new(|| regex(r"(?i)\b{month} +(\d{4})\b"));
 static TIME: LazyLock<Regex> = LazyLock::new(|| {
-    regex(
-        r"(?i)\b(\d{1,2})(?:{s}?h{s}?(\d{2})\b|:(\d{2})(?:{s}?([ap])\.?m\b\.?)?|{s}?([ap])\.?m\b\.?)",
-    )
+    regex(r"(?i)\b(\d{1,2})(?: ?h ?(\d{2})\b|:(\d{2})(?: ?([ap])\.?m\b\.?)?| ?([ap])\.?m\b\.?)")
 });
-static HOURS: LazyLock<Regex> = LazyLock::new(|| regex(r"\b(\d{1,2}){s}?[hH]\b"));
+static HOURS: LazyLock<Regex> = LazyLock::new(|| regex(r"\b(\d{1,2}) ?[hH]\b"));
 static NUMBER: LazyLock<Regex> = LazyLock::new(|| {
     regex(
-        r"(?i)([€$£]{s}?)?(\d{1,3}(?:[{s}'’]\d{3})+(?:[.,]\d+)?|\d{1,3}(?:[.,]\d{3})+(?:[.,]\d+)?|\d+(?:[.,]\d+)?)(?:{s}?(%|€|\$|£|k€|euros?\b|eur\b|dollars?\b|usd\b|percent\b|per cent\b|pour cent\b))?",
+        r"(?i)([{euro}${pound}] ?)?(\d{1,3}(?:[ ']\d{3})+(?:[.,]\d+)?|\d{1,3}(?:[.,]\d{3})+(?:[.,]\d+)?|\d+(?:[.,]\d+)?)(?: ?(%|{euro}|\$|{pound}|k{euro}|euros?\b|eur\b|dollars?\b|usd\b|percent\b|per cent\b|pour cent\b))?",
     )
 });
 
-/// Takes the figures out of a text: what remains has a mark in their place.
-pub(super) fn take_figures(rest: &mut String, language: Option<Language>) -> Vec<Fact> {
-    let mut res = take_dates(rest);
-    res.extend(take(rest, &WEEKDAY, |it| {
-        let word = it[0].to_lowercase();
-        let day = WEEKDAYS.iter().position(|names| names.iter().any(|it| word.starts_with(it)))?;
-        Some(fact(it, vec![Reading::Weekday { day }]))
-    }));
-    res.extend(take(rest, &TIME, |it| Some(fact(it, vec![time(it)?]))));
-    res.extend(take(rest, &HOURS, |it| {
-        let hours: u16 = it[1].parse().ok()?;
-        let number = Reading::Number { thousandths: i64::from(hours) * 1000, unit: Unit::None };
-        Some(fact(it, vec![number, Reading::Time { minutes: hours * 60 }]))
-    }));
-    let text = rest.clone();
-    res.extend(take(rest, &NUMBER, |it| {
-        let end = it.get(0).expect("group 0 is the whole match").end();
-        let unit = match unit_of(it.get(1).or(it.get(3)).map_or("", |it| it.as_str())) {
-            Unit::None => unit_after(&text[end..]),
-            unit => unit,
+/// A text from which figures are taken, one kind after the other: none is read twice.
+#[derive(Debug, Clone)]
+pub(super) struct Scan<'a> {
+    written: &'a str,
+    plain: String,
+}
+
+/// A figure that was taken out of a text.
+#[derive(Debug)]
+pub(super) struct Taken<T> {
+    /// Its characters.
+    at: Range<usize>,
+    /// What it is.
+    pub what: T,
+}
+
+/// What stands for a character that was taken.
+const GONE: &str = "\u{1}";
+
+impl<'a> Scan<'a> {
+    pub(super) fn new(written: &'a str) -> Self {
+        Self { written, plain: plain(written) }
+    }
+
+    /// Takes what a pattern matches out of the text, so that no later pattern reads it again.
+    /// `read` is given the text after the match too.
+    pub(super) fn take<T>(
+        &mut self,
+        pattern: &Regex,
+        read: impl Fn(&Captures<'_>, &str) -> Option<T>,
+    ) -> Vec<Taken<T>> {
+        let mut res = Vec::new();
+        for found in pattern.captures_iter(&self.plain) {
+            let at = found.get(0).expect("group 0 is the whole match").range();
+            if let Some(what) = read(&found, &self.plain[at.end..]) {
+                res.push(Taken { at, what });
+            }
+        }
+        for it in &res {
+            self.plain.replace_range(it.at.clone(), &GONE.repeat(it.at.len()));
+        }
+        res
+    }
+
+    /// Something that was taken, as it was written.
+    pub(super) fn text<T>(&self, taken: &Taken<T>) -> &'a str {
+        as_written(self.written, taken.at.clone()).trim()
+    }
+
+    /// Figures that were taken, as facts.
+    pub(super) fn facts(&self, figures: Vec<Taken<Vec<Reading>>>) -> Vec<Fact> {
+        let fact = |it| Fact { text: self.text(&it).to_owned(), readings: it.what };
+        figures.into_iter().map(fact).collect()
+    }
+
+    /// The numbers in letters that are left.
+    pub(super) fn number_words(&self, with_one: bool) -> Vec<Fact> {
+        let read = |it: number_words::NumberWord| {
+            let unit = unit_after(&self.plain[it.span().end..]);
+            // `une`, `one` are articles, but `un an` and `one month` are lengths of time.
+            let is_article = it.value == 1 && !with_one && !matches!(unit, Unit::Time(_));
+            let words: Vec<&str> =
+                it.words.into_iter().map(|word| as_written(self.written, word)).collect();
+            let reading = Reading::Number { thousandths: it.value * 1000, unit };
+            (!is_article).then(|| Fact { text: words.join(" "), readings: vec![reading] })
         };
-        let readings = amounts(&it[2], unit, language)
-            .into_iter()
-            .map(|thousandths| Reading::Number { thousandths, unit })
-            .collect();
-        Some(fact(it, readings))
-    }));
-    res
+        number_words::take(&self.plain).into_iter().filter_map(read).collect()
+    }
+
+    /// The rates of the text.
+    pub(super) fn rates(&self) -> Vec<Fact> {
+        let fact = |(at, period)| Fact {
+            text: as_written(self.written, at).trim().to_owned(),
+            readings: vec![Reading::Rate { period }],
+        };
+        rates(&self.plain).into_iter().map(fact).collect()
+    }
+
+    /// Takes the figures out of the text.
+    pub(super) fn take_figures(&mut self, language: Option<Language>) -> Vec<Taken<Vec<Reading>>> {
+        let mut res = self.take_dates();
+        res.extend(self.take(&WEEKDAY, |it, _| {
+            let word = it[0].to_lowercase();
+            let is_of = |names: &[&str; 2]| names.iter().any(|it| word.starts_with(it));
+            Some(vec![Reading::Weekday { day: WEEKDAYS.iter().position(is_of)? }])
+        }));
+        res.extend(self.take(&TIME, |it, _| Some(vec![time(it)?])));
+        res.extend(self.take(&HOURS, |it, _| {
+            let hours: u16 = it[1].parse().ok()?;
+            let number = Reading::Number { thousandths: i64::from(hours) * 1000, unit: Unit::None };
+            Some(vec![number, Reading::Time { minutes: hours * 60 }])
+        }));
+        res.extend(self.take(&NUMBER, |it, after| {
+            let unit = match unit_of(it.get(1).or(it.get(3)).map_or("", |it| it.as_str())) {
+                Unit::None => unit_after(after),
+                unit => unit,
+            };
+            let number = |thousandths| Reading::Number { thousandths, unit };
+            Some(amounts(&it[2], unit, language).into_iter().map(number).collect())
+        }));
+        res
+    }
+
+    /// Takes the dates out of the text.
+    pub(super) fn take_dates(&mut self) -> Vec<Taken<Vec<Reading>>> {
+        let year = |it: &Captures<'_>, i| it.get(i).and_then(|it| it.as_str().parse().ok());
+        let mut res = self
+            .take(&ISO_DATE, |it, _| Some(vec![date(year(it, 1), number(it, 2)?, number(it, 3))?]));
+        res.extend(self.take(&NUMERIC_DATE, |it, _| {
+            let (a, b, year) = (number(it, 1)?, number(it, 2)?, year(it, 3));
+            // Day first in French, month first in American English: either may be meant.
+            let readings: Vec<Reading> =
+                [date(year, b, Some(a)), date(year, a, Some(b))].into_iter().flatten().collect();
+            (!readings.is_empty()).then_some(readings)
+        }));
+        res.extend(self.take(&DAY_FIRST, |it, _| {
+            Some(vec![date(year(it, 3), month(&it[2])?, number(it, 1))?])
+        }));
+        res.extend(self.take(&MONTH_FIRST, |it, _| {
+            Some(vec![date(year(it, 3), month(&it[1])?, number(it, 2))?])
+        }));
+        res.extend(
+            self.take(&MONTH_YEAR, |it, _| Some(vec![date(year(it, 2), month(&it[1])?, None)?])),
+        );
+        res
+    }
 }
 
 /// What a number counts that has no sign, by the words after it.
@@ -140,79 +240,13 @@ fn unit_after(after: &str) -> Unit {
     }
 }
 
-/// The numbers in letters that are left of a text.
-pub(super) fn number_words(text: &str, with_one: bool) -> Vec<Fact> {
-    let read = |it: number_words::NumberWord| {
-        let unit = unit_after(&text[it.end..]);
-        // `une`, `one` are articles, but `un an` and `one month` are lengths of time.
-        let is_article = it.value == 1 && !with_one && !matches!(unit, Unit::Time(_));
-        let reading = Reading::Number { thousandths: it.value * 1000, unit };
-        (!is_article).then_some(Fact { text: it.text, readings: vec![reading] })
-    };
-    number_words::take(text).into_iter().filter_map(read).collect()
-}
-
-/// The rates of a text.
-pub(super) fn rate_facts(text: &str) -> Vec<Fact> {
-    let fact = |(text, period)| Fact { text, readings: vec![Reading::Rate { period }] };
-    rates(text).into_iter().map(fact).collect()
-}
-
-/// Takes the dates out of a text.
-pub(super) fn take_dates(rest: &mut String) -> Vec<Fact> {
-    let mut res = take(rest, &ISO_DATE, |it| {
-        Some(fact(it, vec![date(it.get(1)?.as_str().parse().ok(), number(it, 2)?, number(it, 3))?]))
-    });
-    res.extend(take(rest, &NUMERIC_DATE, |it| {
-        let (a, b, year) = (number(it, 1)?, number(it, 2)?, it[3].parse().ok());
-        // Day first in French, month first in American English: either may be meant.
-        let readings: Vec<Reading> =
-            [date(year, b, Some(a)), date(year, a, Some(b))].into_iter().flatten().collect();
-        (!readings.is_empty()).then(|| fact(it, readings))
-    }));
-    let year = |it: &Captures<'_>, i| it.get(i).and_then(|it| it.as_str().parse().ok());
-    res.extend(take(rest, &DAY_FIRST, |it| {
-        Some(fact(it, vec![date(year(it, 3), month(&it[2])?, number(it, 1))?]))
-    }));
-    res.extend(take(rest, &MONTH_FIRST, |it| {
-        Some(fact(it, vec![date(year(it, 3), month(&it[1])?, number(it, 2))?]))
-    }));
-    res.extend(take(rest, &MONTH_YEAR, |it| {
-        Some(fact(it, vec![date(year(it, 2), month(&it[1])?, None)?]))
-    }));
-    res
-}
-
-/// Takes what a pattern matches out of a text, so that no later pattern reads it again.
-pub(super) fn take<T>(
-    rest: &mut String,
-    pattern: &Regex,
-    read: impl Fn(&Captures<'_>) -> Option<T>,
-) -> Vec<T> {
-    let mut res = Vec::new();
-    let mut taken: Vec<Range<usize>> = Vec::new();
-    for found in pattern.captures_iter(rest) {
-        if let Some(it) = read(&found) {
-            res.push(it);
-            taken.push(found.get(0).expect("group 0 is the whole match").range());
-        }
-    }
-    for range in taken.into_iter().rev() {
-        rest.replace_range(range, "\u{1}");
-    }
-    res
-}
-
-fn fact(found: &Captures<'_>, readings: Vec<Reading>) -> Fact {
-    Fact { text: found[0].trim().to_owned(), readings }
-}
-
 fn number(found: &Captures<'_>, group: usize) -> Option<u8> {
     found.get(group)?.as_str().parse().ok()
 }
 
+/// The month that a word names.
 pub(super) fn month(name: &str) -> Option<u8> {
-    let name = name.to_lowercase();
+    let name = plain(name).to_lowercase();
     let place = MONTHS.iter().position(|names| names.contains(&name.as_str()))?;
     u8::try_from(place + 1).ok()
 }
@@ -236,10 +270,11 @@ fn time(found: &Captures<'_>) -> Option<Reading> {
 
 fn unit_of(sign: &str) -> Unit {
     match sign.trim().to_lowercase().as_str() {
+        "\u{2}" => Unit::Euro,
+        "\u{3}" => Unit::Pound,
         "%" | "percent" | "per cent" | "pour cent" => Unit::Percent,
-        "€" | "euro" | "euros" | "eur" => Unit::Euro,
+        "euro" | "euros" | "eur" => Unit::Euro,
         "$" | "dollar" | "dollars" | "usd" => Unit::Dollar,
-        "£" => Unit::Pound,
         _ => Unit::None,
     }
 }

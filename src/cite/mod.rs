@@ -22,13 +22,17 @@ use std::{collections::BTreeSet, ops::Range, sync::LazyLock};
 use ingest::document::Language;
 use regex::Regex;
 
-use self::placement::{Placement, Statement, misplaced, of_sentence, of_source};
+use self::{
+    facts::squeeze,
+    placement::{Placement, Statement, misplaced, of_sentence, of_source},
+};
 use crate::words::stems;
 
+pub(crate) use self::number_words::take as number_words;
 pub use self::{
     facts::{Claims, SourceFacts},
-    fold::fold,
-    sentences::{is_heading, split},
+    fold::{EURO, POUND, as_written, fold, plain},
+    sentences::{heading, is_heading, split},
 };
 
 /// From this support on, a sentence is supported.
@@ -320,9 +324,7 @@ impl Checked {
             statements: of_source(source.text, source.language),
         }
     }
-}
 
-impl Checked {
     /// Whether a sentence stands in the source word for word, or is a row of a table that is
     /// written out: `column : cell ; column : cell`.
     fn holds(&self, sentence: &str) -> bool {
@@ -347,8 +349,9 @@ fn rows_with_header(text: &str) -> Vec<String> {
     res
 }
 
+/// A text folded, with one space for every run of blanks.
 fn squeezed(text: &str) -> String {
-    fold(text).split_whitespace().collect::<Vec<_>>().join(" ")
+    squeeze(&fold(text))
 }
 
 /// What one source says of one sentence.

@@ -1,14 +1,22 @@
 //! Numbers written in letters, in French and English, up to the thousands.
 
+use std::ops::Range;
+
 /// A number in letters.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct NumberWord {
-    /// As written.
-    pub text: String,
+pub(crate) struct NumberWord {
+    /// Its words, in bytes of the text.
+    pub words: Vec<Range<usize>>,
     /// Its value.
     pub value: i64,
-    /// The byte of the text after it.
-    pub end: usize,
+}
+
+impl NumberWord {
+    /// The bytes from its first word to its last.
+    pub(crate) fn span(&self) -> Range<usize> {
+        let start = self.words.first().map_or(0, |it| it.start);
+        start..self.words.last().map_or(start, |it| it.end)
+    }
 }
 
 /// Value of a single word.
@@ -48,16 +56,20 @@ fn value_of(word: &str) -> Option<i64> {
     })
 }
 
+/// Words that may build one number, and their values.
+type NumberWords = (Vec<Range<usize>>, Vec<i64>);
+
 /// The numbers in letters of a text. `un`, `une` and `one` are among them, articles and pronouns as
 /// often as numbers.
-pub(super) fn take(text: &str) -> Vec<NumberWord> {
+pub(crate) fn take(text: &str) -> Vec<NumberWord> {
     let mut res = Vec::new();
-    let mut open: Option<(Vec<&str>, Vec<i64>)> = None;
-    let end_of = |piece: &str| piece.as_ptr().addr() - text.as_ptr().addr() + piece.len();
+    let mut open: Option<NumberWords> = None;
     for piece in text.split(|c: char| !(c.is_alphabetic() || c == '-')) {
         if piece.is_empty() {
             continue;
         }
+        let start = piece.as_ptr().addr() - text.as_ptr().addr();
+        let range = start..start + piece.len();
         let lower = piece.to_lowercase();
         let parts: Vec<Option<i64>> = lower
             .split('-')
@@ -67,35 +79,29 @@ pub(super) fn take(text: &str) -> Vec<NumberWord> {
         let numeric = !parts.is_empty() && parts.iter().all(Option::is_some);
         match (&mut open, numeric) {
             (Some((pieces, values)), true) => {
-                pieces.push(piece);
+                pieces.push(range);
                 values.extend(parts.into_iter().flatten());
             }
-            (None, true) => open = Some((vec![piece], parts.into_iter().flatten().collect())),
+            (None, true) => {
+                open = Some((vec![range], parts.into_iter().flatten().collect()));
+            }
             // `vingt et un`, `one hundred and five`: the number may go on.
             (Some(_), false) if lower == "et" || lower == "and" => {}
-            (Some(_), false) => close(open.take(), &end_of, &mut res),
+            (Some(_), false) => close(open.take(), &mut res),
             (None, false) => {}
         }
     }
-    close(open, &end_of, &mut res);
+    close(open, &mut res);
     res
 }
 
-fn close(
-    open: Option<(Vec<&str>, Vec<i64>)>,
-    end_of: &dyn Fn(&str) -> usize,
-    res: &mut Vec<NumberWord>,
-) {
-    let Some((pieces, values)) = open else { return };
-    let end = pieces.last().map_or(0, |it| end_of(it));
+fn close(open: Option<NumberWords>, res: &mut Vec<NumberWord>) {
+    let Some((words, values)) = open else { return };
     // Words that do not build one number (`two three`) are numbers of their own.
     match compose(&values) {
-        Some(value) => res.push(NumberWord { text: pieces.join(" "), value, end }),
-        None => res.extend(values.iter().map(|value| NumberWord {
-            text: pieces.join(" "),
-            value: *value,
-            end,
-        })),
+        Some(value) => res.push(NumberWord { words, value }),
+        None => res
+            .extend(values.iter().map(|value| NumberWord { words: words.clone(), value: *value })),
     }
 }
 

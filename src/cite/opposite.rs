@@ -93,6 +93,7 @@ impl Tone {
         let denies = rest.contains("n't")
             || words().any(|it| DENYING.contains(&it))
             || french_denial(&rest)
+            // Beside a restriction too: `n'est plus ouvert et ne vend que du pain`.
             || rest.contains("n'est plus ");
         let exclusive = words().any(|it| EXCLUSIVE.contains(&it)) || restricts(&rest);
         Self { folded, denies, exclusive }
@@ -112,8 +113,7 @@ impl Tone {
     }
 }
 
-/// Whether there is a `ne` without the `que` that would make it `only`, nor the `plus de`, `moins`
-/// of a comparison.
+/// Whether there is a `ne`, and nowhere the `que` that makes one `only`.
 fn french_denial(folded: &str) -> bool {
     let ne = |it: &str| it == "ne" || it.starts_with("n'");
     folded.split_whitespace().any(|it| ne(it) && it != "n'importe") && !restricts(folded)
@@ -147,6 +147,9 @@ mod tests {
         check("Phones can be bought back.", "Phones cannot be bought back.", true);
         check("Smoking is forbidden.", "Smoking is not allowed.", false);
         check("Les animaux sont interdits.", "Les animaux sont admis.", true);
+        // `ne … que` restricts, and `n'est plus` beside it denies all the same.
+        check("Il n’est plus ouvert et ne vend que du pain.", "Il est ouvert.", true);
+        check("La carte (n’est plus valable).", "La carte (est valable).", true);
     }
 
     #[test]

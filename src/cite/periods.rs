@@ -1,8 +1,12 @@
 //! Lengths of time and rates: `24 months` is `deux ans`, `per week` is `hebdomadaire`.
+//!
+//! Texts are read in their plain form ([`super::plain`]).
 
-use std::sync::LazyLock;
+use std::{ops::Range, sync::LazyLock};
 
-use regex::Regex;
+use regex::{Captures, Regex};
+
+use super::fold::LETTER;
 
 /// A length of time that figures count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -21,10 +25,10 @@ impl Period {
         Some(match word {
             "minute" | "minutes" | "min" => Self::Minute,
             "hour" | "hours" | "heure" | "heures" => Self::Hour,
-            "day" | "days" | "jour" | "jours" | "journée" | "journées" => Self::Day,
+            "day" | "days" | "jour" | "jours" | "journee" | "journees" => Self::Day,
             "week" | "weeks" | "semaine" | "semaines" => Self::Week,
             "month" | "months" | "mois" => Self::Month,
-            "year" | "years" | "an" | "ans" | "année" | "années" => Self::Year,
+            "year" | "years" | "an" | "ans" | "annee" | "annees" => Self::Year,
             _ => return None,
         })
     }
@@ -63,14 +67,16 @@ pub(super) enum Counted {
 /// Reads what a figure counts from the words after it: `5 working days` counts days.
 pub(super) fn counted(after: &str) -> Counted {
     /// Words that come between a figure and what it counts, or show that it counts nothing.
-    const LINKING: [&str; 14] =
-        ["of", "per", "a", "de", "d", "par", "à", "to", "and", "et", "or", "ou", "in", "dans"];
+    const LINKING: [&str; 13] =
+        ["of", "per", "a", "de", "d", "par", "to", "and", "et", "or", "ou", "in", "dans"];
+    // `à` in its plain form.
+    let is_linking = |word: &str| LINKING.contains(&word) || word.chars().eq([LETTER]);
     let here = after.split(['.', ',', ';', ':', '(', ')', '|', '\n', '\u{1}']).next();
     let here = here.unwrap_or_default().to_lowercase();
     let words: Vec<&str> =
         here.split(|c: char| !c.is_alphabetic()).filter(|it| !it.is_empty()).take(3).collect();
     for word in &words {
-        if LINKING.contains(word) {
+        if is_linking(word) {
             break;
         }
         if let Some(period) = Period::of_word(word) {
@@ -78,7 +84,7 @@ pub(super) fn counted(after: &str) -> Counted {
         }
     }
     match words.first() {
-        Some(word) if !LINKING.contains(word) && starts_beside(after) => Counted::Other,
+        Some(word) if !is_linking(word) && starts_beside(after) => Counted::Other,
         _ => Counted::Unknown,
     }
 }
@@ -95,7 +101,7 @@ fn starts_beside(after: &str) -> bool {
 
 static RATE: LazyLock<Regex> = LazyLock::new(|| {
     let period =
-        r"(minutes?|hours?|heures?|days?|jours?|weeks?|semaines?|months?|mois|years?|ans?|années?)";
+        r"(minutes?|hours?|heures?|days?|jours?|weeks?|semaines?|months?|mois|years?|ans?|annees?)";
     let pattern =
         format!(r"(?i)(?:\b(?:per|par|each|every|chaque|an?)\s+(?:\p{{L}}+\s+)?|/\s?){period}\b");
     Regex::new(&pattern).expect("a literal pattern is valid")
@@ -109,23 +115,24 @@ static RATE_WORD: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(pattern).expect("a literal pattern is valid")
 });
 
-/// The rates that a text states, as written: `per week`, `monthly`.
-pub(super) fn rates(text: &str) -> Vec<(String, Period)> {
+/// The rates that a text states, and where: `per week`, `monthly`.
+pub(super) fn rates(text: &str) -> Vec<(Range<usize>, Period)> {
+    let place = |it: &Captures<'_>| it.get(0).expect("group 0 is the whole match").range();
     let named = RATE
         .captures_iter(text)
-        .filter_map(|it| Some((it[0].trim().to_owned(), Period::of_word(&it[1].to_lowercase())?)));
+        .filter_map(|it| Some((place(&it), Period::of_word(&it[1].to_lowercase())?)));
     const WORDS: [Period; 5] =
         [Period::Hour, Period::Day, Period::Week, Period::Month, Period::Year];
     let adjectives = RATE_WORD.captures_iter(text).filter_map(|it| {
         let period = (1..=5).find(|group| it.get(*group).is_some()).map(|it| WORDS[it - 1])?;
-        Some((it[0].to_owned(), period))
+        Some((place(&it), period))
     });
     named.chain(adjectives).collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::plain, *};
 
     #[test]
     fn figures_count_what_stands_after_them() {
@@ -138,10 +145,11 @@ mod tests {
             (" personnes", Counted::Other),
             (". Days go by", Counted::Unknown),
             (" per day", Counted::Unknown),
+            (" à 10 jours", Counted::Unknown),
             (" | 3 days", Counted::Unknown),
             ("", Counted::Unknown),
         ] {
-            assert_eq!(counted(after), expected, "{after}");
+            assert_eq!(counted(&plain(after)), expected, "{after}");
         }
     }
 
@@ -154,11 +162,13 @@ mod tests {
 
     #[test]
     fn rates_are_read_in_both_languages() {
-        let periods = |text: &str| rates(text).into_iter().map(|it| it.1).collect::<Vec<_>>();
+        let periods =
+            |text: &str| rates(&plain(text)).into_iter().map(|it| it.1).collect::<Vec<_>>();
         assert_eq!(periods("three days a week"), [Period::Week]);
         assert_eq!(periods("par année civile, per calendar year"), [Period::Year, Period::Year]);
         assert_eq!(periods("40 €/jour"), [Period::Day]);
         assert_eq!(periods("une prime mensuelle"), [Period::Month]);
         assert_eq!(periods("le mois dernier"), []);
+        assert_eq!(periods("à quelles heures, à deux jours"), []);
     }
 }

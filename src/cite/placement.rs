@@ -15,7 +15,7 @@ use super::{
     clauses::telling,
     facts::{Claims, Fact, SourceFacts},
     opposite::Tone,
-    sentences::split,
+    sentences::{is_row, split},
 };
 
 /// By how much another statement must match better for a figure to be doubtful, in content words.
@@ -77,8 +77,8 @@ impl Statement {
         shared + OF_WHOLE_SENTENCE * (near.count() + wide.count()) as f32 + UNASKED * unasked as f32
     }
 
-    /// Whether it denies what the best of `statements` says, or says the opposite. Statements that
-    /// share little cannot contradict each other.
+    /// Of `statements`, the one that speaks most clearly of the same; `None` where even that one
+    /// shares little with it, and so cannot contradict it.
     #[expect(clippy::cast_precision_loss, reason = "the words of a statement are few")]
     pub(super) fn nearest<'a>(&self, statements: &'a [Self]) -> Option<&'a Self> {
         let best = statements.iter().max_by(|a, b| {
@@ -109,7 +109,7 @@ pub(super) fn of_source(text: &str, language: Option<Language>) -> Vec<Statement
     let mut in_table = false;
     for range in split(text) {
         let unit = &text[range];
-        let is_row = unit.starts_with('|') && unit.ends_with('|');
+        let is_row = is_row(unit);
         if is_row && !in_table {
             header = cells(unit);
         } else if is_row {

@@ -41,13 +41,20 @@ pub fn split(text: &str) -> Vec<Range<usize>> {
 /// Whether a line is a heading of Markdown.
 #[must_use]
 pub fn is_heading(line: &str) -> bool {
+    heading(line).is_some()
+}
+
+/// The level, from 1, and the words of a line that is a heading of Markdown.
+#[must_use]
+pub fn heading(line: &str) -> Option<(usize, &str)> {
     let line = line.trim_start();
     let rest = line.trim_start_matches('#');
-    rest.len() < line.len() && (rest.is_empty() || rest.starts_with(' '))
+    let level = line.len() - rest.len();
+    (level > 0 && (rest.is_empty() || rest.starts_with(' '))).then_some((level, rest.trim()))
 }
 
 /// Whether a line is a row of a table, which is one whatever its cells hold.
-fn is_row(line: &str) -> bool {
+pub(super) fn is_row(line: &str) -> bool {
     let line = line.trim();
     line.len() > 1 && line.starts_with('|') && line.ends_with('|')
 }

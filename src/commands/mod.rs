@@ -17,7 +17,6 @@ mod status;
 mod tokens;
 
 use std::{
-    collections::BTreeSet,
     io::{self, Read},
     process::ExitCode,
 };
@@ -133,24 +132,24 @@ fn below_root(path: &str) -> String {
     path.trim_start_matches("./").to_owned()
 }
 
-/// Refuses a filter by a collection or path that no document has: nothing would be found, and that
-/// would look as if the documents held no answer.
+/// Refuses a filter by a collection or path that no document of the reader has: nothing would be
+/// found, and that would look as if the documents held no answer.
 fn check_filter(index: &Index, filter: &Filter) -> Result<()> {
-    if filter.collections.is_empty() && filter.path_prefix.is_none() {
-        return Ok(());
-    }
-    let documents = index.catalog().list()?;
-    let known: BTreeSet<&str> =
-        documents.iter().filter_map(|it| it.labels.collection.as_deref()).collect();
-    if let Some(name) = filter.collections.iter().find(|it| !known.contains(it.as_str())) {
-        let known = known.into_iter().collect::<Vec<_>>().join(", ");
+    let catalog = index.catalog();
+    let groups = filter.groups.as_deref();
+    let known = match filter.collections.as_slice() {
+        [] => Vec::new(),
+        _ => catalog.collections(groups)?,
+    };
+    let is_known = |name: &String| known.iter().any(|it| it.name == *name);
+    if let Some(name) = filter.collections.iter().find(|it| !is_known(it)) {
+        let known = known.iter().map(|it| it.name.as_str()).collect::<Vec<_>>().join(", ");
         return Err(WrongUsage(format!("no collection `{name}`: known are {known}").into()).into());
     }
     if let Some(prefix) = &filter.path_prefix
-        && !documents.iter().any(|it| it.source.path.starts_with(prefix.as_str()))
+        && !catalog.has_path(prefix, groups)?
     {
-        let what =
-            format!("no document's path begins with `{prefix}`: `souffleur status` lists them");
+        let what = format!("no document is `{prefix}` or below it: `souffleur status` lists them");
         return Err(WrongUsage(what.into()).into());
     }
     Ok(())

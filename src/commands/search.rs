@@ -34,7 +34,7 @@ pub(super) fn run(session: &Session, args: &SearchArgs) -> Result<ExitCode> {
         rerank_max: session.config.retrieval.rerank_max.get(),
     };
     let encoders = Encoders { embedder: &embedder.embedder, reranker: reranker.as_ref() };
-    let Found { passages, report } = retrieve(&index, encoders, &question, &options)?;
+    let Found { passages, report, .. } = retrieve(&index, encoders, &question, &options)?;
     let printer = session.printer;
     show::cut_notes(printer, &report);
     for (i, it) in passages.iter().enumerate() {

@@ -268,7 +268,8 @@ impl Words {
                 attributed: "source retrouvée par nous, non citée par le modèle",
                 missing: "absent de la source :",
                 truncated: "la réponse a atteint sa limite de jetons (--answer-tokens)",
-                no_room: "passages trouvés ne tiennent pas dans l'invite (generation.context_tokens_max)",
+                no_room: "passages trouvés ne tiennent pas dans l'invite \
+                          (generation.context_tokens_max)",
                 older: "une version plus ancienne dit autre chose :",
                 first_token: "premier jeton",
                 total: "total",

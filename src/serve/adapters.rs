@@ -2,8 +2,8 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use crate::writer::LoadedAdapter;
 use axum::{Json, extract::State, http::StatusCode};
+use model::adapters::LoadedAdapter;
 use serde::Deserialize;
 use serde_json::{Value, json};
 

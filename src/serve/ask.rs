@@ -188,7 +188,7 @@ pub(crate) fn filter(
 ) -> Result<Filter, ApiError> {
     if let Some(name) = &collection {
         let known = app.engine.index.catalog().collections(reader.groups().as_deref())?;
-        if !known.iter().any(|it| it.name.as_ref() == Some(name)) {
+        if !known.iter().any(|it| it.name == *name) {
             return Err(ApiError::not_found("collection", name));
         }
     }
@@ -287,11 +287,4 @@ pub(crate) fn run_search(
         "question_cut_at": report.question_cut_at,
         "timings_ms": { "total": (start.elapsed().as_secs_f64() * 10_000.0).round() / 10.0 },
     }))
-}
-
-impl SearchRequest {
-    /// A search with nothing but its words, a collection and a limit.
-    pub(crate) fn plain(query: String, collection: Option<String>, limit: Option<usize>) -> Self {
-        Self { query, collection, language: None, path: None, limit }
-    }
 }

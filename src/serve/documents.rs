@@ -152,10 +152,21 @@ pub(crate) async fn skipped(
     Ok(Json(json!({ "object": "list", "data": data.collect::<Vec<Value>>() })))
 }
 
+/// The parts of an upload.
+#[derive(utoipa::ToSchema)]
+#[expect(dead_code, reason = "describes what `Upload::receive` reads")]
+pub(crate) struct UploadForm {
+    /// One file, or several parts of this name.
+    #[schema(format = Binary)]
+    file: String,
+    collection: Option<String>,
+    /// Separated by commas.
+    groups: Option<String>,
+}
+
 /// Takes files and ingests them.
 #[utoipa::path(post, path = "/v1/documents", tag = "Documents",
-    request_body(content_type = "multipart/form-data", content = Value,
-        description = "Parts `file` (any number), `collection`, `groups` (separated by commas)"),
+    request_body(content_type = "multipart/form-data", content = UploadForm),
     responses((status = 202, description = "The job that ingests them", body = Value),
               (status = 400, description = "No file, or a name that cannot be one", body = Value),
               (status = 413, description = "Larger than the server takes", body = Value)))]
@@ -349,7 +360,7 @@ pub(crate) async fn collections(
     .await?;
     let data = found
         .into_iter()
-        .map(|it| json!({ "id": it.name, "documents": it.n_documents, "chunks": it.n_chunks }));
+        .map(|it| json!({ "id": it.name, "documents": it.documents, "chunks": it.chunks }));
     Ok(Json(json!({ "object": "list", "data": data.collect::<Vec<Value>>() })))
 }
 

@@ -147,3 +147,95 @@ pub(crate) async fn bind(addr: std::net::SocketAddr) -> Result<TcpListener> {
         .await
         .with_context(|| format!("could not listen on {addr} (--addr names another address)"))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{path::PathBuf, sync::Arc};
+
+    use rustls::{ClientConfig, RootCertStore};
+    use tokio::io::AsyncReadExt as _;
+    use tokio_rustls::TlsConnector;
+
+    use super::*;
+
+    const LIMITS: Limits = Limits {
+        connections_max: 2,
+        head_max: Duration::from_secs(5),
+        drain_max: Duration::from_secs(5),
+    };
+
+    fn fixture(name: &str) -> PathBuf {
+        PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tls").join(name)
+    }
+
+    fn connector() -> TlsConnector {
+        let pem = fs_err::read(fixture("cert.pem")).unwrap();
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(&pem).unwrap()).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        TlsConnector::from(Arc::new(config))
+    }
+
+    async fn ask(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> String {
+        let head = b"GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+        stream.write_all(head).await.unwrap();
+        let mut res = String::new();
+        // Some servers close without saying so.
+        let _ = stream.read_to_string(&mut res).await;
+        res
+    }
+
+    #[tokio::test]
+    async fn tls_is_spoken_with_the_certificate_of_the_settings() {
+        let tls = tls(&fixture("cert.pem"), &fixture("key.pem")).unwrap();
+        let listener = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let router = Router::new().route("/", axum::routing::get(|| async { "bonjour" }));
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let stopped = async {
+            let _ = stopped.await;
+        };
+        let server = tokio::spawn(listen(listener, Some(tls), router, LIMITS, stopped));
+        let stream = tokio::net::TcpStream::connect(addr).await.unwrap();
+        let name = "localhost".try_into().unwrap();
+        let stream = connector().connect(name, stream).await.unwrap();
+        assert!(ask(stream).await.ends_with("bonjour"));
+        // Plain HTTP is not answered, and does no harm.
+        let plain = tokio::net::TcpStream::connect(addr).await.unwrap();
+        assert!(!ask(plain).await.contains("bonjour"));
+        stop.send(()).unwrap();
+        server.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn beyond_the_last_connection_the_refusal_comes_at_once() {
+        let listener = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let never = std::future::pending();
+        tokio::spawn(listen(listener, None, Router::new(), LIMITS, never));
+        let connect = || tokio::net::TcpStream::connect(addr);
+        let held = [connect().await.unwrap(), connect().await.unwrap()];
+        let refused = ask(connect().await.unwrap()).await;
+        assert!(
+            refused.starts_with("HTTP/1.1 503") && refused.contains("retry-after"),
+            "{refused}"
+        );
+        drop(held);
+    }
+
+    #[test]
+    fn files_that_are_no_certificates_are_named() {
+        let error = tls(&fixture("README.md"), &fixture("key.pem")).err().unwrap();
+        assert!(
+            format!("{error:#}").contains("cert.pem") || format!("{error:#}").contains("README.md"),
+            "{error:#}"
+        );
+        let error = tls(&fixture("cert.pem"), &fixture("README.md")).err().unwrap();
+        assert!(error.to_string().contains("README.md"), "{error:#}");
+    }
+}

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use axum::{Router, extract::DefaultBodyLimit};
 use utoipa::{
     Modify, OpenApi,
-    openapi::security::{Http, HttpAuthScheme, SecurityScheme},
+    openapi::{
+        ContentBuilder, Ref, ResponseBuilder,
+        security::{Http, HttpAuthScheme, SecurityScheme},
+    },
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -21,10 +24,30 @@ use super::{
             one was made: `Authorization: Bearer KEY`.",
         license(name = "MIT OR Apache-2.0"),
     ),
+    components(schemas(ErrorBody)),
     modifiers(&Keys),
     security(("key" = [])),
 )]
 struct Description;
+
+/// An error, as OpenAI's clients know it.
+#[derive(utoipa::ToSchema)]
+#[expect(dead_code, reason = "describes what `ApiError` writes")]
+struct ErrorBody {
+    error: ErrorDetail,
+}
+
+#[derive(utoipa::ToSchema)]
+#[expect(dead_code, reason = "describes what `ApiError` writes")]
+struct ErrorDetail {
+    /// What is wrong, and what to do about it.
+    message: String,
+    /// Its kind, such as `invalid_request_error`.
+    r#type: String,
+    /// The field that is wrong.
+    param: Option<String>,
+    code: Option<String>,
+}
 
 struct Keys;
 
@@ -41,7 +64,7 @@ pub(super) fn routes(app: &App) -> (Router<Arc<App>>, utoipa::openapi::OpenApi) 
     let uploads = OpenApiRouter::new()
         .routes(routes!(documents::upload, documents::list))
         .layer(DefaultBodyLimit::max(app.config.serve.upload_bytes_max.get()));
-    OpenApiRouter::with_openapi(Description::openapi())
+    let (router, mut description) = OpenApiRouter::with_openapi(Description::openapi())
         .routes(routes!(openai::chat::complete))
         .routes(routes!(openai::embeddings::embed))
         .routes(routes!(openai::rerank::rerank))
@@ -73,5 +96,38 @@ pub(super) fn routes(app: &App) -> (Router<Arc<App>>, utoipa::openapi::OpenApi) 
         .routes(routes!(health::metrics))
         .routes(routes!(health::status))
         .routes(routes!(health::audit))
-        .split_for_parts()
+        .split_for_parts();
+    add_errors(&mut description);
+    (router, description)
+}
+
+/// What any request may be told, beside what its own handler says.
+const ERRORS: [(&str, &str); 9] = [
+    ("400", "The request cannot be answered as it stands"),
+    ("401", "A key is needed"),
+    ("403", "The key may not do this"),
+    ("404", "There is no such thing, or not for this key"),
+    ("409", "It does not go with the state of the server"),
+    ("413", "The request is too large"),
+    ("415", "The body is not of the right type"),
+    ("429", "Too many requests a minute; `Retry-After` says when to come again"),
+    ("503", "Too much to do; `Retry-After` says when to come again"),
+];
+
+fn add_errors(description: &mut utoipa::openapi::OpenApi) {
+    for path in description.paths.paths.values_mut() {
+        let operations = [&mut path.get, &mut path.post, &mut path.delete];
+        for operation in operations.into_iter().flatten() {
+            for (status, what) in ERRORS {
+                let error = Ref::from_schema_name("ErrorBody");
+                let content = ContentBuilder::new().schema(Some(error)).build();
+                let response = ResponseBuilder::new()
+                    .description(what)
+                    .content("application/json", content)
+                    .build();
+                let responses = &mut operation.responses.responses;
+                responses.entry(status.to_owned()).or_insert_with(|| response.into());
+            }
+        }
+    }
 }

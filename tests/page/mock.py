@@ -76,6 +76,15 @@ class Handler(BaseHTTPRequestHandler):
         self.headers_of(200, f"{kind}; charset=utf-8", len(data), Cache_Control="no-cache")
         self.wfile.write(data)
 
+    def foreign(self, page):
+        """A page of another site, without our policy."""
+        data = page.encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html; charset=utf-8")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
     def event(self, name, data):
         self.wfile.write(f"event: {name}\ndata: {json.dumps(data, ensure_ascii=False)}\n\n".encode())
         self.wfile.flush()
@@ -100,9 +109,10 @@ class Handler(BaseHTTPRequestHandler):
         self.query = {key: it[0] for key, it in parse_qs(url.query).items()}
         length = int(self.headers.get("Content-Length") or 0)
         self.body = self.rfile.read(length) if length else b""
-        self.world.requests.append((method, path))
         try:
-            if not path.startswith("/v1/") and method == "GET":
+            if path in self.world.pages:
+                self.foreign(self.world.pages[path])
+            elif not path.startswith("/v1/") and method == "GET":
                 pages = {"/": "index.html", "/docs": "docs.html", "/widget-demo": "widget-demo.html"}
                 self.file(pages.get(path, path.lstrip("/")))
             elif path.startswith("/v1/sources/") and "text/html" in self.headers.get("Accept", ""):

@@ -21,7 +21,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 use crate::fingerprint::Recipe;
 pub(crate) use outbox::OutboxState;
 pub use types::{
-    Collection, Counts, Duplicate, EmbeddedChunk, Labels, NewDocument, Source, StoredChunk,
+    CollectionCounts, Counts, Duplicate, EmbeddedChunk, Labels, NewDocument, Source, StoredChunk,
     StoredDocument, StoredText,
 };
 

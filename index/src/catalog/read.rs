@@ -5,8 +5,8 @@ use rusqlite::blob::Blob;
 use rusqlite::{Connection, MAIN_DB, OptionalExtension, Row};
 
 use super::{
-    Catalog, CatalogError, Collection, Counts, Duplicate, Labels, LiveRecipe, Source, StoredChunk,
-    StoredDocument, StoredText, encode,
+    Catalog, CatalogError, CollectionCounts, Counts, Duplicate, Labels, LiveRecipe, Source,
+    StoredChunk, StoredDocument, StoredText, encode,
 };
 use crate::filter::{Facets, Filter};
 use crate::hit::{ChunkId, DocumentId, Hit};
@@ -17,6 +17,11 @@ const DOCUMENT: &str = "SELECT id, root, path, content_hash, size, mtime_ns, tit
     (SELECT count(*) FROM chunks
         WHERE document = documents.id AND recipe = (SELECT recipe FROM live))
     FROM documents";
+
+/// Whether a document is open to a reader, whose groups are the JSON list `?1`; with NULL, all are.
+const READABLE: &str = "(?1 IS NULL OR json_array_length(documents.groups) = 0 OR EXISTS (
+    SELECT 1 FROM json_each(documents.groups) AS own JOIN json_each(?1) AS reader
+    ON own.value = reader.value))";
 
 impl Catalog {
     /// The document at a root and a path below it.
@@ -110,6 +115,54 @@ impl Catalog {
         })
     }
 
+    /// The collections, by name, with the documents and live chunks of each. With `groups`, those
+    /// of documents that are open to everyone or to one of these groups, as a filter has it.
+    ///
+    /// # Errors
+    ///
+    /// When the catalog cannot be read.
+    pub fn collections(
+        &self,
+        groups: Option<&[String]>,
+    ) -> Result<Vec<CollectionCounts>, CatalogError> {
+        self.read(|connection| {
+            let sql = format!(
+                "SELECT collection, count(*), sum((SELECT count(*) FROM chunks
+                    WHERE document = documents.id AND recipe = (SELECT recipe FROM live)))
+                FROM documents WHERE collection IS NOT NULL AND {READABLE}
+                GROUP BY collection ORDER BY collection"
+            );
+            let mut statement = connection.prepare_cached(&sql)?;
+            let rows = statement.query_map([groups.map(encode::to_json)], |row| {
+                Ok(CollectionCounts {
+                    name: row.get(0)?,
+                    documents: row.get(1)?,
+                    chunks: row.get(2)?,
+                })
+            })?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        })
+    }
+
+    /// Whether a path filter ([`Filter::path_prefix`]) lets any document through, among those that
+    /// are open to one of `groups`, where these are given.
+    ///
+    /// # Errors
+    ///
+    /// When the catalog cannot be read.
+    pub fn has_path(&self, prefix: &str, groups: Option<&[String]>) -> Result<bool, CatalogError> {
+        // Below a folder are the paths from `folder/` up to `folder0`, the character after `/`.
+        let sql = format!(
+            "SELECT EXISTS (SELECT 1 FROM documents WHERE {READABLE} AND
+                (?2 = '' OR path = ?2 OR (path >= ?2 || '/' AND path < ?2 || '0')))"
+        );
+        self.read(|connection| {
+            let mut statement = connection.prepare_cached(&sql)?;
+            let values = (groups.map(encode::to_json), prefix.trim_matches('/'));
+            Ok(statement.query_row(values, |row| row.get(0))?)
+        })
+    }
+
     /// Live chunks by language; `None` where it cannot be told.
     ///
     /// # Errors
@@ -126,42 +179,6 @@ impl Catalog {
             let mut res = Vec::new();
             while let Some(row) = rows.next()? {
                 res.push((encode::language(row.get(0)?)?, row.get(1)?));
-            }
-            Ok(res)
-        })
-    }
-
-    /// Collections with their sizes, by name; documents without one come first. With groups, only
-    /// what is open to everyone or to one of them counts.
-    ///
-    /// # Errors
-    ///
-    /// When the catalog cannot be read.
-    pub fn collections(&self, reader: Option<&[String]>) -> Result<Vec<Collection>, CatalogError> {
-        self.read(|connection| {
-            let mut statement = connection.prepare_cached(
-                "SELECT collection, groups, count(DISTINCT documents.id), count(chunks.id)
-                FROM documents LEFT JOIN chunks ON chunks.document = documents.id
-                    AND recipe = (SELECT recipe FROM live)
-                GROUP BY collection, groups ORDER BY collection",
-            )?;
-            let mut rows = statement.query([])?;
-            let mut res: Vec<Collection> = Vec::new();
-            while let Some(row) = rows.next()? {
-                let (name, groups) = (row.get(0)?, groups(row, 1)?);
-                let is_open = groups.is_empty()
-                    || groups.iter().any(|it| reader.is_none_or(|reader| reader.contains(it)));
-                if !is_open {
-                    continue;
-                }
-                let (n_documents, n_chunks): (u64, u64) = (row.get(2)?, row.get(3)?);
-                match res.last_mut().filter(|it| it.name == name) {
-                    Some(it) => {
-                        it.n_documents += n_documents;
-                        it.n_chunks += n_chunks;
-                    }
-                    None => res.push(Collection { name, n_documents, n_chunks }),
-                }
             }
             Ok(res)
         })

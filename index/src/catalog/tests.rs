@@ -6,6 +6,7 @@ use ingest::document::{
 };
 
 use super::*;
+use crate::filter::{Facets, Filter};
 use crate::fingerprint::EmbedderPrint;
 use crate::hit::DocumentId;
 use crate::unit_vector::UnitVector;
@@ -133,6 +134,71 @@ fn a_document_comes_back_as_it_was_put() {
 }
 
 #[test]
+fn collections_and_paths_are_those_that_the_reader_may_see() {
+    let dir = tempfile::tempdir().unwrap();
+    let catalog = catalog(&dir);
+    for (path, collection, groups) in [
+        ("hr/leave.md", Some("people"), &[][..]),
+        ("hr/pay/levels.md", Some("people"), &["board", "it's \"hr\""][..]),
+        ("hr-2019/old.md", Some("archive"), &["board"][..]),
+        ("loose.md", None, &[][..]),
+    ] {
+        catalog
+            .put(&NewDocument {
+                source: &source(path),
+                document: &document("abc"),
+                labels: &Labels {
+                    collection: collection.map(str::to_owned),
+                    groups: groups.iter().map(|&it| it.to_owned()).collect(),
+                    ..Labels::default()
+                },
+                made_by: "parser 3",
+                ingested_at: 9,
+                duplicate: None,
+                signature: &[],
+                chunks: &[chunk(0, 1, None), chunk(1, 3, None)],
+            })
+            .unwrap();
+    }
+    let readers = |groups: &[&str]| groups.iter().map(|&it| it.to_owned()).collect::<Vec<_>>();
+    for (groups, expected) in [
+        (None, &[("archive", 1, 2), ("people", 2, 4)][..]),
+        (Some(readers(&["board", "staff"])), &[("archive", 1, 2), ("people", 2, 4)]),
+        (Some(readers(&["it's \"hr\""])), &[("people", 2, 4)]),
+        (Some(readers(&["staff"])), &[("people", 1, 2)]),
+        (Some(readers(&[])), &[("people", 1, 2)]),
+    ] {
+        let found = catalog.collections(groups.as_deref()).unwrap();
+        let found: Vec<_> =
+            found.iter().map(|it| (it.name.as_str(), it.documents, it.chunks)).collect();
+        assert_eq!(found, expected, "{groups:?}");
+    }
+    for (prefix, groups, expected) in [
+        ("hr", None, true),
+        ("/hr/", None, true),
+        ("", None, true),
+        ("hr/leave.md", None, true),
+        ("h", None, false),
+        ("hr/lea", None, false),
+        ("hr-2019", None, true),
+        ("hr-2019", Some(readers(&["staff"])), false),
+        ("hr/pay", Some(readers(&[])), false),
+        ("hr/pay", Some(readers(&["board"])), true),
+    ] {
+        let found = catalog.has_path(prefix, groups.as_deref()).unwrap();
+        assert_eq!(found, expected, "{prefix} {groups:?}");
+        // It is what a filter lets through.
+        let filter = Filter { path_prefix: Some(prefix.to_owned()), groups, ..Filter::default() };
+        let documents = catalog.list().unwrap();
+        let passes = documents.iter().any(|it| {
+            let (path, groups) = (it.source.path.clone(), it.labels.groups.clone());
+            filter.matches(&Facets { path, groups, ..Facets::default() })
+        });
+        assert_eq!(found, passes, "{filter:?}");
+    }
+}
+
+#[test]
 fn every_media_type_has_a_name_of_its_own() {
     for media_type in encode::MEDIA_TYPES {
         assert_eq!(encode::media_type(encode::media_type_name(media_type)).unwrap(), media_type);
@@ -222,26 +288,4 @@ fn a_deleted_text_leaves_no_trace_in_the_file() {
     let bytes = fs_err::read(dir.path().join(Catalog::FILE)).unwrap();
     let found = bytes.windows(secret.len()).any(|it| it == secret.as_bytes());
     assert!(!found, "a deletion is a deletion");
-}
-
-#[test]
-fn collections_count_what_a_reader_may_read() {
-    let dir = tempfile::tempdir().unwrap();
-    let catalog = catalog(&dir);
-    let cut = [chunk(0, 5, None), chunk(0, 3, None)];
-    put(&catalog, "staff.md", "abcde", &cut, None).unwrap();
-    for (path, collection) in [("open.md", Some("rh")), ("none.md", None)] {
-        let id = put(&catalog, path, "abcde", &cut[..1], None).unwrap();
-        let labels = Labels { collection: collection.map(str::to_owned), ..Labels::default() };
-        catalog.restate(id, &source(path), &labels).unwrap();
-    }
-    let found = |reader: Option<&[String]>| {
-        let found = catalog.collections(reader).unwrap();
-        let sizes = |it: Collection| (it.name.unwrap_or_default(), it.n_documents, it.n_chunks);
-        found.into_iter().map(sizes).collect::<Vec<_>>()
-    };
-    let own = |name: &str, documents, chunks| (name.to_owned(), documents, chunks);
-    assert_eq!(found(None), [own("", 1, 1), own("rh", 2, 3)]);
-    assert_eq!(found(Some(&["staff".to_owned()])), [own("", 1, 1), own("rh", 2, 3)]);
-    assert_eq!(found(Some(&[])), [own("", 1, 1), own("rh", 1, 1)]);
 }

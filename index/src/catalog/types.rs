@@ -145,15 +145,15 @@ pub struct StoredChunk {
     pub facets: Facets,
 }
 
-/// A collection and its sizes.
+/// A collection, as far as a reader may see it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Collection {
-    /// Its name; `None` for documents that are in none.
-    pub name: Option<String>,
-    /// Documents.
-    pub n_documents: u64,
-    /// Live chunks.
-    pub n_chunks: u64,
+pub struct CollectionCounts {
+    /// Its name.
+    pub name: String,
+    /// Documents in it.
+    pub documents: u64,
+    /// Their live chunks.
+    pub chunks: u64,
 }
 
 /// Sizes of the catalog.

@@ -9,12 +9,13 @@
 //! - *exact terms*: words folded but not stemmed, and compounds kept whole beside their parts:
 //!   reference codes (`rh-2024-017`), versions, e-mail addresses, file names.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use frostem::{Algorithm, Stemmer};
 use ingest::document::Language;
-use unicode_normalization::UnicodeNormalization;
-use unicode_normalization::char::is_combining_mark;
+use unicode_normalization::char::{decompose_canonical, is_combining_mark};
+use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfkc_quick};
 
 use super::stop_words::is_stop_word;
 
@@ -29,22 +30,50 @@ pub fn analyse(text: &str, language: Language) -> Vec<String> {
     Words::read(text).stems(language)
 }
 
+/// As [`analyse`], in several languages, of those words only of whose first letter (in lower case,
+/// without accents) `keep` is true. Reading all of a text to look a few words up would take longer
+/// than finding the text did. A stem begins as its word does.
+#[must_use]
+pub fn analyse_some(
+    text: &str,
+    languages: &[Language],
+    keep: &dyn Fn(char) -> bool,
+) -> Vec<String> {
+    let text = normal(text);
+    let words = words(&text, &compounds(&text), keep);
+    let words = Words { words, compounds: Vec::new() };
+    languages.iter().flat_map(|it| words.stems(*it)).collect()
+}
+
 /// A text in lower case without accents and ligatures: `Cœur d'ÉTÉ` becomes `coeur d'ete`.
 #[must_use]
 pub fn fold(text: &str) -> String {
     let mut res = String::with_capacity(text.len());
-    for c in text.chars().flat_map(char::to_lowercase).nfd().filter(|&c| !is_combining_mark(c)) {
-        match c {
-            'œ' => res.push_str("oe"),
-            'æ' => res.push_str("ae"),
-            'ß' => res.push_str("ss"),
-            'ø' => res.push('o'),
-            'ł' => res.push('l'),
-            'đ' => res.push('d'),
-            _ => res.push(c),
+    for c in text.chars() {
+        // Most are; tables are for the others.
+        if c.is_ascii() {
+            res.push(c.to_ascii_lowercase());
+            continue;
+        }
+        for lower in c.to_lowercase() {
+            decompose_canonical(lower, |c| push_folded(c, &mut res));
         }
     }
     res
+}
+
+/// Adds a character of a decomposed text in lower case. Marks go, so their order does not matter.
+fn push_folded(c: char, res: &mut String) {
+    match c {
+        'œ' => res.push_str("oe"),
+        'æ' => res.push_str("ae"),
+        'ß' => res.push_str("ss"),
+        'ø' => res.push('o'),
+        'ł' => res.push('l'),
+        'đ' => res.push('d'),
+        c if c.is_ascii() || !is_combining_mark(c) => res.push(c),
+        _ => {}
+    }
 }
 
 /// A word in lower case, without elision or possessive.
@@ -65,22 +94,13 @@ pub(super) struct Words {
 
 impl Words {
     pub(super) fn read(text: &str) -> Self {
-        let text: String = text.nfkc().filter_map(plain).collect();
-        let mixed_case = text.chars().any(char::is_lowercase);
-        let mut res = Self::default();
-        for compound in compounds(&text) {
-            let compound = &text[compound];
-            res.compounds.extend(compound.split('\'').filter_map(whole));
-            for part in parts(compound) {
-                let acronym = mixed_case
-                    && part.chars().nth(1).is_some()
-                    && !part.chars().any(char::is_lowercase);
-                let lower = part.to_lowercase();
-                let words = without_clitics(&lower).filter(|it| it.len() <= WORD_BYTES_MAX);
-                res.words.extend(words.map(|it| Word { text: it.to_owned(), acronym }));
-            }
+        let text = normal(text);
+        let compounds = compounds(&text);
+        let whole = |it: &Range<usize>| text[it.clone()].split('\'').filter_map(whole);
+        Self {
+            words: words(&text, &compounds, &|_| true),
+            compounds: compounds.iter().flat_map(whole).collect(),
         }
-        res
     }
 
     /// Stems in one language, without its stop words.
@@ -114,6 +134,45 @@ impl Words {
     }
 }
 
+/// The words of the compounds of a text of whose first letter, folded, `keep` is true.
+fn words(text: &str, compounds: &[Range<usize>], keep: &dyn Fn(char) -> bool) -> Vec<Word> {
+    let is_kept = |word: &str| initial(word).is_none_or(keep);
+    let mixed_case = text.chars().any(char::is_lowercase);
+    let mut res = Vec::new();
+    for part in compounds.iter().flat_map(|it| parts(&text[it.clone()])) {
+        // What an apostrophe divides may begin with another word.
+        if !part.contains('\'') && !is_kept(part) {
+            continue;
+        }
+        let acronym =
+            mixed_case && part.chars().nth(1).is_some() && !part.chars().any(char::is_lowercase);
+        let lower = part.to_lowercase();
+        let words = without_clitics(&lower).filter(|it| it.len() <= WORD_BYTES_MAX && is_kept(it));
+        res.extend(words.map(|it| Word { text: it.to_owned(), acronym }));
+    }
+    res
+}
+
+/// A word's first letter, folded.
+fn initial(word: &str) -> Option<char> {
+    let first = word.chars().next()?;
+    if first.is_ascii() {
+        return Some(first.to_ascii_lowercase());
+    }
+    fold(word).chars().next()
+}
+
+/// A text in its compatible form, and what can be written in several ways written in one.
+fn normal(text: &str) -> Cow<'_, str> {
+    if text.is_ascii() {
+        return text.into();
+    }
+    match is_nfkc_quick(text.chars()) {
+        IsNormalized::Yes => text.chars().filter_map(plain).collect(),
+        IsNormalized::No | IsNormalized::Maybe => text.nfkc().filter_map(plain).collect(),
+    }
+}
+
 /// One way to write what has several: apostrophes and hyphens. Soft hyphens vanish.
 fn plain(c: char) -> Option<char> {
     match c {
@@ -125,7 +184,11 @@ fn plain(c: char) -> Option<char> {
 }
 
 fn is_inner(c: char) -> bool {
-    c.is_alphanumeric() || is_combining_mark(c)
+    if c.is_ascii() {
+        c.is_ascii_alphanumeric()
+    } else {
+        c.is_alphanumeric() || is_combining_mark(c)
+    }
 }
 
 /// Ranges of words that hang together: single joining characters between letters and digits.
@@ -345,5 +408,33 @@ mod tests {
         }
         check_exact("", None, &[]);
         check_exact(&"x".repeat(WORD_BYTES_MAX + 1), None, &[]);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn words_that_are_left_out_are_those_with_other_initials(
+            text in "([a-zA-ZéÈœßï' -]|l'|d’){0,60}",
+            initials in "[a-eo]{1,3}",
+        ) {
+            let languages = [Language::English, Language::French];
+            let keep = |c: char| initials.contains(c);
+            let all = analyse_some(&text, &languages, &|_| true);
+            let each = languages.map(|it| analyse(&text, it)).concat();
+            proptest::prop_assert_eq!(&all, &each);
+            let some = analyse_some(&text, &languages, &keep);
+            let expected: Vec<String> =
+                all.into_iter().filter(|it| it.starts_with(keep)).collect();
+            proptest::prop_assert_eq!(some, expected);
+        }
+
+        #[test]
+        fn folding_is_that_of_the_whole_text(text in "\\PC{0,20}") {
+            let mut expected = String::new();
+            text.chars()
+                .flat_map(char::to_lowercase)
+                .nfd()
+                .for_each(|c| push_folded(c, &mut expected));
+            proptest::prop_assert_eq!(fold(&text), expected);
+        }
     }
 }

@@ -25,7 +25,7 @@ mod query;
 mod schema;
 mod stop_words;
 
-pub use analyse::{analyse, fold};
+pub use analyse::{analyse, analyse_some, fold};
 use query::{Plan, Statistics};
 pub use query::{TermKind, TermScore};
 use schema::Fields;

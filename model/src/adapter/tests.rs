@@ -1,11 +1,8 @@
 use serde_json::json;
 
 use super::*;
+use crate::golden::{self, path as golden};
 use crate::load_generator;
-
-fn golden(name: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
-}
 
 fn base(name: &str) -> Base {
     Base::read(&golden(name)).unwrap()
@@ -102,11 +99,8 @@ fn our_own_record_of_the_base_decides() {
 fn the_fingerprint_is_the_same_on_disk_and_in_memory_and_differs_between_models() {
     for name in ["tiny-qwen2-folder", "tiny-llama.gguf"] {
         let on_disk = base(name);
-        let decoder = match name.ends_with(".gguf") {
-            true => load_decoder::from_gguf(&Gguf::open(&golden(name)).unwrap()).unwrap(),
-            false => load_decoder::from_folder(&golden(name)).unwrap(),
-        };
-        assert_eq!(Base::of(&decoder).unwrap().fingerprint, on_disk.fingerprint);
+        let decoder = golden::decoder(&golden(name));
+        assert_eq!(Base::of(&decoder).fingerprint, on_disk.fingerprint);
     }
     let prints = ["tiny-qwen2-folder", "tiny-llama.gguf", "tiny-qwen3-folder"].map(base);
     assert_ne!(prints[0].fingerprint, prints[1].fingerprint);

@@ -4,7 +4,7 @@
 //! tall matrix, and attention runs text by text (Krell et al. 2021, "Efficient Sequence Packing
 //! without Cross-contamination"). A batch is computed by one thread and sized so that its
 //! activations stay in that core's cache; threads take different batches and never wait for each
-//! other. Follows Devlin et al. 2018 and the checkpoint's own names.
+//! other. A batch that comes alone, a question mostly, is shared by all. Follows Devlin et al. 2018 and the checkpoint's own names.
 
 use crate::bert::attention::AttentionBuffers;
 use crate::checkpoint::Rows;
@@ -85,14 +85,15 @@ impl Bert {
         self.type_embeddings.len() / self.hidden
     }
 
-    /// The last layer's hidden vectors, computed on the calling thread. result: (tokens, hidden)
+    /// The last layer's hidden vectors: the same numbers whatever the threads.
+    /// result: (tokens, hidden)
     ///
     /// # Panics
     ///
     /// When an id is not below `vocab_size` or a text is longer than `positions_max`.
-    pub(crate) fn forward(&self, batch: &Packed) -> Vec<f32> {
+    pub(crate) fn forward(&self, batch: &Packed, threads: Threads) -> Vec<f32> {
         let mut x = self.embed_tokens(batch); // (tokens, hidden)
-        let mut buffers = Buffers::default();
+        let mut buffers = Buffers::new(threads);
         for layer in &self.layers {
             layer.forward(&mut x, &batch.lens, self.n_heads, &mut buffers);
         }
@@ -121,8 +122,9 @@ impl Bert {
 }
 
 /// Intermediate results, kept from layer to layer so that their memory stays warm.
-#[derive(Default)]
 struct Buffers {
+    /// What products are computed with.
+    threads: Threads,
     qkv: Vec<f32>,
     attended: Vec<f32>,
     projected: Vec<f32>,
@@ -131,31 +133,52 @@ struct Buffers {
     quantised: QuantisedRows,
 }
 
+impl Buffers {
+    fn new(threads: Threads) -> Self {
+        Self {
+            threads,
+            qkv: Vec::new(),
+            attended: Vec::new(),
+            projected: Vec::new(),
+            inner: Vec::new(),
+            attention: AttentionBuffers::default(),
+            quantised: QuantisedRows::default(),
+        }
+    }
+}
+
 impl Layer {
     /// x: (tokens, hidden)
     fn forward(&self, x: &mut Vec<f32>, lens: &[usize], n_heads: usize, buffers: &mut Buffers) {
-        let Buffers { qkv, attended, projected, inner, attention, quantised } = buffers;
-        self.query_key_value.product(x, qkv, quantised); // (tokens, 3 * hidden)
+        let threads = buffers.threads;
+        let Buffers { qkv, attended, projected, inner, attention, quantised, .. } = buffers;
+        self.query_key_value.product(x, qkv, threads, quantised); // (tokens, 3 * hidden)
         kernels::add_bias(qkv, &self.query_key_value.bias);
         attended.resize(x.len(), 0.0);
         attention::attend(qkv, lens, n_heads, attended, attention); // (tokens, hidden)
-        self.attention_output.product(attended, projected, quantised);
+        self.attention_output.product(attended, projected, threads, quantised);
         self.attention_norm.add_and_normalise(projected, x, &self.attention_output.bias);
 
-        self.intermediate.product(projected, inner, quantised); // (tokens, intermediate)
+        self.intermediate.product(projected, inner, threads, quantised); // (tokens, intermediate)
         kernels::gelu_with_bias(inner, &self.intermediate.bias);
-        self.output.product(inner, x, quantised);
+        self.output.product(inner, x, threads, quantised);
         self.output_norm.add_and_normalise(x, projected, &self.output.bias);
     }
 }
 
 impl Dense {
     /// x: (tokens, n_in), out: (tokens, n_out)
-    fn product(&self, x: &[f32], out: &mut Vec<f32>, quantised: &mut QuantisedRows) {
+    fn product(
+        &self,
+        x: &[f32],
+        out: &mut Vec<f32>,
+        threads: Threads,
+        quantised: &mut QuantisedRows,
+    ) {
         match &self.weight {
             Weight::F32(weight) => {
                 out.resize(x.len() / weight.n_in() * weight.n_out(), 0.0);
-                weight.matmul(x, out, Threads::One);
+                weight.matmul(x, out, threads);
             }
             Weight::Int8(weight) => {
                 quantised.fill(x, weight.n_in());

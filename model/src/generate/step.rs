@@ -1,5 +1,7 @@
 //! One forward pass for all drafts in the making.
 
+use std::sync::Arc;
+
 use candle_core::{DType, Tensor};
 
 use super::{GenerateError, Generator, Request};
@@ -28,7 +30,17 @@ struct Part {
 impl Generator {
     /// Checks a request and makes it ready for its first step.
     pub(crate) fn start(&mut self, request: &Request) -> Result<Sequence, GenerateError> {
-        let Request { prompt, options, adapter } = request;
+        let adapter = self.adapters.find(request.adapter.as_deref())?;
+        self.start_with(request, adapter)
+    }
+
+    /// The same with an adapter that was found before.
+    pub(crate) fn start_with(
+        &mut self,
+        request: &Request,
+        adapter: Option<Arc<PackedAdapter>>,
+    ) -> Result<Sequence, GenerateError> {
+        let Request { prompt, options, .. } = request;
         let (n_tokens, context_length) = (prompt.len(), self.context_length());
         let vocab_size = self.decoder.config.vocab_size;
         if prompt.is_empty() {
@@ -44,7 +56,6 @@ impl Generator {
         if let Some(problem) = options.problem() {
             return Err(GenerateError::Options { problem });
         }
-        let adapter = adapter.as_deref().map(|name| self.adapter(name)).transpose()?;
         let grammar = match &options.constraint {
             None => None,
             Some(constraint) => {
@@ -62,16 +73,8 @@ impl Generator {
         let mut sequence = Sequence::new(prompt, sampler, state, context_length - n_tokens);
         sequence.arrival = self.n_started;
         self.n_started += 1;
+        self.prefixes.forget_unless(|id| self.adapters.contains(id));
         Ok(sequence)
-    }
-
-    fn adapter(&self, name: &str) -> Result<usize, GenerateError> {
-        let unknown = || {
-            let known: Vec<&str> = self.adapters.iter().map(|it| it.name.as_str()).collect();
-            let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
-            GenerateError::UnknownAdapter { name: name.to_owned(), known }
-        };
-        self.adapters.iter().position(|it| it.name == name).ok_or_else(unknown)
     }
 
     /// Has every sequence that writes choose its next token, and reads on in prompts, all in one
@@ -80,10 +83,9 @@ impl Generator {
         #[cfg(test)]
         assert_ne!(self.panics_at, Some(self.n_steps), "a test asked for it");
         // Rows of one adapter are computed together.
-        sequences.sort_by_key(|it| (it.adapter, it.arrival));
+        sequences.sort_by_key(|it| (it.adapter_id(), it.arrival));
         let plan = self.plan(sequences);
-        let Self { decoder, adapters, .. } = &*self;
-        let logits = device::on_pool(|| forward((decoder, adapters.as_slice()), sequences, &plan))?;
+        let logits = device::on_pool(|| forward(&self.decoder, sequences, &plan))?;
         let mut logits = logits.into_iter();
         for (sequence, part) in sequences.iter_mut().zip(plan).filter(|it| it.1.n_tokens > 0) {
             if part.is_prompt {
@@ -137,8 +139,8 @@ impl Generator {
     fn share(&mut self, sequences: &mut [&mut Sequence], idx: usize) {
         let reader = &*sequences[idx];
         let wanted = &reader.prompt()[..reader.prompt().len() - 1];
-        let mut best = self.prefixes.find(wanted, reader.adapter, reader.cache.len());
-        for other in sequences.iter().filter(|it| it.adapter == reader.adapter) {
+        let mut best = self.prefixes.find(wanted, reader.adapter_id(), reader.cache.len());
+        for other in sequences.iter().filter(|it| it.adapter_id() == reader.adapter_id()) {
             let known = best.as_ref().unwrap_or(&reader.cache).len();
             let shared = common(&other.ids[..other.cache.len()], wanted);
             if shared > known {
@@ -152,14 +154,17 @@ impl Generator {
 
     /// Remembers what a sequence has read and written, for prompts that begin alike.
     pub(crate) fn keep(&mut self, sequence: &Sequence) {
-        self.prefixes.keep(&sequence.ids, sequence.adapter, &sequence.cache);
+        let adapter = sequence.adapter_id();
+        if adapter.is_none_or(|id| self.adapters.contains(id)) {
+            self.prefixes.keep(&sequence.ids, adapter, &sequence.cache);
+        }
     }
 }
 
 /// Runs the plan. The result has the logits after the last token of each sequence that is read
 /// to its end, in their order.
 fn forward(
-    (decoder, adapters): (&Decoder, &[PackedAdapter]),
+    decoder: &Decoder,
     sequences: &mut [&mut Sequence],
     plan: &[Part],
 ) -> candle_core::Result<Vec<Vec<f32>>> {
@@ -174,7 +179,7 @@ fn forward(
         if ids.len() == n_tokens {
             ends.push(rows as u32 - 1);
         }
-        let adapter = adapter.map(|idx| &adapters[idx]);
+        let adapter = adapter.as_deref();
         pieces.push(Piece { ids: &ids[..n_tokens], cache, adapter });
     }
     if pieces.is_empty() {
@@ -194,7 +199,7 @@ fn awaits_another(sequences: &[&mut Sequence], plan: &[Part], idx: usize) -> boo
     let reader = &sequences[idx];
     sequences.iter().zip(plan).any(|(other, part)| {
         let known = &other.ids[..other.cache.len() + part.n_tokens];
-        other.adapter == reader.adapter
+        other.adapter_id() == reader.adapter_id()
             && part.n_tokens > 0
             && common(known, reader.prompt()) > reader.cache.len() + PAGE
     })

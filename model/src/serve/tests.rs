@@ -1,6 +1,7 @@
 use super::*;
 use crate::chat::Turn;
 use crate::generate::{Event, FinishReason};
+use crate::golden::{folder_with_tokenizer, path as golden};
 use crate::sample::SampleOptions;
 use crate::testing::tiny_generator;
 
@@ -270,4 +271,81 @@ fn a_panic_reaches_every_client() {
     let Some(SubmitError::Gone { reason }) = refused else { panic!("{refused:?}") };
     assert!(reason.contains("a test asked for it"), "{reason}");
     assert_eq!(service.status().gone, Some(reason));
+}
+
+#[test]
+fn clients_may_share_a_service_between_threads() {
+    fn check<T: Send + Sync>() {}
+    check::<Service>();
+    check::<PromptEncoder>();
+    check::<Reply>();
+}
+
+/// A service of a tiny model that has adapters.
+fn adaptable() -> Service {
+    let dir = folder_with_tokenizer("tiny-qwen2-folder", 70);
+    let generator = Generator::load(dir.path()).unwrap();
+    Service::spawn(generator, ServeOptions::default()).unwrap()
+}
+
+/// A request that the tiny model never ends by itself.
+fn adapted(adapter: Option<&str>, tokens_max: usize) -> Request {
+    let logit_bias = vec![(2, -1e9)];
+    let options = SampleOptions { logit_bias, ..greedy(tokens_max) };
+    Request { prompt: vec![5, 9, 13, 20], options, adapter: adapter.map(str::to_owned) }
+}
+
+#[test]
+fn adapters_come_and_go_while_the_model_works() {
+    let service = adaptable();
+    let write = |adapter| service.submit(adapted(adapter, 40)).unwrap().wait();
+    let adapter = service.load_adapter(&golden("adapter-all")).unwrap();
+    let base = write(None).unwrap().text;
+    service.add_adapter("legal", &adapter).unwrap();
+    let path = golden("adapter-all");
+    let listed = |n_requests| LoadedAdapter {
+        name: "legal".to_owned(),
+        path: path.clone(),
+        n_matrices: 14,
+        n_requests,
+    };
+    assert_eq!(service.adapters(), [listed(0)]);
+    let changed = write(Some("legal")).unwrap().text;
+    assert_ne!(changed, base);
+
+    // A request keeps the adapter that it began with.
+    let expected = service.submit(adapted(Some("legal"), 100)).unwrap().wait().unwrap();
+    let running = service.submit(adapted(Some("legal"), 100)).unwrap();
+    assert_eq!(service.adapters(), [listed(1)]);
+    assert!(service.remove_adapter("legal"));
+    assert!(!service.remove_adapter("legal"), "it is gone already");
+    assert_eq!(service.adapters(), []);
+    let error = write(Some("legal")).unwrap_err().to_string();
+    assert!(error.contains("no adapter `legal`") && error.contains("none"), "{error}");
+    check_same(&running.wait().unwrap(), &expected);
+    assert_eq!(write(None).unwrap().text, base);
+
+    // What the old one computed is not taken for another's of the same name.
+    let mut zero = service.load_adapter(&golden("adapter-all")).unwrap();
+    zero.scale(0.0);
+    service.add_adapter("legal", &zero).unwrap();
+    assert_eq!(write(Some("legal")).unwrap().text, base);
+    service.add_adapter("legal", &adapter).unwrap();
+    assert_eq!(write(Some("legal")).unwrap().text, changed);
+}
+
+#[test]
+fn an_adapter_of_another_base_is_refused() {
+    let service = adaptable();
+    let other = service.load_adapter(&golden("adapter-plain")).unwrap_err();
+    assert!(matches!(other, AdapterError::OtherBase { .. }), "{other}");
+    // One that another service has loaded.
+    let adapter = adaptable().load_adapter(&golden("adapter-all")).unwrap();
+    service.add_adapter("same", &adapter).unwrap();
+    let error = Service::spawn(tiny_generator(SEED), ServeOptions::default())
+        .unwrap()
+        .add_adapter("other", &adapter)
+        .unwrap_err();
+    assert!(matches!(error, AdapterError::OtherBase { .. }), "{error}");
+    assert!(error.to_string().contains("adapter-all"), "{error}");
 }

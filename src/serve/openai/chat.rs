@@ -128,7 +128,8 @@ pub(crate) async fn complete(
     let completion = Completion::new(&request)?;
     match mode {
         Mode::Rag { collection, adapter } => {
-            let asking = asking(&app, reader, &headers, &request, &turns, collection, adapter)?;
+            let rag = Rag { collection, adapter, turns };
+            let asking = asking(&app, reader, &headers, &request, rag)?;
             from_documents(&app, asking, completion, &request, &headers).await
         }
         Mode::Plain { adapter } => {
@@ -139,16 +140,22 @@ pub(crate) async fn complete(
     }
 }
 
+/// A conversation over the documents.
+struct Rag {
+    collection: Option<String>,
+    adapter: Option<String>,
+    turns: Vec<Turn>,
+}
+
 fn asking(
     app: &App,
     reader: Reader,
     headers: &HeaderMap,
     request: &ChatRequest,
-    turns: &[Turn],
-    collection: Option<String>,
-    adapter: Option<String>,
+    rag: Rag,
 ) -> Result<Asking, ApiError> {
-    let (question, exchanges) = question_of(turns)?;
+    let Rag { collection, adapter, turns } = rag;
+    let (question, exchanges) = question_of(&turns)?;
     let question = Question::new(&question)
         .map_err(|error| ApiError::bad_field("messages", error.to_string()))?;
     let mut engine = app.engine.clone();

@@ -50,7 +50,7 @@ impl Mode {
 pub(crate) fn known_models(app: &App, reader: &Reader) -> Result<Vec<String>, ApiError> {
     let groups = reader.groups();
     let collections = app.engine.index.catalog().collections(groups.as_deref())?;
-    let collections: Vec<String> = collections.into_iter().filter_map(|it| it.name).collect();
+    let collections: Vec<String> = collections.into_iter().map(|it| it.name).collect();
     let mut res = vec!["rag".to_owned()];
     res.extend(collections.iter().map(|it| format!("rag:{it}")));
     if !matches!(*app.engine.writer, Writer::Extract { .. }) {

@@ -121,7 +121,6 @@ pub(crate) enum OneOrMany {
 
 /// Dialects in which sources are told beside the usual ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own in the request")]
 pub(crate) struct Dialects {
     pub(crate) events: bool,
     pub(crate) azure: bool,

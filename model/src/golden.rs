@@ -1,0 +1,100 @@
+//! The golden values that tests compare with, and the tiny models that they are of.
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use tempfile::TempDir;
+
+use crate::decoder::{Decoder, Piece};
+use crate::gguf::Gguf;
+use crate::load_decoder::{from_folder, from_gguf};
+use crate::lora::PackedAdapter;
+
+/// What a reference implementation gives for a text.
+#[derive(Deserialize)]
+pub(crate) struct Golden {
+    pub(crate) ids: Vec<u32>,
+    /// The tokens whose logits are kept.
+    pub(crate) positions: Vec<usize>,
+    /// (positions, vocab)
+    pub(crate) logits: Vec<Vec<f32>>,
+}
+
+/// Where a golden file or folder is.
+pub(crate) fn path(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
+}
+
+impl Golden {
+    pub(crate) fn read(path: &Path) -> Self {
+        serde_json::from_slice(&fs_err::read(path).unwrap()).unwrap()
+    }
+
+    /// The values of a tiny model, whichever form it is in.
+    pub(crate) fn of_model(model: &Path) -> Self {
+        Self::read(&match model.is_dir() {
+            true => model.join("golden.json"),
+            false => model.with_extension("json"),
+        })
+    }
+
+    /// Logits of all tokens agree with those that are kept. actual: (tokens, vocab)
+    #[track_caller]
+    pub(crate) fn check(&self, actual: &[Vec<f32>], tolerance: f32) {
+        assert_eq!(actual.len(), self.ids.len());
+        for (&position, expected) in self.positions.iter().zip(&self.logits) {
+            let off = furthest(&actual[position], expected);
+            assert!(off < tolerance, "off by {off} at {position}");
+        }
+    }
+}
+
+/// The largest difference.
+#[track_caller]
+pub(crate) fn furthest(a: &[f32], b: &[f32]) -> f32 {
+    assert_eq!(a.len(), b.len());
+    a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+}
+
+/// A tiny model for serving.
+pub(crate) fn decoder(model: &Path) -> Decoder {
+    if model.is_dir() { from_folder(model) } else { from_gguf(&Gguf::open(model).unwrap()) }
+        .unwrap()
+}
+
+/// Logits of a text by a base or an adapter. result: (tokens, vocab)
+pub(crate) fn logits(
+    decoder: &Decoder,
+    ids: &[u32],
+    adapter: Option<&PackedAdapter>,
+) -> Vec<Vec<f32>> {
+    let mut cache = decoder.cache().unwrap();
+    let hidden = decoder.forward_batch(&mut [Piece { ids, cache: &mut cache, adapter }]).unwrap();
+    decoder.logits(&hidden).unwrap().to_vec2().unwrap()
+}
+
+/// A copy of a tiny model's folder with a tokenizer of `n_tokens`.
+pub(crate) fn folder_with_tokenizer(model: &str, n_tokens: usize) -> TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    for entry in fs_err::read_dir(path(model)).unwrap() {
+        let path = entry.unwrap().path();
+        fs_err::copy(&path, dir.path().join(path.file_name().unwrap())).unwrap();
+    }
+    let vocab: Map<String, Value> = (0..n_tokens)
+        .map(|id| match id {
+            2 => ("<end>".to_owned(), json!(id)),
+            _ => (char::from_u32(0x100 + id as u32).unwrap().to_string(), json!(id)),
+        })
+        .collect();
+    let added = json!([{"id": 2, "content": "<end>", "single_word": false, "lstrip": false,
+        "rstrip": false, "normalized": false, "special": true}]);
+    let tokenizer = json!({
+        "version": "1.0", "added_tokens": added,
+        "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true,
+            "use_regex": true},
+        "model": {"type": "BPE", "vocab": vocab, "merges": []},
+    });
+    fs_err::write(dir.path().join("tokenizer.json"), tokenizer.to_string()).unwrap();
+    dir
+}

@@ -1,0 +1,143 @@
+//! A trainable decoder's weights from where they are.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use candle_core::Tensor;
+
+use super::lora::{Factors, LoraSpec};
+use super::ops::Frozen;
+use super::{BaseForm, Layer, Linear, TrainError, TrainOptions, TrainableDecoder};
+use crate::LoadError;
+use crate::adapter::Base;
+use crate::decoder::{Config, Rope};
+use crate::load_decoder::{Source, with_source};
+use crate::names::Module;
+use crate::sample::Rng;
+
+pub(super) fn load(model: &Path, options: &TrainOptions) -> Result<TrainableDecoder, TrainError> {
+    let modules = options.lora.modules()?;
+    let fingerprint = Base::read(model)?.fingerprint;
+    let failed = |source| LoadError::Tensors { path: model.to_owned(), source };
+    with_source(model, |config, source| {
+        let mut loader = Loader {
+            source,
+            config: &config,
+            options,
+            modules: &modules,
+            rng: Rng::new(options.seed),
+            n_factors: 0,
+            failed: &failed,
+        };
+        let table = (config.vocab_size, config.hidden);
+        let embed_tokens = loader.dense("model.embed_tokens", table)?;
+        let mut layers = Vec::with_capacity(config.n_layers);
+        for idx in 0..config.n_layers {
+            layers.push(loader.layer(idx)?);
+        }
+        let norm = loader.norm("model.norm", config.hidden)?;
+        let lm_head = match loader.source.has_head() {
+            true => loader.dense("lm_head", table)?,
+            false => embed_tokens.clone(),
+        };
+        loader.source.check_all_read(model)?;
+        Ok(TrainableDecoder {
+            options: options.clone(),
+            model: model.to_owned(),
+            fingerprint,
+            embed_tokens,
+            layers,
+            norm,
+            lm_head: Frozen::Dense(lm_head),
+            rope: Rope::new(&config),
+            config,
+        })
+    })
+    .map_err(TrainError::from)
+}
+
+struct Loader<'a, 'b> {
+    source: &'a mut Source<'b>,
+    config: &'a Config,
+    options: &'a TrainOptions,
+    modules: &'a [Module],
+    rng: Rng,
+    /// Matrices with factors so far.
+    n_factors: u64,
+    failed: &'a dyn Fn(candle_core::Error) -> LoadError,
+}
+
+impl Loader<'_, '_> {
+    fn layer(&mut self, idx: usize) -> Result<Layer, LoadError> {
+        let at = |name: &str| format!("model.layers.{idx}.{name}");
+        let Config { hidden, head_dim, .. } = *self.config;
+        Ok(Layer {
+            input_norm: self.norm(&at("input_layernorm"), hidden)?,
+            q_proj: self.linear(idx, Module::Q)?,
+            k_proj: self.linear(idx, Module::K)?,
+            v_proj: self.linear(idx, Module::V)?,
+            o_proj: self.linear(idx, Module::O)?,
+            q_norm: self.find_norm(&at("self_attn.q_norm"), head_dim)?,
+            k_norm: self.find_norm(&at("self_attn.k_norm"), head_dim)?,
+            post_attention_norm: self.norm(&at("post_attention_layernorm"), hidden)?,
+            gate_proj: self.linear(idx, Module::Gate)?,
+            up_proj: self.linear(idx, Module::Up)?,
+            down_proj: self.linear(idx, Module::Down)?,
+        })
+    }
+
+    fn linear(&mut self, layer: usize, module: Module) -> Result<Linear, LoadError> {
+        let name = format!("model.layers.{layer}.{}", module.checkpoint());
+        let shape = module.shape(self.config);
+        let TrainOptions { device, dtype, base, lora, .. } = self.options;
+        let quantised = match base {
+            BaseForm::Dense => None,
+            BaseForm::Stored => self.source.quantised(&name, shape, module.is_rotated(), device)?,
+        };
+        let weight = match quantised {
+            Some(weight) => Frozen::Quantised(Arc::new(weight), *dtype),
+            None => {
+                let values = self.source.matrix_values(&name, shape, module.is_rotated())?;
+                Frozen::Dense(self.tensor(values, &[shape.0, shape.1])?)
+            }
+        };
+        let bias = self.source.bias(&name, shape.0, module.is_rotated())?;
+        let bias = bias.map(|it| self.tensor(it, &[shape.0])).transpose()?;
+        let lora = match self.modules.contains(&module) {
+            true => Some(self.factors(lora, shape)?),
+            false => None,
+        };
+        Ok(Linear { weight, bias, lora })
+    }
+
+    fn factors(&mut self, spec: &LoraSpec, shape: (usize, usize)) -> Result<Factors, LoadError> {
+        let idx = self.n_factors;
+        self.n_factors += 1;
+        Factors::new(spec, shape, (&mut self.rng, idx), &self.options.device).map_err(self.failed)
+    }
+
+    /// A matrix as numbers. shape: (rows, columns)
+    fn dense(&mut self, name: &str, shape: (usize, usize)) -> Result<Tensor, LoadError> {
+        let values = self.source.matrix_values(name, shape, false)?;
+        self.tensor(values, &[shape.0, shape.1])
+    }
+
+    fn norm(&mut self, name: &str, n: usize) -> Result<Tensor, LoadError> {
+        let values = self.source.norm_values(name, n)?;
+        self.tensor(values, &[n])
+    }
+
+    fn find_norm(&mut self, name: &str, n: usize) -> Result<Option<Tensor>, LoadError> {
+        match self.source.has_norm(name) {
+            true => self.norm(name, n).map(Some),
+            false => Ok(None),
+        }
+    }
+
+    fn tensor(&self, values: Vec<f32>, shape: &[usize]) -> Result<Tensor, LoadError> {
+        let TrainOptions { device, dtype, .. } = self.options;
+        Tensor::from_vec(values, shape, device)
+            .and_then(|it| it.to_dtype(*dtype))
+            .map_err(self.failed)
+    }
+}

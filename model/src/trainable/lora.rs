@@ -1,0 +1,205 @@
+//! The factors that training changes (Hu et al. 2021), and the PEFT folder that they are saved in.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use candle_core::{DType, Device, Tensor, Var};
+use serde_json::json;
+
+use super::TrainError;
+use crate::adapter::OWN_FILE;
+use crate::names::Module;
+use crate::sample::Rng;
+use crate::weights::Safetensors;
+
+/// Which low-rank changes to train.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LoraSpec {
+    /// Columns of B and rows of A.
+    pub rank: usize,
+    /// The change is B·A times alpha / rank.
+    pub alpha: f64,
+    /// Whether it is alpha / √rank instead (Kalajdzievski 2023).
+    pub rslora: bool,
+    /// Names of matrices as in PEFT's `target_modules`, such as `q_proj`; empty for all of them.
+    pub targets: Vec<String>,
+    /// The share of A's inputs that a training step leaves out.
+    pub dropout: f32,
+}
+
+impl Default for LoraSpec {
+    /// Rank 16 on all matrices, alpha 32, no dropout.
+    fn default() -> Self {
+        Self { rank: 16, alpha: 32.0, rslora: false, targets: Vec::new(), dropout: 0.0 }
+    }
+}
+
+impl LoraSpec {
+    /// What B·A is multiplied with.
+    pub fn scale(&self) -> f64 {
+        let rank = self.rank as f64;
+        self.alpha / if self.rslora { rank.sqrt() } else { rank }
+    }
+
+    /// The matrices that are meant.
+    pub(super) fn modules(&self) -> Result<Vec<Module>, TrainError> {
+        if self.rank == 0 || !self.alpha.is_finite() || !(0.0..1.0).contains(&self.dropout) {
+            let Self { rank, alpha, dropout, .. } = *self;
+            return Err(TrainError::Spec { rank, alpha, dropout });
+        }
+        if self.targets.is_empty() {
+            return Ok(Module::ALL.to_vec());
+        }
+        let known = || Module::ALL.map(short).join(", ");
+        let find = |name: &String| {
+            let found = Module::ALL.into_iter().find(|&it| short(it) == name);
+            found.ok_or_else(|| TrainError::UnknownTarget { name: name.clone(), known: known() })
+        };
+        self.targets.iter().map(find).collect()
+    }
+}
+
+/// A module's name without the part that it belongs to.
+fn short(module: Module) -> &'static str {
+    module.checkpoint().rsplit('.').next().expect("a name has a last part")
+}
+
+/// The two factors of one matrix's change.
+pub(super) struct Factors {
+    /// (rank, n_in), f32
+    pub(super) a: Var,
+    /// (n_out, rank), f32
+    pub(super) b: Var,
+    pub(super) scale: f64,
+    pub(super) dropout: f32,
+    /// Its place among all, which makes its dropout its own.
+    pub(super) idx: u64,
+}
+
+impl Factors {
+    /// As PEFT begins: A uniform within 1/√n_in, which is Kaiming's with a = √5, B zero.
+    pub(super) fn new(
+        spec: &LoraSpec,
+        (n_out, n_in): (usize, usize),
+        (rng, idx): (&mut Rng, u64),
+        device: &Device,
+    ) -> candle_core::Result<Self> {
+        let bound = 1.0 / (n_in as f32).sqrt();
+        let values = (0..spec.rank * n_in).map(|_| (rng.unit() * 2.0 - 1.0) * bound).collect();
+        let a: Vec<f32> = values;
+        Ok(Self {
+            a: Var::from_vec(a, (spec.rank, n_in), device)?,
+            b: Var::zeros((n_out, spec.rank), DType::F32, device)?,
+            scale: spec.scale(),
+            dropout: spec.dropout,
+            idx,
+        })
+    }
+
+    /// `scale · B · A · x`, with some of x left out where a seed is given.
+    ///
+    /// x: (rows, n_in), result: (rows, n_out)
+    pub(super) fn forward(
+        &self,
+        x: &Tensor,
+        dropout_seed: Option<u64>,
+    ) -> candle_core::Result<Tensor> {
+        let dtype = x.dtype();
+        let (a, b) = (self.a.to_dtype(dtype)?, self.b.to_dtype(dtype)?);
+        let kept = match dropout_seed.filter(|_| self.dropout > 0.0) {
+            Some(seed) => (x * self.mask(x, seed)?)?,
+            None => x.clone(),
+        };
+        kept.matmul(&a.t()?)?.matmul(&b.t()?)? * self.scale
+    }
+
+    /// Zero for what is left out, and for the rest what makes up for it. The same for the same seed.
+    fn mask(&self, x: &Tensor, seed: u64) -> candle_core::Result<Tensor> {
+        let mut rng = Rng::new(seed ^ self.idx.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let kept = 1.0 / (1.0 - self.dropout);
+        let mut value = || if rng.unit() < self.dropout { 0.0 } else { kept };
+        let values: Vec<f32> = (0..x.elem_count()).map(|_| value()).collect();
+        Tensor::from_vec(values, x.shape(), x.device())?.to_dtype(x.dtype())
+    }
+}
+
+/// PEFT's name of a module's factor, `A` or `B`.
+pub(super) fn key(layer: usize, module: Module, factor: char) -> String {
+    let module = module.checkpoint();
+    format!("base_model.model.model.layers.{layer}.{module}.lora_{factor}.weight")
+}
+
+/// What a saved adapter says of its base.
+pub(super) struct BaseNames<'a> {
+    pub(super) model: &'a Path,
+    pub(super) fingerprint: &'a str,
+}
+
+/// Writes a PEFT folder that appears under its name when it is complete.
+pub(super) fn save(
+    dir: &Path,
+    spec: &LoraSpec,
+    base: &BaseNames<'_>,
+    vars: &[(String, Var)],
+) -> Result<(), TrainError> {
+    if dir.exists() {
+        return Err(TrainError::Exists { path: dir.to_owned() });
+    }
+    let name = dir.file_name().unwrap_or_default().to_string_lossy();
+    let partial = dir.with_file_name(format!(".{name}.partial"));
+    if partial.exists() {
+        fs_err::remove_dir_all(&partial)?; // Of a run that was killed.
+    }
+    fs_err::create_dir_all(&partial)?;
+    let mut targets: Vec<&str> = spec.modules()?.into_iter().map(short).collect();
+    targets.sort_unstable();
+    let config = json!({
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "base_model_name_or_path": base.model.file_name().unwrap_or_default().to_string_lossy(),
+        "r": spec.rank,
+        "lora_alpha": spec.alpha,
+        "use_rslora": spec.rslora,
+        "lora_dropout": spec.dropout,
+        "target_modules": targets,
+        "bias": "none",
+        "fan_in_fan_out": false,
+        "init_lora_weights": true,
+        "inference_mode": true,
+    });
+    let own = json!({ "base": base.fingerprint });
+    for (name, value) in [("adapter_config.json", config), (OWN_FILE, own)] {
+        fs_err::write(partial.join(name), format!("{value:#}\n"))?;
+    }
+    let tensors = vars
+        .iter()
+        .map(|(name, var)| Ok((name.clone(), var.as_detached_tensor().to_device(&Device::Cpu)?)));
+    let tensors = tensors.collect::<candle_core::Result<HashMap<String, Tensor>>>()?;
+    candle_core::safetensors::save(&tensors, weights(&partial))?;
+    fs_err::File::open(weights(&partial))?.sync_all()?;
+    fs_err::rename(&partial, dir)?;
+    Ok(())
+}
+
+/// Sets factors to those of a folder that [`save`] wrote, with nothing left over on either side.
+pub(super) fn restore(dir: &Path, vars: &[(String, Var)]) -> Result<(), TrainError> {
+    let file = Safetensors::open(&weights(dir))?;
+    let names = file.names();
+    let known = |name: &str| vars.iter().any(|(it, _)| it == name);
+    if let Some(name) = names.iter().find(|it| !known(it)) {
+        return Err(TrainError::Untrained { path: dir.to_owned(), name: (*name).to_owned() });
+    }
+    let mut values = Vec::with_capacity(vars.len());
+    for (name, var) in vars {
+        values.push(file.read(name, var.dims())?);
+    }
+    // All of them are there: nothing is half-set.
+    for ((_, var), values) in vars.iter().zip(values) {
+        var.set(&Tensor::from_vec(values, var.shape(), var.device())?)?;
+    }
+    Ok(())
+}
+
+fn weights(dir: &Path) -> PathBuf {
+    dir.join("adapter_model.safetensors")
+}

@@ -1,0 +1,452 @@
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::*;
+use crate::adapter::{Adapter, Base};
+use crate::golden::{self, Golden, furthest, path as golden};
+use crate::lora::PackedAdapter;
+use crate::sample::Rng;
+
+fn options(base: BaseForm) -> TrainOptions {
+    let lora = LoraSpec { rank: 2, alpha: 6.0, ..LoraSpec::default() };
+    TrainOptions { base, lora, seed: 5, ..TrainOptions::default() }
+}
+
+fn load(model: &str, options: &TrainOptions) -> TrainableDecoder {
+    TrainableDecoder::load(&golden(model), options).unwrap()
+}
+
+fn batch<'a>(sequences: &'a [&'a [u32]]) -> TokenBatch<'a> {
+    TokenBatch { sequences, dropout_seed: None }
+}
+
+fn rows(tensor: &Tensor) -> Vec<Vec<f32>> {
+    tensor.to_vec2().unwrap()
+}
+
+fn values(tensor: &Tensor) -> Vec<f32> {
+    tensor.flatten_all().unwrap().to_vec1().unwrap()
+}
+
+/// Gives all factors random values, so that B has some, too.
+fn scatter(decoder: &TrainableDecoder) {
+    let mut rng = Rng::new(9);
+    for (_, var) in decoder.lora_vars() {
+        let values = (0..var.elem_count()).map(|_| (rng.unit() - 0.5) * 0.2).collect();
+        let values: Vec<f32> = values;
+        var.set(&Tensor::from_vec(values, var.shape(), var.device()).unwrap()).unwrap();
+    }
+}
+
+/// What the adapter of a decoder gives in serving.
+fn served(decoder: &TrainableDecoder, model: &str, ids: &[u32]) -> Vec<Vec<f32>> {
+    let dir = tempfile::tempdir().unwrap();
+    let saved = dir.path().join("adapter");
+    decoder.save_adapter(&saved).unwrap();
+    let base = golden::decoder(&golden(model));
+    let adapter = Adapter::load(&saved, &Base::of(&base)).unwrap();
+    golden::logits(&base, ids, Some(&PackedAdapter::new(&adapter, "", 0).unwrap()))
+}
+
+const MODELS: [&str; 12] = [
+    "tiny-llama.gguf",
+    "tiny-llama3.gguf",
+    "tiny-llama-linear.gguf",
+    "tiny-mistral.gguf",
+    "tiny-qwen2.gguf",
+    "tiny-qwen3.gguf",
+    "tiny-tied-llama-folder",
+    "tiny-sharded-llama-folder",
+    "tiny-biased-llama-folder",
+    "tiny-mistral-folder",
+    "tiny-qwen2-folder",
+    "tiny-qwen3-folder",
+];
+
+#[test]
+fn every_family_agrees_with_transformers() {
+    for model in MODELS {
+        let golden = Golden::of_model(&golden(model));
+        let decoder = load(model, &options(BaseForm::Dense));
+        // B is zero: the adapter changes nothing yet.
+        let logits = decoder.forward(&batch(&[&golden.ids])).unwrap();
+        golden.check(&rows(&logits), 1e-4);
+    }
+}
+
+#[test]
+fn training_and_serving_give_the_same_logits() {
+    for model in MODELS {
+        let decoder = load(model, &options(BaseForm::Dense));
+        scatter(&decoder);
+        let ids = Golden::of_model(&golden(model)).ids;
+        let actual = rows(&decoder.forward(&batch(&[&ids])).unwrap());
+        for (actual, served) in actual.iter().zip(served(&decoder, model, &ids)) {
+            let off = furthest(actual, &served);
+            assert!(off < 1e-4, "{model}: off by {off}");
+        }
+    }
+}
+
+#[test]
+fn packed_sequences_do_not_see_each_other() {
+    for model in ["tiny-llama.gguf", "tiny-mistral-folder", "tiny-qwen3-folder"] {
+        let decoder = load(model, &options(BaseForm::Dense));
+        scatter(&decoder);
+        let texts: Vec<Vec<u32>> =
+            [3, 40, 1, 27].map(|n| (0..n).map(|it| (it * 7 + n) % 70).collect()).to_vec();
+        let sequences: Vec<&[u32]> = texts.iter().map(Vec::as_slice).collect();
+        let together = rows(&decoder.forward(&batch(&sequences)).unwrap());
+        let alone: Vec<Vec<f32>> = sequences
+            .iter()
+            .flat_map(|it| rows(&decoder.forward(&batch(&[it])).unwrap()))
+            .collect();
+        for (a, b) in together.iter().zip(&alone) {
+            assert!(furthest(a, b) < 1e-5, "{model}");
+        }
+    }
+}
+
+/// The mean of `-ln p` of each next token, from the outputs of the last layer.
+fn next_token_loss(
+    decoder: &TrainableDecoder,
+    hidden: &Tensor,
+    ids: &[u32],
+) -> candle_core::Result<Tensor> {
+    let n = ids.len() - 1;
+    let logits = decoder.logits(&hidden.narrow(0, 0, n)?)?;
+    candle_nn::loss::cross_entropy(&logits, &Tensor::new(&ids[1..], hidden.device())?)
+}
+
+#[derive(Deserialize)]
+struct Gradients {
+    model: String,
+    adapter: String,
+    ids: Vec<u32>,
+    loss: f32,
+    /// By PEFT's names.
+    gradients: std::collections::BTreeMap<String, Vec<f32>>,
+}
+
+/// The settings that a PEFT folder was made with.
+fn spec_of(adapter: &str) -> LoraSpec {
+    let text = fs_err::read(golden(adapter).join("adapter_config.json")).unwrap();
+    let config: Value = serde_json::from_slice(&text).unwrap();
+    let target = |it: &Value| it.as_str().unwrap().to_owned();
+    LoraSpec {
+        rank: config["r"].as_u64().unwrap() as usize,
+        alpha: config["lora_alpha"].as_f64().unwrap(),
+        rslora: config["use_rslora"].as_bool().unwrap(),
+        targets: config["target_modules"].as_array().unwrap().iter().map(target).collect(),
+        dropout: 0.0,
+    }
+}
+
+#[test]
+fn loss_and_gradients_agree_with_peft() {
+    let text = fs_err::read(golden("tiny-gradients.json")).unwrap();
+    let all: Vec<Gradients> =
+        serde_json::from_value(serde_json::from_slice::<Value>(&text).unwrap()["runs"].take())
+            .unwrap();
+    assert_eq!(all.len(), 3);
+    for Gradients { model, adapter, ids, loss: expected_loss, gradients } in all {
+        for base in [BaseForm::Dense, BaseForm::Stored] {
+            let lora = spec_of(&adapter);
+            let decoder = load(&model, &TrainOptions { base, lora, ..TrainOptions::default() });
+            decoder.restore_adapter(&golden(&adapter)).unwrap();
+            let batch_ids = [ids.as_slice()];
+            let vars = decoder.lora_vars();
+            assert_eq!(vars.len(), gradients.len(), "{adapter}");
+
+            let hidden = decoder.hidden(&batch(&batch_ids)).unwrap();
+            let loss = next_token_loss(&decoder, &hidden, &ids).unwrap();
+            let of_graph = loss.backward().unwrap();
+            let by_layer = decoder
+                .gradients(&batch(&batch_ids), |it| next_token_loss(&decoder, it, &ids))
+                .unwrap();
+            for loss in [&loss, &by_layer.0] {
+                let loss: f32 = loss.to_scalar().unwrap();
+                assert!((loss - expected_loss).abs() < 1e-4, "{loss} instead of {expected_loss}");
+            }
+            for ((name, var), by_layer) in vars.iter().zip(&by_layer.1) {
+                let expected = &gradients[name];
+                let size = expected.iter().fold(0.0, |size: f32, it| size.max(it.abs()));
+                assert!(size > 0.0, "{name} has a gradient");
+                for actual in [of_graph.get(var).unwrap(), by_layer] {
+                    let off = furthest(&values(actual), expected);
+                    assert!(off < 1e-4 * size.max(1.0), "{model} {name}: off by {off} of {size}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn gradients_agree_with_finite_differences() {
+    for model in ["tiny-qwen3.gguf", "tiny-mistral-folder", "tiny-qwen2-folder"] {
+        let decoder = load(model, &options(BaseForm::Dense));
+        scatter(&decoder);
+        let ids: Vec<u32> = (0..30).map(|it| it * 11 % 70).collect();
+        let loss = || {
+            let hidden = decoder.hidden(&batch(&[&ids])).unwrap();
+            next_token_loss(&decoder, &hidden, &ids).unwrap()
+        };
+        let grads = loss().backward().unwrap();
+        for (name, var) in decoder.lora_vars() {
+            let grad = grads.get(&var).unwrap();
+            // Along the gradient itself, where the difference stands out from rounding.
+            let length = grad.sqr().unwrap().sum_all().unwrap().to_scalar::<f32>().unwrap().sqrt();
+            let step = 2e-3;
+            let start = var.as_detached_tensor().copy().unwrap();
+            let at = |factor: f64| {
+                let moved = (&start + (grad * (factor / f64::from(length))).unwrap()).unwrap();
+                var.set(&moved).unwrap();
+                f64::from(loss().to_scalar::<f32>().unwrap())
+            };
+            let slope = (at(step) - at(-step)) / (2.0 * step);
+            at(0.0);
+            let off = (slope - f64::from(length)).abs() / f64::from(length);
+            assert!(off < 0.02, "{model} {name}: {slope} instead of {length}");
+        }
+    }
+}
+
+#[test]
+fn long_sequences_are_attended_in_tiles() {
+    // Longer than a tile, with and without a window.
+    for model in ["tiny-tied-llama-folder", "tiny-mistral-folder"] {
+        let dir = tempfile::tempdir().unwrap();
+        for entry in fs_err::read_dir(golden(model)).unwrap() {
+            let path = entry.unwrap().path();
+            fs_err::copy(&path, dir.path().join(path.file_name().unwrap())).unwrap();
+        }
+        let path = dir.path().join("config.json");
+        let mut config: Value = serde_json::from_slice(&fs_err::read(&path).unwrap()).unwrap();
+        config["max_position_embeddings"] = 1_024.into();
+        fs_err::write(&path, config.to_string()).unwrap();
+        let decoder = TrainableDecoder::load(dir.path(), &options(BaseForm::Dense)).unwrap();
+        let ids: Vec<u32> = (0..700).map(|it| it * it % 69).collect();
+        let actual = rows(&decoder.forward(&batch(&[&ids])).unwrap());
+        let expected = golden::logits(&golden::decoder(dir.path()), &ids, None);
+        for (a, b) in actual.iter().zip(&expected) {
+            assert!(furthest(a, b) < 1e-4);
+        }
+        // Gradients through several tiles: a step against them lowers the loss as they promise.
+        scatter(&decoder);
+        let loss = |hidden: &Tensor| next_token_loss(&decoder, hidden, &ids);
+        let (before, grads) = decoder.gradients(&batch(&[&ids]), loss).unwrap();
+        let square: f32 = grads
+            .iter()
+            .map(|it| it.sqr().unwrap().sum_all().unwrap().to_scalar::<f32>().unwrap())
+            .sum();
+        let rate = 1e-3 / f64::from(square.sqrt());
+        for ((_, var), grad) in decoder.lora_vars().iter().zip(&grads) {
+            var.set(&(var.as_tensor() - (grad * rate).unwrap()).unwrap()).unwrap();
+        }
+        let after = decoder.gradients(&batch(&[&ids]), loss).unwrap().0;
+        let fallen = before.to_scalar::<f32>().unwrap() - after.to_scalar::<f32>().unwrap();
+        let promised = square * rate as f32;
+        assert!((fallen / promised - 1.0).abs() < 0.1, "{fallen} instead of {promised}");
+    }
+}
+
+#[test]
+fn every_factor_has_a_gradient_after_two_steps() {
+    let decoder = load("tiny-qwen3-folder", &options(BaseForm::Dense));
+    let ids: Vec<u32> = (0..40).map(|it| it * 3 % 70).collect();
+    let loss = |hidden: &Tensor| next_token_loss(&decoder, hidden, &ids);
+    let sizes = |grads: &[Tensor]| -> Vec<f32> {
+        grads.iter().map(|it| values(it).iter().map(|it| it.abs()).sum()).collect()
+    };
+    let (_, grads) = decoder.gradients(&batch(&[&ids]), loss).unwrap();
+    for (size, (name, _)) in sizes(&grads).into_iter().zip(decoder.lora_vars()) {
+        assert_eq!(size > 0.0, name.contains("lora_B"), "{name} before B has left zero: {size}");
+    }
+    for ((_, var), grad) in decoder.lora_vars().iter().zip(&grads) {
+        var.set(&(var.as_tensor() - (grad * 0.1).unwrap()).unwrap()).unwrap();
+    }
+    let (_, grads) = decoder.gradients(&batch(&[&ids]), loss).unwrap();
+    assert!(sizes(&grads).into_iter().all(|it| it > 0.0));
+}
+
+#[test]
+fn a_quantised_base_gives_the_numbers_of_a_dense_one() {
+    // Its matrices of 512 columns are quantised; the tiny models' rows are shorter than a block.
+    let dir = tempfile::tempdir().unwrap();
+    let path = write_quantised_model(dir.path());
+    let ids: Vec<u32> = (0..20).map(|it| it * 3 % 40).collect();
+    let [dense, stored] = [BaseForm::Dense, BaseForm::Stored].map(|base| {
+        let decoder = TrainableDecoder::load(&path, &options(base)).unwrap();
+        scatter(&decoder);
+        let quantised = matches!(decoder.layers[0].q_proj.weight, Frozen::Quantised(..));
+        assert_eq!(quantised, base == BaseForm::Stored);
+        let loss = |hidden: &Tensor| next_token_loss(&decoder, hidden, &ids);
+        let (loss, grads) = decoder.gradients(&batch(&[&ids]), loss).unwrap();
+        let logits = decoder.forward(&batch(&[&ids])).unwrap();
+        (
+            rows(&logits),
+            values(&loss.unsqueeze(0).unwrap()),
+            grads.iter().map(values).collect::<Vec<_>>(),
+        )
+    });
+    assert_eq!(dense, stored);
+    // And those of serving, where the same blocks are multiplied in panels.
+    let served = golden::logits(&golden::decoder(&path), &ids, None);
+    let decoder = TrainableDecoder::load(&path, &options(BaseForm::Stored)).unwrap();
+    for (a, b) in rows(&decoder.forward(&batch(&[&ids])).unwrap()).iter().zip(&served) {
+        assert!(furthest(a, b) < 1e-4);
+    }
+}
+
+/// A small Llama whose matrices are of several quantised types.
+fn write_quantised_model(dir: &Path) -> PathBuf {
+    use candle_core::quantized::gguf_file::{Value as Meta, write};
+    use candle_core::quantized::{GgmlDType, QTensor};
+    let mut rng = Rng::new(3);
+    let mut tensors: Vec<(String, QTensor)> = Vec::new();
+    let mut add = |name: &str, shape: &[usize], kind: GgmlDType| {
+        let n: usize = shape.iter().product();
+        let values: Vec<f32> = match shape.len() {
+            1 => vec![1.0; n],
+            _ => (0..n).map(|_| (rng.unit() - 0.5) * 0.3).collect(),
+        };
+        let tensor = Tensor::from_vec(values, shape, &Device::Cpu).unwrap();
+        tensors.push((name.to_owned(), QTensor::quantize(&tensor, kind).unwrap()));
+    };
+    let (hidden, inner, vocab) = (256, 256, 40);
+    add("token_embd.weight", &[vocab, hidden], GgmlDType::Q8_0);
+    add("output_norm.weight", &[hidden], GgmlDType::F32);
+    for layer in 0..2 {
+        let mut layer_add = |name: &str, shape: &[usize], kind| {
+            add(&format!("blk.{layer}.{name}.weight"), shape, kind);
+        };
+        layer_add("attn_norm", &[hidden], GgmlDType::F32);
+        layer_add("ffn_norm", &[hidden], GgmlDType::F32);
+        layer_add("attn_q", &[hidden, hidden], GgmlDType::Q4_1);
+        layer_add("attn_k", &[hidden / 2, hidden], GgmlDType::Q5_0);
+        layer_add("attn_v", &[hidden / 2, hidden], GgmlDType::Q8_0);
+        layer_add("attn_output", &[hidden, hidden], GgmlDType::Q4_0);
+        layer_add("ffn_gate", &[inner, hidden], GgmlDType::Q5_1);
+        layer_add("ffn_up", &[inner, hidden], GgmlDType::Q3K);
+        layer_add("ffn_down", &[hidden, inner], GgmlDType::Q2K);
+    }
+    let number = |n: u32| Meta::U32(n);
+    let metadata = [
+        ("general.architecture", Meta::String("llama".to_owned())),
+        ("llama.block_count", number(2)),
+        ("llama.embedding_length", number(hidden as u32)),
+        ("llama.feed_forward_length", number(inner as u32)),
+        ("llama.attention.head_count", number(4)),
+        ("llama.attention.head_count_kv", number(2)),
+        ("llama.context_length", number(64)),
+        ("llama.vocab_size", number(vocab as u32)),
+        ("llama.rope.dimension_count", number(64)),
+    ];
+    let metadata: Vec<(&str, &Meta)> = metadata.iter().map(|(key, it)| (*key, it)).collect();
+    let tensors: Vec<(&str, &QTensor)> =
+        tensors.iter().map(|(key, it)| (key.as_str(), it)).collect();
+    let path = dir.join("small.gguf");
+    write(&mut fs_err::File::create(&path).unwrap(), &metadata, &tensors).unwrap();
+    path
+}
+
+#[test]
+fn dropout_is_the_same_for_the_same_seed_and_recomputed_alike() {
+    let mut options = options(BaseForm::Dense);
+    options.lora.dropout = 0.3;
+    let decoder = load("tiny-qwen2-folder", &options);
+    scatter(&decoder);
+    let ids: Vec<u32> = (0..40).map(|it| it * 3 % 70).collect();
+    let sequences = [ids.as_slice()];
+    let with = |dropout_seed| TokenBatch { sequences: &sequences, dropout_seed };
+    let logits = |seed| rows(&decoder.forward(&with(seed)).unwrap());
+    assert_eq!(logits(Some(1)), logits(Some(1)));
+    assert_ne!(logits(Some(1)), logits(Some(2)));
+    assert_ne!(logits(Some(1)), logits(None));
+
+    let loss = |hidden: &Tensor| next_token_loss(&decoder, hidden, &ids);
+    let whole = loss(&decoder.hidden(&with(Some(1))).unwrap()).unwrap().backward().unwrap();
+    let (_, by_layer) = decoder.gradients(&with(Some(1)), loss).unwrap();
+    for ((name, var), by_layer) in decoder.lora_vars().iter().zip(&by_layer) {
+        let off = furthest(&values(whole.get(var).unwrap()), &values(by_layer));
+        assert!(off < 1e-5, "{name}: {off}");
+    }
+
+    // What is kept makes up for what is left out.
+    let factors = decoder.layers[0].q_proj.lora.as_ref().unwrap();
+    let ones = Tensor::ones((200, 32), DType::F32, &Device::Cpu).unwrap();
+    let (a, dropped) = (factors.forward(&ones, None), factors.forward(&ones, Some(3)));
+    let [mean, dropped] = [a, dropped].map(|it| values(&it.unwrap().mean(0).unwrap()));
+    let size = mean.iter().map(|it| it.abs()).sum::<f32>() / mean.len() as f32;
+    assert!(furthest(&mean, &dropped) < size, "{mean:?} {dropped:?}");
+}
+
+#[test]
+fn a_saved_adapter_is_restored_to_the_last_bit() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("new/adapter");
+    let decoder = load("tiny-qwen2-folder", &options(BaseForm::Dense));
+    scatter(&decoder);
+    decoder.save_adapter(&path).unwrap();
+    assert!(matches!(decoder.save_adapter(&path), Err(TrainError::Exists { .. })));
+    let other = load("tiny-qwen2-folder", &options(BaseForm::Dense));
+    other.restore_adapter(&path).unwrap();
+    for ((name, a), (_, b)) in decoder.lora_vars().iter().zip(other.lora_vars()) {
+        assert_eq!(values(a), values(&b), "{name}");
+    }
+    let mut fewer = options(BaseForm::Dense);
+    fewer.lora.targets = vec!["q_proj".to_owned()];
+    let error = load("tiny-qwen2-folder", &fewer).restore_adapter(&path).unwrap_err();
+    assert!(matches!(error, TrainError::Untrained { .. }), "{error}");
+    let error = load("tiny-qwen2-folder", &fewer).restore_adapter(dir.path()).unwrap_err();
+    assert!(error.to_string().contains("adapter_model.safetensors"), "{error}");
+}
+
+#[test]
+fn peft_loads_what_is_saved_here() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("adapter");
+    let mut options = options(BaseForm::Dense);
+    options.lora.targets = ["q_proj", "o_proj", "down_proj"].map(str::to_owned).to_vec();
+    options.lora.rslora = true;
+    let decoder = load("tiny-qwen3-folder", &options);
+    scatter(&decoder);
+    decoder.save_adapter(&path).unwrap();
+    let kept = golden("trained-here");
+    if !kept.is_dir() {
+        panic!("copy `{}` to `{}` and run make_gradients.py", dir.keep().display(), kept.display());
+    }
+    // PEFT has loaded the very folder that is written today ...
+    for name in ["adapter_config.json", "adapter_model.safetensors", "souffleur.json"] {
+        let [new, old] = [&path, &kept].map(|it| fs_err::read(it.join(name)).unwrap());
+        assert_eq!(new, old, "{name} is another than PEFT has loaded");
+    }
+    // ... and computes with it what is computed here.
+    let golden = Golden::of_model(&kept);
+    let actual = rows(&decoder.forward(&batch(&[&golden.ids])).unwrap());
+    golden.check(&actual, 1e-4);
+    let served = served(&decoder, "tiny-qwen3-folder", &golden.ids);
+    golden.check(&served, 1e-4);
+}
+
+#[test]
+fn what_cannot_be_trained_is_refused_by_name() {
+    let model = golden("tiny-qwen2-folder");
+    let error = |change: &dyn Fn(&mut LoraSpec)| {
+        let mut options = options(BaseForm::Dense);
+        change(&mut options.lora);
+        TrainableDecoder::load(&model, &options).unwrap_err().to_string()
+    };
+    let unknown = error(&|it| it.targets = vec!["q_proj".to_owned(), "fc1".to_owned()]);
+    assert!(unknown.contains("`fc1`") && unknown.contains("down_proj"), "{unknown}");
+    assert!(error(&|it| it.rank = 0).contains("rank 0"));
+    assert!(error(&|it| it.dropout = 1.0).contains("dropout 1"));
+
+    let decoder = load("tiny-qwen2-folder", &options(BaseForm::Dense));
+    let long = vec![1; 10_000];
+    let refused = |sequences: &[&[u32]]| decoder.forward(&batch(sequences)).unwrap_err();
+    assert!(matches!(refused(&[&long]), TrainError::TooLong { n_tokens: 10_000, .. }));
+    assert!(matches!(refused(&[&[1, 70]]), TrainError::UnknownToken { id: 70, vocab_size: 70 }));
+    assert!(matches!(refused(&[&[1], &[]]), TrainError::Empty { idx: 1 }));
+    assert!(matches!(refused(&[]), TrainError::Empty { idx: 0 }));
+}
