@@ -111,6 +111,8 @@ pub enum Command {
     Eval(EvalCommand),
     /// Answer over HTTP: a page, OpenAI's protocol, chat tools
     Serve(ServeArgs),
+    /// Let a language model of your choice search, read and ask: MCP over standard input and output
+    Mcp(McpArgs),
     /// Make, list and revoke keys of the HTTP API
     #[command(subcommand)]
     Keys(KeysCommand),
@@ -337,6 +339,25 @@ fn named_path(text: &str) -> Result<(String, PathBuf), String> {
         }
         _ => Err("write it as NAME=PATH".to_owned()),
     }
+}
+
+/// `souffleur mcp`
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "Examples:
+  souffleur mcp --data-dir ~/souffleur/data
+  souffleur mcp --group rh --generator extract
+
+An MCP client starts this command and speaks to it; see docs/mcp.md. While `souffleur serve` runs on
+the same data folder, clients connect to its /mcp instead.")]
+pub struct McpArgs {
+    /// The generator: an id of `souffleur models list`, a .gguf file, a folder, `openai` for the
+    /// server of the settings, or `extract` for quotations
+    #[arg(long, value_name = "MODEL")]
+    pub generator: Option<String>,
+    /// Read as a member of these groups: restricted documents of other groups are left out. Without
+    /// it every document answers, restricted ones too: whoever can read the data folder can read all
+    #[arg(long = "group", value_name = "NAME")]
+    pub groups: Vec<String>,
 }
 
 /// `souffleur keys`

@@ -320,6 +320,7 @@ impl Config {
             figment.extract().map_err(|error| ConfigError::Invalid(Box::new(error)))?;
         config.check()?;
         config.upstream.read_keys();
+        config.serve.read_secrets();
         if config.models_dir.as_os_str().is_empty() {
             config.models_dir = default_models_dir().ok_or(ConfigError::NoHome)?;
         }
@@ -358,19 +359,33 @@ impl Config {
 impl UpstreamConfig {
     /// Takes the keys from the variables that are named for them, where they are set; whoever
     /// needs one that is not says so.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "this file is the one that reads the environment"
-    )]
     fn read_keys(&mut self) {
         let own = (&self.api_key_env, &mut self.api_key);
         let embeddings = (&self.embeddings.api_key_env, &mut self.embeddings.api_key);
-        for (variable, key) in [own, embeddings] {
-            if !variable.is_empty()
-                && let Ok(value) = std::env::var(variable)
-            {
-                *key = Secret::new(value.trim());
-            }
+        read_secrets([own, embeddings]);
+    }
+}
+
+impl ServeConfig {
+    /// As [`UpstreamConfig::read_keys`], for chat tools.
+    fn read_secrets(&mut self) {
+        let Self { slack, mattermost, teams, .. } = self;
+        read_secrets([
+            (&slack.signing_secret_env, &mut slack.signing_secret),
+            (&slack.bot_token_env, &mut slack.bot_token),
+            (&mattermost.token_env, &mut mattermost.tokens),
+            (&teams.secret_env, &mut teams.secret),
+        ]);
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "this file is the one that reads the environment")]
+fn read_secrets<const N: usize>(secrets: [(&String, &mut Secret); N]) {
+    for (variable, secret) in secrets {
+        if !variable.is_empty()
+            && let Ok(value) = std::env::var(variable)
+        {
+            *secret = Secret::new(value.trim());
         }
     }
 }

@@ -8,6 +8,7 @@ mod forget;
 mod ingest;
 mod inspect;
 mod keys;
+mod mcp;
 mod models;
 mod search;
 mod serve;
@@ -65,6 +66,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Tokens(args) => tokens::run(&session, &args),
         Command::Eval(args) => eval::run(&mut session, &args),
         Command::Serve(args) => serve::run(&session, &args),
+        Command::Mcp(args) => mcp::run(&session, &args),
         Command::Keys(args) => keys::run(&session, &args),
         Command::Completions { .. } => Ok(ExitCode::SUCCESS),
     }
@@ -93,6 +95,7 @@ fn settings(cli: &Cli) -> Result<Config> {
         }
         Command::Serve(args) => overrides.serve.addr = args.addr,
         Command::Ingest(_)
+        | Command::Mcp(_)
         | Command::Keys(_)
         | Command::Forget(_)
         | Command::Status

@@ -1,6 +1,6 @@
 //! `souffleur serve`: the engine over HTTP.
 
-use std::process::ExitCode;
+use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::{Context as _, Result};
 use ingest::discover::{DiscoverOptions, discover};
@@ -10,7 +10,7 @@ use crate::{
     build_index::BuildOptions,
     cli::ServeArgs,
     records::Records,
-    serve::{Serving, serve},
+    serve::{Serving, serve, tool_warnings},
     session::{Session, WrongUsage},
     writer::Writer,
 };
@@ -22,6 +22,7 @@ pub(super) fn run(session: &Session, args: &ServeArgs) -> Result<ExitCode> {
         let what = "`serve.tls_cert` and `serve.tls_key` go together";
         return Err(WrongUsage(what.into()).into());
     }
+    settings.check_tools().map_err(|error| WrongUsage(error.to_string().into()))?;
     // Before anything is fetched or made.
     if !args.docs.is_empty() {
         discover(&args.docs, &DiscoverOptions::default())?;
@@ -35,9 +36,34 @@ pub(super) fn run(session: &Session, args: &ServeArgs) -> Result<ExitCode> {
         );
         return Err(WrongUsage(what.into()).into());
     }
+    let mut serving = serving(session, records, args.generator.as_deref(), &args.adapter)?;
+    serving.docs.clone_from(&args.docs);
+    for warning in tool_warnings(config) {
+        session.printer.warn(warning);
+    }
+    let _stoppable = session.stoppable();
+    let scheme = if settings.tls_cert.as_os_str().is_empty() { "http" } else { "https" };
+    let printer = session.printer;
+    serve(serving, &session.interrupted, |addr| {
+        let url = format!("{scheme}://{addr}");
+        // A closed terminal does not stop a server.
+        let _ = printer.line(format!("listening on {url}  (the API is described at {url}/docs)"));
+        let _ = printer.json_line(&json!({ "listening": url }));
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Everything that answers, opened.
+pub(super) fn serving(
+    session: &Session,
+    records: Records,
+    generator: Option<&str>,
+    adapters: &[(String, PathBuf)],
+) -> Result<Serving> {
+    let config = &session.config;
     let embedder = session.embedder()?;
-    let writer = session.writer(args.generator.as_deref())?;
-    for (name, path) in &args.adapter {
+    let writer = session.writer(generator)?;
+    for (name, path) in adapters {
         let Writer::Model(model) = &writer else {
             let what = "--adapter goes with a generator of this process";
             return Err(WrongUsage(what.into()).into());
@@ -57,23 +83,12 @@ pub(super) fn run(session: &Session, args: &ServeArgs) -> Result<ExitCode> {
         collection: config.ingest.collection.clone(),
         may_be_empty: true,
     };
-    let name = session.embedder_id();
-    let serving = Serving {
+    Ok(Serving {
         engine: session.engine(index, embedder, reranker, writer)?,
-        embedder: name,
+        embedder: session.embedder_id(),
         build,
         config: config.clone(),
         records,
-        docs: args.docs.clone(),
-    };
-    let _stoppable = session.stoppable();
-    let scheme = if settings.tls_cert.as_os_str().is_empty() { "http" } else { "https" };
-    let printer = session.printer;
-    serve(serving, &session.interrupted, |addr| {
-        let url = format!("{scheme}://{addr}");
-        // A closed terminal does not stop a server.
-        let _ = printer.line(format!("listening on {url}  (the API is described at {url}/docs)"));
-        let _ = printer.json_line(&json!({ "listening": url }));
-    })?;
-    Ok(ExitCode::SUCCESS)
+        docs: Vec::new(),
+    })
 }

@@ -68,6 +68,27 @@ pub(crate) struct AskRequest {
     language: Option<String>,
 }
 
+impl AskRequest {
+    /// A question with nothing but its words, a collection and what it goes on with.
+    pub(crate) fn plain(
+        question: String,
+        collection: Option<String>,
+        conversation: Option<String>,
+    ) -> Self {
+        Self {
+            question,
+            collection,
+            mode: None,
+            adapter: None,
+            conversation,
+            passages: None,
+            stream: None,
+            path: None,
+            language: None,
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 enum Mode {
@@ -101,7 +122,8 @@ pub(crate) async fn ask(
     Ok(sse(progress.map(|it| Ok::<_, Infallible>(event(it)))))
 }
 
-fn asking(
+/// What a request asks for, checked.
+pub(crate) fn asking(
     app: &App,
     reader: Reader,
     base: String,
@@ -228,15 +250,16 @@ pub(crate) async fn search(
     Body(request): Body<SearchRequest>,
 ) -> Result<Json<Value>, ApiError> {
     let base = base_url(&app, &headers);
-    let out = on_search_place(&app, move |app| run_search(app, &reader, &base, request)).await?;
-    Ok(Json(out))
+    let search = move |app: &App| run_search(app, &reader, &base, "search", request);
+    Ok(Json(on_search_place(&app, search).await?))
 }
 
-/// Searches as `POST /v1/search` does.
+/// Searches as `POST /v1/search` does; `channel` is what the audit record calls it.
 pub(crate) fn run_search(
     app: &App,
     reader: &Reader,
     base: &str,
+    channel: &str,
     request: SearchRequest,
 ) -> Result<Value, ApiError> {
     let start = Instant::now();
@@ -254,7 +277,7 @@ pub(crate) fn run_search(
     app.metrics.took(Kind::Search, start.elapsed());
     app.audit(&NewEntry {
         key: reader.key.as_ref().map(|it| it.id.as_str()),
-        action: "search",
+        action: channel,
         object: None,
         detail: app.config.serve.audit_questions.then(|| question.text()),
         request: Some(&reader.request),

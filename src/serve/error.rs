@@ -98,6 +98,15 @@ impl ApiError {
         Self { code: Some(code), ..self }
     }
 
+    pub(crate) fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// The field that is wrong.
+    pub(crate) fn param(&self) -> Option<&str> {
+        self.param.as_deref()
+    }
+
     pub(crate) fn message(&self) -> &str {
         &self.message
     }

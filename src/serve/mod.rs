@@ -18,12 +18,14 @@ mod job_routes;
 mod jobs;
 mod layers;
 mod listen;
+mod mcp;
 mod metrics;
 mod openai;
 mod openapi;
 mod pages;
 pub mod settings;
 mod state;
+mod tools;
 mod uploads;
 mod work;
 
@@ -40,6 +42,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use axum::Router;
 
+pub use self::mcp::serve_stdio;
 use self::state::App;
 use crate::{build_index::BuildOptions, config::Config, engine::Engine, records::Records};
 
@@ -128,6 +131,7 @@ async fn run(
     };
     listen::listen(listener, tls, router(&app), limits, stop).await;
     tidying.abort();
+    app.tools.drain(limits.drain_max).await;
     app.jobs.stop().await;
     Ok(())
 }
@@ -146,6 +150,12 @@ async fn tidy(app: Arc<App>) {
     }
 }
 
+/// What an administrator must know before chat tools can ask.
+#[must_use]
+pub fn tool_warnings(config: &Config) -> Vec<&'static str> {
+    tools::warnings(config)
+}
+
 fn router(app: &Arc<App>) -> Router {
     let (api, description) = openapi::routes(app);
     let description = Arc::new(description);
@@ -159,5 +169,7 @@ fn router(app: &Arc<App>) -> Router {
                 async move { axum::Json((*description).clone()) }
             }),
         );
-    layers::add(app, pages.merge(api).fallback(layers::other)).with_state(Arc::clone(app))
+    let tools = tools::routes(app).merge(mcp::routes(app));
+    layers::add(app, pages.merge(api).merge(tools).fallback(layers::other))
+        .with_state(Arc::clone(app))
 }

@@ -6,7 +6,10 @@ use std::{
     path::PathBuf,
 };
 
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde::{Deserialize, Serialize};
+
+use crate::upstream::{error::UpstreamError, http::BaseUrl, settings::Secret};
 
 /// How the server listens, and its limits.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
@@ -42,4 +45,148 @@ pub struct ServeConfig {
     pub keep_days: u32,
     /// Whether the audit record holds the text of questions.
     pub audit_questions: bool,
+    /// Slack.
+    pub slack: SlackConfig,
+    /// Mattermost.
+    pub mattermost: MattermostConfig,
+    /// Microsoft Teams.
+    pub teams: TeamsConfig,
+}
+
+/// A Slack app that asks.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct SlackConfig {
+    /// The environment variable that holds the app's signing secret; empty for no Slack.
+    pub signing_secret_env: String,
+    /// The environment variable that holds the bot's token; empty for slash commands only.
+    pub bot_token_env: String,
+    /// Groups whose documents its users read, beside those that are open to everyone.
+    pub groups: Vec<String>,
+    /// The collection that answers; empty for all.
+    pub collection: String,
+    /// Whether only who asked sees the answer.
+    pub ephemeral: bool,
+    /// Where Slack's API begins. Answers go to this host and those below it.
+    pub api_url: String,
+    /// What the variable holds.
+    #[serde(skip)]
+    pub signing_secret: Secret,
+    /// What the variable holds.
+    #[serde(skip)]
+    pub bot_token: Secret,
+}
+
+/// A Mattermost server that asks.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct MattermostConfig {
+    /// The environment variable that holds the tokens of commands and webhooks, separated by spaces
+    /// or commas; empty for no Mattermost.
+    pub token_env: String,
+    /// Where the server is: answers that take long go there. Empty: they come at once or not at all.
+    pub url: String,
+    /// Groups whose documents its users read, beside those that are open to everyone.
+    pub groups: Vec<String>,
+    /// The collection that answers; empty for all.
+    pub collection: String,
+    /// Whether only who gave the command sees the answer.
+    pub ephemeral: bool,
+    /// Seconds that Mattermost waits for what is answered at once.
+    pub wait_seconds: NonZeroU64,
+    /// What the variable holds.
+    #[serde(skip)]
+    pub tokens: Secret,
+}
+
+/// An outgoing webhook of Microsoft Teams.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct TeamsConfig {
+    /// The environment variable that holds the webhook's security token; empty for no Teams.
+    pub secret_env: String,
+    /// Groups whose documents its users read, beside those that are open to everyone.
+    pub groups: Vec<String>,
+    /// The collection that answers; empty for all.
+    pub collection: String,
+    /// Seconds that Teams waits for an answer.
+    pub wait_seconds: NonZeroU64,
+    /// What the variable holds.
+    #[serde(skip)]
+    pub secret: Secret,
+}
+
+/// Settings of a chat tool that cannot work.
+#[derive(Debug, thiserror::Error)]
+pub enum ToolSettingsError {
+    /// A variable that is named holds nothing.
+    #[error("`{key}` names the environment variable {variable}, which holds nothing")]
+    NoSecret {
+        /// The setting.
+        key: &'static str,
+        /// The variable.
+        variable: String,
+    },
+    /// A setting that another one needs is empty.
+    #[error("`{key}` is set, and needs `{needs}`")]
+    Needs {
+        /// The setting that is set.
+        key: &'static str,
+        /// The one that is not.
+        needs: &'static str,
+    },
+    /// The webhook's security token is not what Teams gives.
+    #[error("what {variable} holds is no security token of Teams: it is not Base64")]
+    NotBase64 {
+        /// The variable.
+        variable: String,
+    },
+    /// An address is none.
+    #[error(transparent)]
+    Url(#[from] UpstreamError),
+}
+
+impl SlackConfig {
+    /// The setting of the API's address.
+    pub const API_URL: &'static str = "serve.slack.api_url";
+}
+
+impl MattermostConfig {
+    /// The setting of the server's address.
+    pub const URL: &'static str = "serve.mattermost.url";
+}
+
+impl ServeConfig {
+    /// Checks that chat tools that are set up can work.
+    ///
+    /// # Errors
+    /// [`ToolSettingsError`]
+    pub fn check_tools(&self) -> Result<(), ToolSettingsError> {
+        let Self { slack, mattermost, teams, .. } = self;
+        let secrets = [
+            ("serve.slack.signing_secret_env", &slack.signing_secret_env, &slack.signing_secret),
+            ("serve.slack.bot_token_env", &slack.bot_token_env, &slack.bot_token),
+            ("serve.mattermost.token_env", &mattermost.token_env, &mattermost.tokens),
+            ("serve.teams.secret_env", &teams.secret_env, &teams.secret),
+        ];
+        for (key, variable, secret) in secrets {
+            if !variable.is_empty() && secret.is_empty() {
+                return Err(ToolSettingsError::NoSecret { key, variable: variable.clone() });
+            }
+        }
+        if !slack.bot_token.is_empty() && slack.signing_secret.is_empty() {
+            let (key, needs) = ("serve.slack.bot_token_env", "serve.slack.signing_secret_env");
+            return Err(ToolSettingsError::Needs { key, needs });
+        }
+        if !slack.signing_secret.is_empty() {
+            BaseUrl::parse(SlackConfig::API_URL, &slack.api_url)?;
+        }
+        if !mattermost.url.is_empty() {
+            BaseUrl::parse(MattermostConfig::URL, &mattermost.url)?;
+        }
+        if BASE64_STANDARD.decode(teams.secret.reveal()).is_err() {
+            return Err(ToolSettingsError::NotBase64 { variable: teams.secret_env.clone() });
+        }
+        Ok(())
+    }
 }

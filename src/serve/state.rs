@@ -10,6 +10,7 @@ use super::{
     gate::{Gate, Rates},
     jobs::Jobs,
     metrics::Metrics,
+    tools::Tools,
 };
 use crate::{
     build_index::BuildOptions,
@@ -40,6 +41,7 @@ pub(crate) struct App {
     pub(crate) searching: Gate,
     pub(crate) jobs: Jobs,
     pub(crate) metrics: Metrics,
+    pub(crate) tools: Tools,
     pub(crate) build: BuildOptions,
     /// Whether others than this machine can connect.
     pub(crate) is_exposed: bool,
@@ -68,6 +70,7 @@ impl App {
             searching: Gate::new("the search", n_searches, SEARCH_QUEUE),
             jobs: Jobs::default(),
             metrics: Metrics::new(),
+            tools: Tools::new(),
             is_exposed: !serve.addr.ip().is_loopback(),
             started: Instant::now(),
             started_at: crate::records::now(),

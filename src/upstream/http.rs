@@ -124,12 +124,12 @@ pub struct Http {
 
 /// How an answer begins.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Head {
-    pub(super) status: u16,
+pub(crate) struct Head {
+    pub(crate) status: u16,
     /// Media type in lowercase, without parameters.
-    pub(super) content_type: String,
-    pub(super) retry_after: Option<Duration>,
-    pub(super) location: String,
+    pub(crate) content_type: String,
+    pub(crate) retry_after: Option<Duration>,
+    pub(crate) location: String,
 }
 
 enum Message {
@@ -143,7 +143,7 @@ enum Message {
 }
 
 /// An answer on its way.
-pub(super) struct Exchange {
+pub(crate) struct Exchange {
     host: String,
     messages: Receiver<Message>,
     timeouts: Timeouts,
@@ -154,7 +154,7 @@ pub(super) struct Exchange {
 }
 
 /// Asked while waiting: `Break` gives up.
-pub(super) type Poll<'a> = &'a mut dyn FnMut() -> ControlFlow<()>;
+pub(crate) type Poll<'a> = &'a mut dyn FnMut() -> ControlFlow<()>;
 
 impl Http {
     /// Prepares to speak to a server; opens nothing yet.
@@ -192,7 +192,7 @@ impl Http {
     }
 
     /// Sends a request: JSON to be posted, or nothing to be got.
-    pub(super) fn send(
+    pub(crate) fn send(
         &self,
         path: &str,
         json: Option<Vec<u8>>,
@@ -217,7 +217,7 @@ impl Http {
 
 impl Exchange {
     /// Waits for the answer to begin.
-    pub(super) fn head(&mut self, poll: Poll<'_>) -> Result<Head, UpstreamError> {
+    pub(crate) fn head(&mut self, poll: Poll<'_>) -> Result<Head, UpstreamError> {
         match self.receive(Phase::FirstByte, poll)? {
             Message::Head(head) => Ok(head),
             Message::NotSent(error) => Err(self.not_sent(&error)),
@@ -248,7 +248,7 @@ impl Exchange {
     }
 
     /// Waits for all of the answer.
-    pub(super) fn text(&mut self, poll: Poll<'_>) -> Result<String, UpstreamError> {
+    pub(crate) fn text(&mut self, poll: Poll<'_>) -> Result<String, UpstreamError> {
         let mut bytes = Vec::new();
         while let Some(piece) = self.piece(Phase::FirstByte, poll)? {
             bytes.extend(piece);

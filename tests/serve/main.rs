@@ -5,9 +5,14 @@
 
 mod access;
 mod answers;
+#[path = "../upstream/server.rs"]
+#[expect(dead_code, reason = "each test program uses a part of it")]
+mod chat_api;
 mod documents;
 mod hostile;
+mod mcp;
 mod server;
 #[path = "../support/mod.rs"]
 #[expect(dead_code, reason = "each test program uses a part of it")]
 mod support;
+mod tools;

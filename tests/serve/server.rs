@@ -3,7 +3,7 @@
 use std::{
     io::{BufRead, BufReader, Read, Write},
     net::TcpStream,
-    process::{Child, Stdio},
+    process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
@@ -78,12 +78,18 @@ impl Server {
             world.text(&["ingest", "docs"]);
         }
         let mut command = world.command(&["serve", "--addr", "127.0.0.1:0", "--json"]);
-        let mut child = command.args(args).stdout(Stdio::piped()).spawn().unwrap();
+        command.args(args);
+        Some(Self::run(world, command))
+    }
+
+    /// Starts a server by a command of its own.
+    pub(crate) fn run(world: World, mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let said: Value = serde_json::from_str(&line).unwrap_or_else(|it| panic!("{it}: {line}"));
         let addr = said["listening"].as_str().unwrap().trim_start_matches("http://").to_owned();
-        Some(Self { world, child, addr })
+        Self { world, child, addr }
     }
 
     pub(crate) fn get(&self, path: &str) -> Response {
