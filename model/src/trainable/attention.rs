@@ -6,7 +6,6 @@
 //! its square.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::ops::Range;
 
 use candle_core::{D, DType, Device, Result, Tensor};
@@ -42,6 +41,22 @@ struct Tile {
     mask: Tensor,
 }
 
+/// Which keys each query sees: itself and what is before it, as far back as the window reaches.
+fn mask_of(
+    queries: Range<usize>,
+    keys: Range<usize>,
+    window: usize,
+    device: &Device,
+) -> Result<Tensor> {
+    let shape = (1, queries.len(), keys.len());
+    let sees = |query: usize, key: usize| key <= query && query - key < window;
+    let values: Vec<f32> = queries
+        .flat_map(|query| keys.clone().map(move |key| (query, key)))
+        .map(|(query, key)| if sees(query, key) { 0.0 } else { f32::NEG_INFINITY })
+        .collect();
+    Tensor::from_vec(values, shape, device)
+}
+
 /// One sequence's queries, keys or values by key head.
 fn by_head(x: &Tensor, sequence: &Sequence, kv_heads: usize) -> Result<Tensor> {
     let head_dim = x.dim(D::Minus1)?;
@@ -51,26 +66,9 @@ fn by_head(x: &Tensor, sequence: &Sequence, kv_heads: usize) -> Result<Tensor> {
         .contiguous() // (kv_heads, group, n_tokens, head_dim)
 }
 
-/// Zero where a query sees a key, which stands no later and less than a window before it.
-/// result: (1, queries, keys)
-fn mask(
-    queries: Range<usize>,
-    keys: Range<usize>,
-    window: usize,
-    device: &Device,
-) -> Result<Tensor> {
-    let sees = |query: usize, key: usize| key <= query && query - key < window;
-    let shape = (1, queries.len(), keys.len());
-    let values: Vec<f32> = queries
-        .flat_map(|query| keys.clone().map(move |key| (query, key)))
-        .map(|(query, key)| if sees(query, key) { 0.0 } else { f32::NEG_INFINITY })
-        .collect();
-    Tensor::from_vec(values, shape, device)
-}
-
 impl PackedAttention {
     pub(super) fn new(lengths: &[usize], config: &Config, device: &Device) -> Result<Self> {
-        let mut masks: HashMap<(usize, usize), Tensor> = HashMap::new();
+        let mut masks = HashMap::new();
         let mut sequences = Vec::with_capacity(lengths.len());
         let mut row = 0;
         for &n_tokens in lengths {
@@ -81,12 +79,14 @@ impl PackedAttention {
                 let first_key = (first + 1).saturating_sub(window);
                 let n_keys = first + n_queries - first_key;
                 // The same for all sequences, as far as they reach.
-                let mask = match masks.entry((first, n_queries)) {
-                    Entry::Occupied(known) => known.get().clone(),
-                    Entry::Vacant(new) => {
+                let at = (first, n_queries);
+                let mask: &mut Option<Tensor> = masks.entry(at).or_default();
+                let mask = match mask {
+                    Some(mask) => mask.clone(),
+                    None => {
                         let keys = first_key..first_key + n_keys;
-                        let queries = first..first + n_queries;
-                        new.insert(mask(queries, keys, window, device)?).clone()
+                        let made = mask_of(first..first + n_queries, keys, window, device)?;
+                        mask.insert(made).clone()
                     }
                 };
                 tiles.push(Tile { first, n_queries, first_key, n_keys, mask });
