@@ -324,6 +324,10 @@ function pager(found) {
 }
 
 function drawSkipped(items) {
+  // Drawn again only when it changed, so that what a reader has opened stays open.
+  const key = JSON.stringify(items);
+  if (key === view.skippedKey) return;
+  view.skippedKey = key;
   if (!items.length) {
     fill(view.skipped);
     return;
