@@ -288,3 +288,10 @@ pub(crate) fn run_search(
         "timings_ms": { "total": (start.elapsed().as_secs_f64() * 10_000.0).round() / 10.0 },
     }))
 }
+
+impl SearchRequest {
+    /// A search with nothing but its words, a collection and a limit.
+    pub(crate) fn plain(query: String, collection: Option<String>, limit: Option<usize>) -> Self {
+        Self { query, collection, language: None, path: None, limit }
+    }
+}

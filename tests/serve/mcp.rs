@@ -38,11 +38,11 @@ fn http(server: &Server, key: &str, method: &str, params: &Value) -> Value {
     let response = server.post_with("/mcp", &headers, &body);
     assert_eq!(response.status, 200, "{}", response.text());
     let text = response.text();
-    let answers = events(&text).into_iter().filter_map(|(_, data)| {
+    let mut answers = events(&text).into_iter().filter_map(|(_, data)| {
         let json: Value = serde_json::from_str(&data).ok()?;
         (json["id"] == 7).then_some(json)
     });
-    answers.last().unwrap_or_else(|| panic!("no answer: {text}"))
+    answers.next_back().unwrap_or_else(|| panic!("no answer: {text}"))
 }
 
 fn call(server: &Server, key: &str, name: &str, arguments: &Value) -> Value {

@@ -70,7 +70,7 @@ mod tests {
 
     #[test]
     fn slacks_own_example_is_signed() {
-        let check = |secret, timestamp, signature, body: &str, now| {
+        let check = |secret: &str, timestamp: &str, signature: &str, body: &str, now| {
             is_of_slack(secret, timestamp, signature, body.as_bytes(), now)
         };
         assert!(check(SECRET, TIMESTAMP, SIGNATURE, BODY, AT));
