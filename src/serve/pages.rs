@@ -22,6 +22,9 @@ use super::{
 
 static WEB: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/web");
 
+/// A page asks for some of its files twice while it loads; a new program is noticed soon.
+const CACHING: &str = "max-age=10";
+
 /// Seconds that a browser's cookie lasts: as long as its session.
 const COOKIE_SECONDS: u32 = 30 * 86_400;
 
@@ -58,7 +61,7 @@ pub(super) fn file(path: &str, headers: &HeaderMap) -> Option<Response> {
     };
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(CACHING));
     if let Ok(tag) = HeaderValue::from_str(&tag) {
         headers.insert(header::ETAG, tag);
     }
@@ -79,12 +82,18 @@ pub(crate) async fn source(
 ) -> Result<Response, ApiError> {
     let accepted = headers.get(header::ACCEPT).and_then(|it| it.to_str().ok()).unwrap_or_default();
     // The page asks for its passage itself, and for a key where that is needed.
-    if accepted.contains("text/html") {
-        return Ok(page("source.html", &headers));
-    }
-    let reader = reader?;
-    let out = on_thread(&app, move |app| documents::source(app, &reader, chunk)).await?;
-    Ok(Json(out).into_response())
+    let mut response = if accepted.contains("text/html") {
+        page("source.html", &headers)
+    } else {
+        let reader = reader?;
+        let out = on_thread(&app, move |app| documents::source(app, &reader, chunk)).await?;
+        Json(out).into_response()
+    };
+    // One address, two forms: neither may be taken for the other.
+    let headers = response.headers_mut();
+    headers.insert(header::VARY, HeaderValue::from_static("accept"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Ok(response)
 }
 
 #[derive(Debug, Clone, serde::Deserialize, utoipa::ToSchema)]
