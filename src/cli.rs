@@ -344,18 +344,14 @@ fn named_path(text: &str) -> Result<(String, PathBuf), String> {
 /// `souffleur mcp`
 #[derive(Debug, Clone, Args)]
 #[command(after_help = "Examples:
-  souffleur mcp --data-dir ~/souffleur/data
-  souffleur mcp --group rh --generator extract
+  souffleur mcp --data-dir ~/souffleur/data --group rh
 
-An MCP client starts this command and speaks to it; see docs/mcp.md. While `souffleur serve` runs on
-the same data folder, clients connect to its /mcp instead.")]
+An MCP client starts this command and speaks to it (docs/mcp.md).")]
 pub struct McpArgs {
-    /// The generator: an id of `souffleur models list`, a .gguf file, a folder, `openai` for the
-    /// server of the settings, or `extract` for quotations
+    /// The generator, as for `souffleur serve`
     #[arg(long, value_name = "MODEL")]
     pub generator: Option<String>,
-    /// Read as a member of these groups: restricted documents of other groups are left out. Without
-    /// it every document answers, restricted ones too: whoever can read the data folder can read all
+    /// Read as a member of these groups; without it every document answers, restricted ones too
     #[arg(long = "group", value_name = "NAME")]
     pub groups: Vec<String>,
 }
