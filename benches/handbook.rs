@@ -11,7 +11,7 @@
 use std::{
     ops::ControlFlow,
     path::{Path, PathBuf},
-    sync::atomic::AtomicBool,
+    sync::{Arc, atomic::AtomicBool},
     time::{Duration, Instant},
 };
 
@@ -77,13 +77,13 @@ fn main() -> Result<()> {
     let second = build_index(&index, &embedder.embedder, &roots, &options, &never, &mut |_| {})?;
     println!("ingest again: {:.3} s", second.elapsed.as_secs_f64());
 
-    let engine = session.engine(index, embedder, None, Writer::Extract { reason: None })?;
+    let mut engine = session.engine(index, embedder, None, Writer::Extract { reason: None })?;
     let search = |engine: &Engine, question: &Question| -> Result<()> {
         Ok(engine.retrieve(question, &Filter::default()).map(|_| ())?)
     };
     report("search", &times(&engine, N_ROUNDS, search)?);
     report("answer with quotations", &times(&engine, N_ROUNDS, ask)?);
-    engine.writer = session.writer(Some(&session.config.models.generator))?;
+    engine.writer = Arc::new(session.writer(Some(&session.config.models.generator))?);
     report("answer with the language model", &times(&engine, 1, ask)?);
     Ok(())
 }
@@ -97,7 +97,7 @@ fn ask(engine: &Engine, question: &Question) -> Result<()> {
 fn times(
     engine: &Engine,
     n_rounds: usize,
-    what: impl Fn(&mut Engine, &Question) -> Result<()>,
+    what: impl Fn(&Engine, &Question) -> Result<()>,
 ) -> Result<Vec<Duration>> {
     let mut res = Vec::new();
     for _ in 0..n_rounds {

@@ -375,8 +375,13 @@ pub enum KeysCommand {
         groups: Vec<String>,
     },
     /// List all keys, revoked ones included
+    #[command(after_help = "Examples:
+  souffleur keys list
+  souffleur keys list --json")]
     List,
     /// Take a key out of use, with the sessions of browsers that gave it
+    #[command(after_help = "Examples:
+  souffleur keys revoke k_0123456789abcdef0123")]
     Revoke {
         /// Its id, as `souffleur keys list` shows it
         id: String,

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use index::catalog::StoredChunk;
 use model::rerank::{PairScore, RerankError, Reranker};
 
-use crate::{compose::passage_text, retrieve::Passage};
+use crate::{compose::passage_text, retrieve::Candidate};
 
 /// What reranking took.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -43,26 +43,26 @@ pub fn score(
     Ok((res.scores, cost))
 }
 
-/// Puts the first `n` passages in the reranker's order; the others stay behind them.
+/// Puts the first `n` candidates in the reranker's order; the others stay behind them.
 ///
 /// # Errors
 /// [`RerankError`]
 pub fn rerank(
     reranker: &Reranker,
     question: &str,
-    passages: &mut [Passage],
+    candidates: &mut [Candidate],
     n: usize,
 ) -> Result<RerankCost, RerankError> {
-    let n = n.min(passages.len());
-    let candidates = &mut passages[..n];
+    let n = n.min(candidates.len());
+    let candidates = &mut candidates[..n];
     let chunks: Vec<&StoredChunk> = candidates.iter().map(|it| &it.chunk).collect();
     let (scores, cost) = score(reranker, question, &chunks)?;
-    for (passage, score) in candidates.iter_mut().zip(scores) {
-        passage.rerank = Some(score);
+    for (candidate, score) in candidates.iter_mut().zip(scores) {
+        candidate.rerank = Some(score);
     }
     // By the logit: scores near 1 are the same number where logits still differ. The sort is
     // stable, so that ties stay in the fused order.
-    let logit = |it: &Passage| it.rerank.map_or(f32::NEG_INFINITY, |it| it.logit);
+    let logit = |it: &Candidate| it.rerank.map_or(f32::NEG_INFINITY, |it| it.logit);
     candidates.sort_by(|a, b| logit(b).total_cmp(&logit(a)));
     Ok(cost)
 }

@@ -216,48 +216,61 @@ pub fn retrieve(
     let mut fused = fuse(&lexical, &dense, &settings);
     let looked_at = options.passages_max * LOOKED_AT_PER_SHOWN;
     fused.truncate(encoders.reranker.map_or(looked_at, |_| looked_at.max(options.rerank_max)));
-    let asked = read_question(index, question)?;
-    let mut passages = judged(index, &asked, &fused, options)?;
+    let mut candidates = candidates(index, &fused)?;
     let rerank = match encoders.reranker {
-        Some(it) => Some(rerank(it, question.text(), &mut passages, options.rerank_max)?),
+        Some(it) => Some(rerank(it, question.text(), &mut candidates, options.rerank_max)?),
         None => None,
     };
-    let mut passages = collapse(passages);
-    passages.truncate(options.passages_max);
+    let mut candidates = collapse(candidates);
+    candidates.truncate(options.passages_max);
+    let asked = read_question(index, question)?;
+    // Reading is what takes time once chunks are found.
+    let passages = candidates.into_par_iter().map(|it| judged(it, &asked, options)).collect();
     Ok(Found { asked, passages, report: RetrievalReport { question_cut_at, rerank } })
 }
 
-/// The chunks of hits, in their order, with what speaks for them.
-fn judged(
-    index: &Index,
-    asked: &Asked,
-    fused: &[FusedHit],
-    options: &RetrieveOptions,
-) -> Result<Vec<Passage>, CatalogError> {
+/// A chunk that was found and has not been read yet.
+#[derive(Debug)]
+pub struct Candidate {
+    /// The chunk.
+    pub chunk: StoredChunk,
+    hit: FusedHit,
+    /// What the reranker says of it.
+    pub rerank: Option<PairScore>,
+    n_duplicates: usize,
+}
+
+/// The chunks of hits, in their order.
+fn candidates(index: &Index, fused: &[FusedHit]) -> Result<Vec<Candidate>, CatalogError> {
     let ids: Vec<ChunkId> = fused.iter().map(|it| it.chunk).collect();
-    let chunks = index.catalog().chunks(&ids)?;
-    // Reading is what takes time once chunks are found.
-    let passages = chunks.into_par_iter().filter_map(|chunk| {
-        let hit = fused.iter().find(|it| it.chunk == chunk.id)?;
-        let reading = asked.read(&chunk);
-        let signals = Signals {
-            cosine: hit.dense.map(|it| it.score),
-            embedder_speaks: options.embedder_speaks,
-            ..Signals::of(&chunk, &reading, asked)
-        };
-        Some(Passage {
-            chunk,
-            reading,
-            score: hit.score,
-            lexical: hit.lexical,
-            dense: hit.dense,
-            rerank: None,
-            relevance: signals.relevance(),
-            signals,
-            n_duplicates: 0,
-        })
+    let chunks = index.catalog().chunks(&ids)?.into_iter();
+    let found = chunks.filter_map(|chunk| {
+        let hit = *fused.iter().find(|it| it.chunk == chunk.id)?;
+        Some(Candidate { chunk, hit, rerank: None, n_duplicates: 0 })
     });
-    Ok(passages.collect())
+    Ok(found.collect())
+}
+
+/// A candidate with what speaks for it.
+fn judged(candidate: Candidate, asked: &Asked, options: &RetrieveOptions) -> Passage {
+    let Candidate { chunk, hit, rerank, n_duplicates } = candidate;
+    let reading = asked.read(&chunk);
+    let signals = Signals {
+        cosine: hit.dense.map(|it| it.score),
+        embedder_speaks: options.embedder_speaks,
+        ..Signals::of(&chunk, &reading, asked)
+    };
+    Passage {
+        chunk,
+        reading,
+        score: hit.score,
+        lexical: hit.lexical,
+        dense: hit.dense,
+        rerank,
+        relevance: signals.relevance(),
+        signals,
+        n_duplicates,
+    }
 }
 
 /// Reads a question as the documents of an index weigh its words.
@@ -266,13 +279,13 @@ fn read_question(index: &Index, question: &Question) -> Result<Asked, IndexError
     Ok(Asked::new(question.text(), question.language, &idf, index.n_searchable()))
 }
 
-/// Keeps the first of passages that say the same.
-fn collapse(passages: Vec<Passage>) -> Vec<Passage> {
-    let mut res: Vec<Passage> = Vec::new();
-    for passage in passages {
-        match res.iter_mut().find(|it| repeats(&it.chunk, &passage.chunk)) {
+/// Keeps the first of candidates that say the same.
+fn collapse(candidates: Vec<Candidate>) -> Vec<Candidate> {
+    let mut res: Vec<Candidate> = Vec::new();
+    for candidate in candidates {
+        match res.iter_mut().find(|it| repeats(&it.chunk, &candidate.chunk)) {
             Some(first) => first.n_duplicates += 1,
-            None => res.push(passage),
+            None => res.push(candidate),
         }
     }
     res

@@ -271,7 +271,7 @@ fn status_shows_what_is_indexed_without_any_model() {
 }
 
 /// Every command, with those below it.
-const COMMANDS: [&str; 22] = [
+const COMMANDS: [&str; 28] = [
     "",
     "ask",
     "chat",
@@ -291,6 +291,12 @@ const COMMANDS: [&str; 22] = [
     "eval",
     "eval retrieval",
     "eval answers",
+    "serve",
+    "mcp",
+    "keys",
+    "keys create",
+    "keys list",
+    "keys revoke",
     "completions",
     "help",
     "help models",
@@ -307,7 +313,7 @@ fn help_teaches_with_examples() {
         assert_eq!(out.status.code(), Some(0), "{command}");
         let text = String::from_utf8(out.stdout).unwrap();
         check_words(&text, &["Usage: souffleur"]);
-        let groups = ["", "help", "models", "help models", "eval"];
+        let groups = ["", "help", "models", "help models", "eval", "keys"];
         if groups.contains(&command) {
             check_words(&text, &["Commands:"]);
         } else {
@@ -321,7 +327,8 @@ fn help_teaches_with_examples() {
 /// No command is left out of the list above.
 #[test]
 fn help_lists_every_command() {
-    for (command, above) in [("", ""), ("models", "models "), ("eval", "eval ")] {
+    for (command, above) in [("", ""), ("models", "models "), ("eval", "eval "), ("keys", "keys ")]
+    {
         let out = program().args(command.split_whitespace()).arg("--help").output().unwrap();
         let text = String::from_utf8(out.stdout).unwrap();
         let list = text.split("Commands:\n").nth(1).unwrap().split("\n\n").next().unwrap();

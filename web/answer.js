@@ -2,11 +2,21 @@
 // verdicts and sources, and what a reader can do with it.
 
 import {
-  announce, button, copyText, downloadText, failure, fill, h, icon, iconButton,
-  newId, notice, toast,
+  announce,
+  button,
+  copyText,
+  downloadText,
+  failure,
+  fill,
+  h,
+  icon,
+  iconButton,
+  newId,
+  notice,
+  toast,
 } from './dom.js';
 import { describe } from './errors.js';
-import { date, duration, t } from './i18n.js';
+import { date, duration, has, number, t } from './i18n.js';
 import { markdown } from './markdown.js';
 import { placeOf } from './place.js';
 import { markSentences, verdictBadge, verdictSummary } from './verdicts.js';
@@ -23,14 +33,18 @@ const ANNOUNCE_MS = 1500;
 function citation(sources, n, sentence) {
   const source = sources.find((it) => it.index === n);
   if (!source) return null;
-  const mark = h('button', {
-    type: 'button',
-    class: 'cite',
-    'data-source': String(n),
-    'aria-label': t('openSource', { n, title: source.title || source.document }),
-    title: source.title || source.document,
-    onclick: () => openPassage(source, evidenceOf(n, mark.sentence ? [mark.sentence] : [])),
-  }, String(n));
+  const mark = h(
+    'button',
+    {
+      type: 'button',
+      class: 'cite',
+      'data-source': String(n),
+      'aria-label': t('openSource', { n, title: source.title || source.document }),
+      title: source.title || source.document,
+      onclick: () => openPassage(source, evidenceOf(n, mark.sentence ? [mark.sentence] : [])),
+    },
+    String(n),
+  );
   if (sentence) mark.sentence = sentence;
   return mark;
 }
@@ -47,8 +61,12 @@ function evidenceOf(n, sentences) {
 export function turnView(turn, { retry }) {
   const id = newId();
   const body = h('div', { class: 'answer' });
-  const element = h('article', { class: 'turn', 'aria-labelledby': id },
-    h('h2', { class: 'question', id }, turn.question), body);
+  const element = h(
+    'article',
+    { class: 'turn', 'aria-labelledby': id },
+    h('h2', { class: 'question', id }, turn.question),
+    body,
+  );
   const text = h('div', { class: 'prose draft' });
   const stage = h('p', { class: 'stage' });
   let drawn = null;
@@ -88,8 +106,10 @@ export function turnView(turn, { retry }) {
 
 function stageText(stage) {
   const state = stage?.state ?? 'searching';
-  const count = stage?.total > 1 ? ` ${stage.done}/${stage.total}` : '';
-  return t(`stage_${state}`) + count;
+  const isPart = state === 'reading' && stage.total > 1;
+  const percent = isPart ? number(Math.round((100 * stage.done) / stage.total)) : null;
+  const name = has(`stage_${state}`) ? t(`stage_${state}`) : t('stage_searching');
+  return isPart ? `${name} ${t('percent', { percent })}` : name;
 }
 
 /** Reads a draft aloud in whole sentences, and not too often. */
@@ -118,9 +138,10 @@ export function finishedText(answer) {
 }
 
 function finished(turn, answer) {
-  const understood = answer.understood_as && answer.understood_as !== turn.question
-    ? h('p', { class: 'understood' }, t('understoodAs'), ' ', h('em', null, answer.understood_as))
-    : null;
+  const understood =
+    answer.understood_as && answer.understood_as !== turn.question
+      ? h('p', { class: 'understood' }, t('understoodAs'), ' ', h('em', null, answer.understood_as))
+      : null;
   return [
     understood,
     answer.refused ? refusal(answer) : checkedText(answer),
@@ -131,21 +152,47 @@ function finished(turn, answer) {
 }
 
 function refusal(answer) {
-  return h('div', { class: 'refusal' }, icon('info'), h('div', null,
-    h('p', { class: 'refusal-title' }, t('refusedTitle')),
-    h('div', { class: 'prose' }, markdown(answer.answer, (n) => citation(answer.sources, n))),
-    h('p', { class: 'muted' }, t('refusedHint'))));
+  return h(
+    'div',
+    { class: 'refusal' },
+    icon('info'),
+    h(
+      'div',
+      null,
+      h('p', { class: 'refusal-title' }, t('refusedTitle')),
+      h(
+        'div',
+        { class: 'prose' },
+        markdown(answer.answer, (n) => citation(answer.sources, n)),
+      ),
+      h('p', { class: 'muted' }, t('refusedHint')),
+    ),
+  );
 }
 
 function checkedText(answer) {
   const text = h('div', { class: 'prose', lang: answer.language });
   text.append(markdown(answer.answer, (n) => citation(answer.sources, n)));
-  const lost = markSentences(text, answer.sentences,
-    (n, sentence) => citation(answer.sources, n, sentence), verdictBadge);
+  const lost = markSentences(
+    text,
+    answer.sentences,
+    (n, sentence) => citation(answer.sources, n, sentence),
+    verdictBadge,
+  );
   return [
     text,
-    lost.length ? h('div', { class: 'lost small' }, h('p', { class: 'muted' }, t('checkedElsewhere')),
-      h('ul', null, lost.map((it) => h('li', null, it.text, ' ', verdictBadge(it))))) : null,
+    lost.length
+      ? h(
+          'div',
+          { class: 'lost small' },
+          h('p', { class: 'muted' }, t('checkedElsewhere')),
+          h(
+            'ul',
+            null,
+            lost.map((it) => h('li', null, it.text, ' ', verdictBadge(it))),
+          ),
+        )
+      : null,
     verdictSummary(answer.sentences),
   ];
 }
@@ -154,7 +201,13 @@ function checkedText(answer) {
 function notes(answer) {
   const res = [];
   if (answer.quoting) {
-    res.push(notice('info', h('p', null, t('quotingNote')), h('p', { class: 'muted small' }, answer.quoting)));
+    res.push(
+      notice(
+        'info',
+        h('p', null, t('quotingNote')),
+        h('p', { class: 'muted small' }, answer.quoting),
+      ),
+    );
   }
   if (!answer.refused && !answer.sentences.length && !answer.sources.length) {
     res.push(notice('warn', h('p', null, t('uncheckedNote'))));
@@ -163,9 +216,15 @@ function notes(answer) {
   if (answer.question_cut_at) res.push(notice('warn', h('p', null, t('questionCutNote'))));
   if (answer.older_versions?.length) {
     const names = answer.older_versions.map((it) =>
-      h('li', null, it.document, it.date ? ` (${date(it.date)})` : null));
-    res.push(notice('warn',
-      h('p', null, t('olderVersions', { n: answer.older_versions.length })), h('ul', null, names)));
+      h('li', null, it.document, it.date ? ` (${date(it.date)})` : null),
+    );
+    res.push(
+      notice(
+        'warn',
+        h('p', null, t('olderVersions', { n: answer.older_versions.length })),
+        h('ul', null, names),
+      ),
+    );
   }
   return res;
 }
@@ -175,25 +234,51 @@ function sourceList(answer) {
   const cited = new Set(answer.sentences.flatMap((it) => it.citations));
   const used = answer.sources.filter((it) => cited.has(it.index));
   const others = answer.sources.filter((it) => !cited.has(it.index));
-  const list = (sources) => h('ol', { class: 'sources' }, sources.map((it) => sourceCard(it, answer)));
-  return h('section', { class: 'source-section', 'aria-label': t('sources') },
+  const list = (sources) =>
+    h(
+      'ol',
+      { class: 'sources' },
+      sources.map((it) => sourceCard(it, answer)),
+    );
+  return h(
+    'section',
+    { class: 'source-section', 'aria-label': t('sources') },
     used.length ? [h('h3', null, t('sources')), list(used)] : null,
-    others.length ? h('details', null,
-      h('summary', null, t(answer.refused ? 'closestPassages' : 'otherPassages', { n: others.length })),
-      list(others)) : null);
+    others.length
+      ? h(
+          'details',
+          null,
+          h(
+            'summary',
+            null,
+            t(answer.refused ? 'closestPassages' : 'otherPassages', { n: others.length }),
+          ),
+          list(others),
+        )
+      : null,
+  );
 }
 
 function sourceCard(source, answer) {
   const speaking = answer.sentences.filter((it) => it.evidence?.source === source.index);
   const excerpt = speaking[0]?.evidence.text ?? source.text;
   const open = () => openPassage(source, evidenceOf(source.index, speaking));
-  return h('li', { class: 'source' },
-    h('button', { type: 'button', class: 'source-open', onclick: open },
+  return h(
+    'li',
+    { class: 'source' },
+    h(
+      'button',
+      { type: 'button', class: 'source-open', onclick: open },
       h('span', { class: 'source-number' }, String(source.index)),
-      h('span', { class: 'source-text' },
+      h(
+        'span',
+        { class: 'source-text' },
         h('span', { class: 'source-title' }, source.title || source.document),
         h('span', { class: 'source-place' }, placeOf(source)),
-        h('span', { class: 'source-excerpt' }, excerpt.replace(/\s+/g, ' ').trim()))));
+        h('span', { class: 'source-excerpt' }, excerpt.replace(/\s+/g, ' ').trim()),
+      ),
+    ),
+  );
 }
 
 function actions(turn, answer) {
@@ -201,36 +286,52 @@ function actions(turn, answer) {
   const rate = (rating) => rateButton(turn, answer, rating, form);
   const [up, down] = [rate('up'), rate('down')];
   const redraw = () => {
-    for (const [element, rating] of [[up, 'up'], [down, 'down']]) {
+    for (const [element, rating] of [
+      [up, 'up'],
+      [down, 'down'],
+    ]) {
       element.setAttribute('aria-pressed', String(turn.feedback?.rating === rating));
     }
   };
   form.addEventListener('rated', redraw);
   redraw();
   const time = answer.timings_ms ? duration(answer.timings_ms.total / 1000) : null;
+  // A server may be told to keep nothing: then there is nothing to judge or to explain later.
+  const isKept = Boolean(answer.conversation);
   return [
-    h('div', { class: 'actions' },
-      up, down,
-      h('span', { class: 'gap' }),
-      answer.id ? button(t('why'), { icon: 'why', kind: 'quiet', onclick: () => openWhy(answer) }) : null,
+    h(
+      'div',
+      { class: 'actions' },
+      isKept ? [up, down, h('span', { class: 'gap' })] : null,
+      isKept
+        ? button(t('why'), { icon: 'why', kind: 'quiet', onclick: () => openWhy(answer) })
+        : null,
       iconButton('copy', t('copyAnswer'), { onclick: () => copy(turn, answer) }),
       iconButton('download', t('exportAnswer'), {
-        onclick: async () => downloadText(
-          fileName(turn.question), await answerMarkdown(turn.question, answer)),
+        onclick: async () =>
+          downloadText(fileName(turn.question), await answerMarkdown(turn.question, answer)),
       }),
-      h('span', { class: 'made-by' }, [answer.generator ?? t('noGenerator'), time].filter(Boolean).join(' · '))),
+      h('span', { class: 'made-by' }, [writerName(answer), time].filter(Boolean).join(' · ')),
+    ),
     form,
   ];
 }
 
+/** The model that wrote an answer; quotes have none. */
+function writerName({ generator }) {
+  return generator && generator !== 'extract' ? generator : t('noGenerator');
+}
+
 function rateButton(turn, answer, rating, form) {
   return iconButton(rating, t(rating === 'up' ? 'rateUp' : 'rateDown'), {
-    disabled: !answer.id,
     onclick: async () => {
       const { feedbackForm, sendRating } = await import('./feedback.js');
-      fill(form, feedbackForm(turn, answer, rating, () => form.dispatchEvent(new Event('rated'))));
+      fill(
+        form,
+        feedbackForm(turn, answer, rating, () => form.dispatchEvent(new Event('rated'))),
+      );
       // One click counts already; the form makes it more precise.
-      await sendRating(turn, answer, { rating });
+      if (turn.feedback?.rating !== rating) await sendRating(turn, answer, { rating });
       form.dispatchEvent(new Event('rated'));
     },
   });
@@ -246,6 +347,10 @@ async function copy(turn, answer) {
 }
 
 function fileName(question) {
-  const words = question.toLowerCase().normalize('NFD').replace(/\p{M}/gu, '').replace(/[^a-z0-9]+/g, '-');
+  const words = question
+    .toLowerCase()
+    .normalize('NFD')
+    .replace(/\p{M}/gu, '')
+    .replace(/[^a-z0-9]+/g, '-');
   return `${words.replace(/^-|-$/g, '').slice(0, 60) || 'answer'}.md`;
 }

@@ -16,6 +16,12 @@ export class ApiError extends Error {
   }
 }
 
+/** An error that came as an event, where there is no status: its type says as much. */
+export function streamError(body) {
+  const statuses = { invalid_request_error: 400, rate_limit_error: 429, overloaded_error: 503 };
+  return new ApiError(statuses[body?.error?.type] ?? 500, body, null);
+}
+
 /** Called once for all requests that were refused for want of a key; resolves when there is one. */
 let askForKey = null;
 let waitingForKey = null;
@@ -40,7 +46,9 @@ async function send(path, options = {}) {
   const headers = { 'accept-language': document.documentElement.lang, ...options.headers };
   const response = await fetch(BASE + path, { credentials: 'same-origin', ...options, headers });
   if (response.status === 401 && askForKey && !options.plain) {
-    waitingForKey ??= askForKey().finally(() => { waitingForKey = null; });
+    waitingForKey ??= askForKey().finally(() => {
+      waitingForKey = null;
+    });
     await waitingForKey;
     return send(path, { ...options, plain: true });
   }
@@ -69,7 +77,9 @@ const remove = (path) => json(path, { method: 'DELETE' });
 const part = encodeURIComponent;
 
 function query(fields) {
-  const given = Object.entries(fields).filter(([, it]) => it !== null && it !== undefined && it !== '');
+  const given = Object.entries(fields).filter(
+    ([, it]) => it !== null && it !== undefined && it !== '',
+  );
   return given.length ? `?${new URLSearchParams(given)}` : '';
 }
 
@@ -193,6 +203,29 @@ export async function* jobEvents(id, signal) {
 // The server
 
 export const status = () => json('v1/status');
+
+const SCOPES = ['read', 'write', 'admin'];
+let known = null;
+
+/** What the reader may do; asked for once, and again after signing in. */
+export function me() {
+  known ??= status().then(
+    (it) => ({ scope: it.scope ?? 'admin' }),
+    (error) => {
+      known = null;
+      throw error;
+    },
+  );
+  return known;
+}
+
+/** Whether someone may do what a scope allows. */
+export const may = ({ scope }, wanted) => SCOPES.indexOf(scope) >= SCOPES.indexOf(wanted);
 export const openapi = () => json('v1/openapi.json');
-export const signIn = (key) => post('v1/session', { key }, { plain: true });
+
+export async function signIn(key) {
+  known = null;
+  return post('v1/session', { key }, { plain: true });
+}
+
 export const signOut = () => remove('v1/session');

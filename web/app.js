@@ -16,7 +16,12 @@ import { drop, keep, kept } from './store.js';
  */
 const VIEWS = [
   { id: 'ask', icon: 'ask', label: 'navAsk', short: 'navAskShort', load: async () => ask },
-  { id: 'documents', icon: 'documents', label: 'navDocuments', load: () => import('./documents.js') },
+  {
+    id: 'documents',
+    icon: 'documents',
+    label: 'navDocuments',
+    load: () => import('./documents.js'),
+  },
   { id: 'jobs', icon: 'jobs', label: 'navJobs', load: () => import('./jobs.js') },
   { id: 'health', icon: 'health', label: 'navHealth', load: () => import('./health.js') },
 ];
@@ -51,7 +56,11 @@ async function show() {
     if (mine === turn) leave = left ?? null;
     else left?.();
   } catch (error) {
-    if (mine === turn) fill(main, failure(error, () => show()));
+    if (mine === turn)
+      fill(
+        main,
+        failure(error, () => show()),
+      );
   }
 }
 
@@ -67,23 +76,69 @@ function markCurrent(view) {
 function frame() {
   document.getElementById('skip').textContent = t('skip');
   const label = (it, name) => t((name === 'tabbar' && it.short) || it.label);
-  const links = (name) => h('nav', { class: name, 'aria-label': t('navigation') },
-    h('ul', null, VIEWS.map((it) => h('li', null,
-      h('a', { href: `#/${it.id}`, 'data-view': it.id }, icon(it.icon), h('span', null, label(it, name)))))));
+  const links = (name) =>
+    h(
+      'nav',
+      { class: name, 'aria-label': t('navigation') },
+      h(
+        'ul',
+        null,
+        VIEWS.map((it) =>
+          h(
+            'li',
+            null,
+            h(
+              'a',
+              { href: `#/${it.id}`, 'data-view': it.id },
+              icon(it.icon),
+              h('span', null, label(it, name)),
+            ),
+          ),
+        ),
+      ),
+    );
   const conversations = h('div', { id: 'conversations' });
-  fill(document.getElementById('side'),
-    h('div', { class: 'side-head' },
-      h('a', { class: 'brand', href: '#/ask', 'aria-label': 'Souffleur' }, brand(), h('span', null, 'Souffleur')),
+  fill(
+    document.getElementById('side'),
+    h(
+      'div',
+      { class: 'side-head' },
+      h(
+        'a',
+        { class: 'brand', href: '#/ask', 'aria-label': 'Souffleur' },
+        brand(),
+        h('span', null, 'Souffleur'),
+      ),
       h('span', { class: 'gap' }),
-      iconButton('history', t('recent'), { class: 'icon-button narrow-only', onclick: openHistory }),
-      h('span', { class: 'narrow-only settings' }, settings())),
+      iconButton('history', t('recent'), {
+        class: 'icon-button narrow-only',
+        onclick: openHistory,
+      }),
+      h('span', { class: 'narrow-only settings' }, settings()),
+    ),
     links('nav'),
-    h('section', { class: 'side-section wide-only', 'aria-label': t('recent') },
-      h('div', { class: 'side-title' }, h('h2', null, t('recent')),
-        h('a', { class: 'icon-button small', href: '#/ask/new', 'aria-label': t('newQuestion'), title: t('newQuestion') },
-          icon('plus'))),
-      conversations),
-    h('div', { class: 'side-foot wide-only' }, settings()));
+    h(
+      'section',
+      { class: 'side-section wide-only', 'aria-label': t('recent') },
+      h(
+        'div',
+        { class: 'side-title' },
+        h('h2', null, t('recent')),
+        h(
+          'a',
+          {
+            class: 'icon-button small',
+            href: '#/ask/new',
+            'aria-label': t('newQuestion'),
+            title: t('newQuestion'),
+          },
+          icon('plus'),
+        ),
+      ),
+      conversations,
+    ),
+    h('div', { class: 'side-foot wide-only' }, settings()),
+  );
   fill(document.getElementById('tabs'), links('tabbar'));
   markCurrent(route().view);
   initConversations(conversations, ask.forget);
@@ -93,7 +148,10 @@ function frame() {
 function brand() {
   const svg = icon('ask');
   svg.setAttribute('class', 'logo');
-  const [box, whisper] = ['M2.5 20a7 7 0 0 1 14 0z', 'M15 9.8a8 8 0 0 1 4.7 4.7M16.3 5.5a12 12 0 0 1 6 6'];
+  const [box, whisper] = [
+    'M2.5 20a7 7 0 0 1 14 0z',
+    'M15 9.8a8 8 0 0 1 4.7 4.7M16.3 5.5a12 12 0 0 1 6 6',
+  ];
   svg.firstChild.setAttribute('d', box);
   const second = svg.firstChild.cloneNode();
   second.setAttribute('d', whisper);
@@ -108,7 +166,9 @@ function settings() {
   const icons = { auto: 'auto', light: 'sun', dark: 'moon' };
   return [
     button(LANGUAGES[other], {
-      kind: 'quiet', lang: other, class: 'button quiet language',
+      kind: 'quiet',
+      lang: other,
+      class: 'button quiet language',
       onclick: async () => {
         await choose(other);
         frame();
@@ -124,15 +184,22 @@ function settings() {
         focusShown('.theme');
       },
     }),
-    kept('signed-in') ? iconButton('leave', t('signOut'), {
-      onclick: () => login().then((it) => it.signOut()).catch((error) => toast(describe(error), 'bad')),
-    }) : null,
+    kept('signed-in')
+      ? iconButton('leave', t('signOut'), {
+          onclick: () =>
+            login()
+              .then((it) => it.signOut())
+              .catch((error) => toast(describe(error), 'bad')),
+        })
+      : null,
   ];
 }
 
 /** The frame was drawn anew: the focus goes back to where it was. */
 function focusShown(selector) {
-  Array.from(document.querySelectorAll(selector)).find((it) => it.offsetParent)?.focus();
+  Array.from(document.querySelectorAll(selector))
+    .find((it) => it.offsetParent)
+    ?.focus();
 }
 
 function setTheme(theme) {

@@ -3,7 +3,18 @@
 import * as api from './api.js';
 import { draftReader, finishedText, turnView } from './answer.js';
 import { currentConversation, refreshConversations } from './conversations.js';
-import { announce, button, downloadText, failure, fill, h, icon, iconButton, notice, toast } from './dom.js';
+import {
+  announce,
+  button,
+  downloadText,
+  failure,
+  fill,
+  h,
+  icon,
+  iconButton,
+  notice,
+  toast,
+} from './dom.js';
 import { describe } from './errors.js';
 import { number, t } from './i18n.js';
 import { closePanel } from './panel.js';
@@ -16,6 +27,8 @@ const state = {
   turns: [],
   running: null,
   collections: [],
+  documents: null,
+  mayAdd: true,
   adapters: [],
   models: [],
 };
@@ -32,7 +45,9 @@ export async function mount(root, [id]) {
   if (id === 'new' || (!id && !state.turns.length)) startNew();
   else if (id && id !== state.conversation) await openConversation(id);
   if (!matchMedia('(max-width: 859px)').matches) view.box.focus();
-  return () => { view = null; };
+  return () => {
+    view = null;
+  };
 }
 
 function build(root) {
@@ -48,20 +63,41 @@ function build(root) {
 
 function composer() {
   const box = h('textarea', {
-    id: 'question', rows: '1', placeholder: t('questionPlaceholder'), maxlength: '4000',
-    enterkeyhint: 'send', autocomplete: 'off', 'aria-describedby': 'question-hint',
+    id: 'question',
+    rows: '1',
+    placeholder: t('questionPlaceholder'),
+    maxlength: '4000',
+    enterkeyhint: 'send',
+    autocomplete: 'off',
+    'aria-describedby': 'question-hint',
   });
   const collection = h('select', { id: 'collection' });
   const mode = h('select', { id: 'mode' });
   const submit = h('button', { type: 'submit', class: 'send' });
-  const form = h('form', { class: 'composer' },
+  const form = h(
+    'form',
+    { class: 'composer' },
     h('label', { class: 'sr', for: 'question' }, t('questionLabel')),
-    h('div', { class: 'composer-box' }, box,
-      h('div', { class: 'composer-row' },
-        h('label', { class: 'pick' }, h('span', { class: 'sr' }, t('pickCollection')), icon('documents'), collection),
+    h(
+      'div',
+      { class: 'composer-box' },
+      box,
+      h(
+        'div',
+        { class: 'composer-row' },
+        h(
+          'label',
+          { class: 'pick' },
+          h('span', { class: 'sr' }, t('pickCollection')),
+          icon('documents'),
+          collection,
+        ),
         h('label', { class: 'pick' }, h('span', { class: 'sr' }, t('pickMode')), icon('ask'), mode),
-        submit)),
-    h('p', { class: 'sr', id: 'question-hint' }, t('questionHint')));
+        submit,
+      ),
+    ),
+    h('p', { class: 'sr', id: 'question-hint' }, t('questionHint')),
+  );
   const grow = () => {
     box.style.blockSize = 'auto';
     box.style.blockSize = `${Math.min(box.scrollHeight + 2, innerHeight * 0.35)}px`;
@@ -101,7 +137,18 @@ function composer() {
 async function loadChoices() {
   if (!view) return;
   try {
-    [state.collections, state.models] = await Promise.all([api.collections(), api.models()]);
+    const [collections, models, documents, me] = await Promise.all([
+      api.collections(),
+      api.models(),
+      api.documents({ limit: 1 }),
+      api.me(),
+    ]);
+    Object.assign(state, {
+      collections,
+      models,
+      documents: documents.total,
+      mayAdd: api.may(me, 'write'),
+    });
   } catch (error) {
     if (view && !state.turns.length) fill(view.welcome, failure(error, loadChoices));
     return;
@@ -117,7 +164,8 @@ function modes() {
     ['rag', t('mode_rag')],
     ['extract', t('mode_extract')],
     ids.includes('base') ? ['base', t('mode_base')] : null,
-    ...adapters.filter((it) => ids.includes(`rag+ft:${it}`))
+    ...adapters
+      .filter((it) => ids.includes(`rag+ft:${it}`))
       .map((it) => [`rag+ft:${it}`, t('mode_ragAdapter', { name: it })]),
     ...adapters.map((it) => [`ft:${it}`, t('mode_adapter', { name: it })]),
   ].filter(Boolean);
@@ -138,10 +186,17 @@ function requestOf(question) {
 function drawChoices() {
   const option = (value, text) => h('option', { value }, text);
   const named = state.collections.filter((it) => it.id);
-  fill(view.collection, option('', t('allCollections')), named.map((it) => option(it.id, it.id)));
+  fill(
+    view.collection,
+    option('', t('allCollections')),
+    named.map((it) => option(it.id, it.id)),
+  );
   select(view.collection, kept('collection'));
   view.collection.parentElement.hidden = !named.length;
-  fill(view.mode, modes().map(([value, text]) => option(value, text)));
+  fill(
+    view.mode,
+    modes().map(([value, text]) => option(value, text)),
+  );
   select(view.mode, kept('mode'));
   drawMode();
 }
@@ -154,7 +209,7 @@ function drawMode() {
 
 function select(element, value) {
   const known = Array.from(element.options).some((it) => it.value === value);
-  element.value = known ? value : element.options[0]?.value ?? '';
+  element.value = known ? value : (element.options[0]?.value ?? '');
 }
 
 // Drawing
@@ -170,10 +225,13 @@ function draw() {
   view.form.hidden = false;
   view.grow();
   if (isEmpty) drawWelcome();
-  fill(view.thread, state.turns.map((turn) => {
-    turn.view = turnView(turn, { retry: () => retry(turn) });
-    return turn.view.element;
-  }));
+  fill(
+    view.thread,
+    state.turns.map((turn) => {
+      turn.view = turnView(turn, { retry: () => retry(turn) });
+      return turn.view.element;
+    }),
+  );
 }
 
 function drawHead() {
@@ -181,17 +239,27 @@ function drawHead() {
     fill(view.head);
     return;
   }
-  fill(view.head,
+  fill(
+    view.head,
     h('h1', { class: 'sr' }, state.title ?? state.turns[0].question),
-    button(t('newQuestion'), { icon: 'plus', kind: 'quiet', onclick: () => { location.hash = '#/ask/new'; } }),
+    button(t('newQuestion'), {
+      icon: 'plus',
+      kind: 'quiet',
+      onclick: () => {
+        location.hash = '#/ask/new';
+      },
+    }),
     h('span', { class: 'gap' }),
     iconButton('download', t('exportConversation'), {
       onclick: async () => {
         const { conversationMarkdown } = await import('./export.js');
-        downloadText('conversation.md',
-          conversationMarkdown(state.title ?? state.turns[0].question, state.turns));
+        downloadText(
+          'conversation.md',
+          conversationMarkdown(state.title ?? state.turns[0].question, state.turns),
+        );
       },
-    }));
+    }),
+  );
 }
 
 function drawSubmit() {
@@ -203,38 +271,73 @@ function drawSubmit() {
 }
 
 function drawWelcome() {
-  const total = state.collections.reduce((sum, it) => sum + it.documents, 0);
-  if (!state.collections.length && !state.models.length) {
+  const total = state.documents;
+  if (total === null) {
     fill(view.welcome, h('h1', null, t('welcomeTitle')));
     return;
   }
   if (!total) {
     // There is nothing to ask about.
     view.form.hidden = true;
-    fill(view.welcome, h('h1', null, t('emptyTitle')),
+    fill(
+      view.welcome,
+      h('h1', null, t('emptyTitle')),
       h('p', { class: 'lead' }, t('emptyLead')),
-      h('ol', { class: 'steps' },
-        h('li', null, t('emptyStep1'), ' ',
-          h('a', { class: 'button primary', href: '#/documents' }, t('emptyAdd'))),
+      h(
+        'ol',
+        { class: 'steps' },
+        state.mayAdd
+          ? h(
+              'li',
+              null,
+              t('emptyStep1'),
+              ' ',
+              h('a', { class: 'button primary', href: '#/documents' }, t('emptyAdd')),
+            )
+          : null,
         h('li', null, t('emptyStep2'), ' ', h('code', null, t('ingestCommand'))),
-        h('li', null, t('emptyStep3'))));
+        h('li', null, t('emptyStep3')),
+      ),
+    );
     return;
   }
   const named = state.collections.filter((it) => it.id && it.documents);
-  fill(view.welcome, h('h1', null, t('welcomeTitle')),
+  fill(
+    view.welcome,
+    h('h1', null, t('welcomeTitle')),
     h('p', { class: 'lead' }, t('welcomeLead', { n: total })),
-    named.length ? h('div', { class: 'collection-chips', role: 'group', 'aria-label': t('pickCollection') },
-      named.map((it) => h('button', {
-        type: 'button', class: 'chip-button',
-        onclick: () => {
-          view.collection.value = it.id;
-          view.collection.dispatchEvent(new Event('change'));
-          view.box.focus();
-        },
-      }, it.id, h('span', { class: 'count' }, number(it.documents))))) : null,
-    h('ul', { class: 'promises' },
-      [['check', 'promiseChecked'], ['documents', 'promisePassage'], ['info', 'promiseRefuse']]
-        .map(([name, key]) => h('li', null, icon(name), h('span', null, t(key))))));
+    named.length
+      ? h(
+          'div',
+          { class: 'collection-chips', role: 'group', 'aria-label': t('pickCollection') },
+          named.map((it) =>
+            h(
+              'button',
+              {
+                type: 'button',
+                class: 'chip-button',
+                onclick: () => {
+                  view.collection.value = it.id;
+                  view.collection.dispatchEvent(new Event('change'));
+                  view.box.focus();
+                },
+              },
+              it.id,
+              h('span', { class: 'count' }, number(it.documents)),
+            ),
+          ),
+        )
+      : null,
+    h(
+      'ul',
+      { class: 'promises' },
+      [
+        ['check', 'promiseChecked'],
+        ['documents', 'promisePassage'],
+        ['info', 'promiseRefuse'],
+      ].map(([name, key]) => h('li', null, icon(name), h('span', null, t(key)))),
+    ),
+  );
 }
 
 // Asking
@@ -268,8 +371,13 @@ async function openConversation(id) {
   } catch (error) {
     state.conversation = null;
     if (!view) return;
-    if (error.status === 404) fill(view.welcome, notice('warn', h('p', null, t('conversationGone'))));
-    else fill(view.welcome, failure(error, () => openConversation(id)));
+    if (error.status === 404)
+      fill(view.welcome, notice('warn', h('p', null, t('conversationGone'))));
+    else
+      fill(
+        view.welcome,
+        failure(error, () => openConversation(id)),
+      );
   }
 }
 
@@ -284,7 +392,15 @@ function stop() {
 
 async function run(question) {
   const request = requestOf(question);
-  const turn = { question, draft: '', stage: null, sources: null, answer: null, error: null, stopped: false };
+  const turn = {
+    question,
+    draft: '',
+    stage: null,
+    sources: null,
+    answer: null,
+    error: null,
+    stopped: false,
+  };
   const controller = new AbortController();
   state.turns.push(turn);
   state.running = controller;
@@ -310,9 +426,10 @@ async function follow(turn, request, signal) {
     else if (name === 'sources') turn.sources = data.sources;
     else if (name === 'text') {
       turn.draft += data.text;
+      turn.stage = { state: 'writing' };
       read(turn.draft);
     } else if (name === 'answer') finish(turn, data);
-    else if (name === 'error') throw new api.ApiError(data.error?.status ?? 500, data, data.error?.retry_after);
+    else if (name === 'error') throw api.streamError(data);
     turn.view.update();
   }
   if (!turn.answer) throw new TypeError('the stream ended early');

@@ -37,16 +37,31 @@ function draw() {
 
 function items(leave = () => {}) {
   if (!known.length) return h('p', { class: 'hint' }, t('noConversations'));
-  return h('ul', { class: 'conversations' }, known.map((it) => h('li', null,
-    h('a', {
-      href: `#/ask/${encodeURIComponent(it.id)}`,
-      'aria-current': it.id === current ? 'true' : null,
-      onclick: leave,
-      title: it.title,
-    }, h('span', { class: 'conversation-title' }, it.title), h('span', { class: 'sr' }, `, ${date(it.updated)}`)),
-    iconButton('trash', t('deleteConversation', { title: it.title }), {
-      class: 'icon-button small', onclick: () => remove(it, leave),
-    }))));
+  return h(
+    'ul',
+    { class: 'conversations' },
+    known.map((it) =>
+      h(
+        'li',
+        null,
+        h(
+          'a',
+          {
+            href: `#/ask/${encodeURIComponent(it.id)}`,
+            'aria-current': it.id === current ? 'true' : null,
+            onclick: leave,
+            title: it.title,
+          },
+          h('span', { class: 'conversation-title' }, it.title),
+          h('span', { class: 'sr' }, `, ${date(it.updated)}`),
+        ),
+        iconButton('trash', t('deleteConversation', { title: it.title }), {
+          class: 'icon-button small',
+          onclick: () => remove(it, leave),
+        }),
+      ),
+    ),
+  );
 }
 
 async function remove(conversation, leave) {
@@ -69,12 +84,22 @@ async function remove(conversation, leave) {
 
 /** The same list in a dialog. */
 export function openHistory() {
-  return openDialog(t('recent'), (close) => {
-    const body = h('div', { class: 'history' }, h('p', { class: 'muted' }, t('loading')));
-    api.conversations().then((it) => {
-      known = it;
-      fill(body, items(() => close('')));
-    }, (error) => fill(body, failure(error)));
-    return body;
-  }, { kind: 'small' });
+  return openDialog(
+    t('recent'),
+    (close) => {
+      const body = h('div', { class: 'history' }, h('p', { class: 'muted' }, t('loading')));
+      api.conversations().then(
+        (it) => {
+          known = it;
+          fill(
+            body,
+            items(() => close('')),
+          );
+        },
+        (error) => fill(body, failure(error)),
+      );
+      return body;
+    },
+    { kind: 'small' },
+  );
 }

@@ -17,12 +17,19 @@ let spec = null;
 /** What a `$ref` names, within the document. */
 function resolve(it) {
   if (!it?.$ref) return it;
-  const parts = it.$ref.replace(/^#\//, '').split('/').map((part) => part.replaceAll('~1', '/').replaceAll('~0', '~'));
+  const parts = it.$ref
+    .replace(/^#\//, '')
+    .split('/')
+    .map((part) => part.replaceAll('~1', '/').replaceAll('~0', '~'));
   return parts.reduce((at, part) => at?.[part], spec);
 }
 
 const refName = (it) => it.$ref.split('/').at(-1);
-const anchor = (text) => text.replace(/[^\w]+/g, '-').replace(/^-|-$/g, '').toLowerCase();
+const anchor = (text) =>
+  text
+    .replace(/[^\w]+/g, '-')
+    .replace(/^-|-$/g, '')
+    .toLowerCase();
 
 /** The type of a schema in words; names of schemas are links. */
 function typeOf(schema) {
@@ -36,7 +43,8 @@ function typeOf(schema) {
   if (schema.enum) return schema.enum.map((it) => JSON.stringify(it)).join(' | ');
   if (schema.const !== undefined) return JSON.stringify(schema.const);
   const types = [schema.type ?? 'object'].flat();
-  if (types.includes('array')) return ['[', typeOf(schema.items), ']', types.includes('null') ? ' | null' : null];
+  if (types.includes('array'))
+    return ['[', typeOf(schema.items), ']', types.includes('null') ? ' | null' : null];
   const format = schema.format ? ` (${schema.format})` : '';
   return types.join(' | ') + format;
 }
@@ -54,15 +62,22 @@ function example(schema, depth = 0) {
     return Object.assign({}, ...shapes.map((one) => example(one, depth)));
   }
   switch ([it.type].flat().find((type) => type !== 'null')) {
-    case 'string': return it.format === 'date-time' ? '2026-01-31T09:30:00Z' : '…';
-    case 'integer': case 'number': return it.minimum ?? 1;
-    case 'boolean': return false;
-    case 'array': return depth < DEPTH_MAX ? [example(it.items, depth + 1)] : [];
+    case 'string':
+      return it.format === 'date-time' ? '2026-01-31T09:30:00Z' : '…';
+    case 'integer':
+    case 'number':
+      return it.minimum ?? 1;
+    case 'boolean':
+      return false;
+    case 'array':
+      return depth < DEPTH_MAX ? [example(it.items, depth + 1)] : [];
     default:
   }
   if (depth >= DEPTH_MAX) return {};
   const needed = it.required ?? Object.keys(it.properties ?? {});
-  return Object.fromEntries(needed.map((name) => [name, example(it.properties?.[name], depth + 1)]));
+  return Object.fromEntries(
+    needed.map((name) => [name, example(it.properties?.[name], depth + 1)]),
+  );
 }
 
 function bodyOf(operation) {
@@ -78,7 +93,10 @@ function curl(method, path, operation) {
   const body = bodyOf(operation);
   if (body?.type.includes('json')) {
     lines.push('-H "Content-Type: application/json"');
-    const text = JSON.stringify(body.given ?? example(body.schema), null, 2).replaceAll("'", "'\\''");
+    const text = JSON.stringify(body.given ?? example(body.schema), null, 2).replaceAll(
+      "'",
+      "'\\''",
+    );
     lines.push(`-d '${text}'`);
   } else if (body) {
     const fields = Object.keys(resolve(body.schema)?.properties ?? { file: {} });
@@ -92,62 +110,141 @@ function described(text) {
 }
 
 function table(head, rows) {
-  return h('div', { class: 'table-scroll', tabindex: '0', role: 'group' }, h('table', { class: 'docs-table' },
-    h('thead', null, h('tr', null, head.map((it) => h('th', { scope: 'col' }, t(it))))),
-    h('tbody', null, rows)));
+  return h(
+    'div',
+    { class: 'table-scroll', tabindex: '0', role: 'group' },
+    h(
+      'table',
+      { class: 'docs-table' },
+      h(
+        'thead',
+        null,
+        h(
+          'tr',
+          null,
+          head.map((it) => h('th', { scope: 'col' }, t(it))),
+        ),
+      ),
+      h('tbody', null, rows),
+    ),
+  );
 }
 
 function parameterRow(given) {
   const it = resolve(given);
-  return h('tr', null,
-    h('th', { scope: 'row' }, h('code', null, it.name), h('span', { class: 'hint' }, ` ${it.in}`),
-      it.required ? h('span', { class: 'tag' }, t('docsRequired')) : null),
-    h('td', null, typeOf(it.schema)), h('td', null, described(it.description)));
+  return h(
+    'tr',
+    null,
+    h(
+      'th',
+      { scope: 'row' },
+      h('code', null, it.name),
+      h('span', { class: 'hint' }, ` ${it.in}`),
+      it.required ? h('span', { class: 'tag' }, t('docsRequired')) : null,
+    ),
+    h('td', null, typeOf(it.schema)),
+    h('td', null, described(it.description)),
+  );
 }
 
 function propertyRows(schema) {
   const it = resolve(schema) ?? {};
   const parts = it.allOf ? it.allOf.map(resolve) : [it];
-  return parts.flatMap((part) => Object.entries(part?.properties ?? {}).map(([name, property]) => h('tr', null,
-    h('th', { scope: 'row' }, h('code', null, name),
-      part.required?.includes(name) ? h('span', { class: 'tag' }, t('docsRequired')) : null),
-    h('td', null, typeOf(property)), h('td', null, described(property.description)))));
+  return parts.flatMap((part) =>
+    Object.entries(part?.properties ?? {}).map(([name, property]) =>
+      h(
+        'tr',
+        null,
+        h(
+          'th',
+          { scope: 'row' },
+          h('code', null, name),
+          part.required?.includes(name) ? h('span', { class: 'tag' }, t('docsRequired')) : null,
+        ),
+        h('td', null, typeOf(property)),
+        h('td', null, described(property.description)),
+      ),
+    ),
+  );
 }
+
+const HEAD = ['docsName', 'docsType', 'docsMeaning'];
 
 function operationView({ method, path, operation, shared }) {
   const parameters = [...shared, ...(operation.parameters ?? [])];
   const body = bodyOf(operation);
+  const responses = Object.entries(operation.responses ?? {});
   const line = curl(method, path, operation);
-  const responses = Object.entries(operation.responses ?? {}).map(([status, given]) => {
-    const it = resolve(given);
-    const content = Object.entries(it.content ?? {});
-    return h('tr', null, h('th', { scope: 'row' }, h('code', null, status)),
-      h('td', null, content.map(([type, { schema }], i) => [i ? h('br') : null, h('span', { class: 'hint' }, type), ' ', schema ? typeOf(schema) : null])),
-      h('td', null, described(it.description)));
-  });
-  return h('details', { class: 'operation', id: anchor(`${method} ${path}`) },
-    h('summary', null, h('span', { class: `method ${method}` }, method.toUpperCase()),
-      h('code', null, path), h('span', { class: 'muted' }, operation.summary ?? '')),
-    h('div', { class: 'operation-body' },
+  const copy = () =>
+    copyText(line).then(
+      () => toast(t('copied'), 'ok'),
+      (error) => toast(describe(error), 'bad'),
+    );
+  return h(
+    'details',
+    { class: 'operation', id: anchor(`${method} ${path}`) },
+    h(
+      'summary',
+      null,
+      h('span', { class: `method ${method}` }, method.toUpperCase()),
+      h('code', null, path),
+      h('span', { class: 'muted' }, operation.summary ?? ''),
+    ),
+    h(
+      'div',
+      { class: 'operation-body' },
       described(operation.description),
-      parameters.length ? [h('h3', null, t('docsParameters')),
-        table(['docsName', 'docsType', 'docsMeaning'], parameters.map(parameterRow))] : null,
-      body ? [h('h3', null, t('docsBody'), ' ', h('span', { class: 'hint' }, body.type, ' ', typeOf(body.schema))),
-        table(['docsName', 'docsType', 'docsMeaning'], propertyRows(body.schema))] : null,
-      responses.length ? [h('h3', null, t('docsResponses')),
-        table(['docsName', 'docsType', 'docsMeaning'], responses)] : null,
-      h('h3', { class: 'row' }, t('docsExample'), iconButton('copy', t('copy'), {
-        onclick: () => copyText(line).then(() => toast(t('copied'), 'ok'), (error) => toast(describe(error), 'bad')),
-      })),
-      h('pre', { tabindex: '0' }, line)));
+      parameters.length
+        ? [h('h3', null, t('docsParameters')), table(HEAD, parameters.map(parameterRow))]
+        : null,
+      body ? bodyView(body) : null,
+      responses.length
+        ? [h('h3', null, t('docsResponses')), table(HEAD, responses.map(responseRow))]
+        : null,
+      h('h3', { class: 'row' }, t('docsExample'), iconButton('copy', t('copy'), { onclick: copy })),
+      h('pre', { tabindex: '0' }, line),
+    ),
+  );
+}
+
+function bodyView({ type, schema }) {
+  const rows = propertyRows(schema);
+  return [
+    h('h3', null, t('docsBody'), ' ', h('span', { class: 'hint' }, type, ' ', typeOf(schema))),
+    rows.length ? table(HEAD, rows) : null,
+  ];
+}
+
+function responseRow([status, given]) {
+  const it = resolve(given);
+  const shown = ([type, { schema }], i) => [
+    i ? h('br') : null,
+    h('span', { class: 'hint' }, type),
+    ' ',
+    schema ? typeOf(schema) : null,
+  ];
+  return h(
+    'tr',
+    null,
+    h('th', { scope: 'row' }, h('code', null, status)),
+    h('td', null, Object.entries(it.content ?? {}).map(shown)),
+    h('td', null, described(it.description)),
+  );
 }
 
 function schemaView([name, schema]) {
   const rows = propertyRows(schema);
-  return h('details', { class: 'operation', id: `schema-${anchor(name)}` },
+  return h(
+    'details',
+    { class: 'operation', id: `schema-${anchor(name)}` },
     h('summary', null, h('code', null, name)),
-    h('div', { class: 'operation-body' }, described(schema.description),
-      rows.length ? table(['docsName', 'docsType', 'docsMeaning'], rows) : h('p', null, typeOf(schema))));
+    h(
+      'div',
+      { class: 'operation-body' },
+      described(schema.description),
+      rows.length ? table(HEAD, rows) : h('p', null, typeOf(schema)),
+    ),
+  );
 }
 
 function groups() {
@@ -164,18 +261,44 @@ function groups() {
 }
 
 function draw() {
-  const filter = h('input', { type: 'search', placeholder: t('docsFilter'), 'aria-label': t('docsFilter') });
+  const filter = h('input', {
+    type: 'search',
+    placeholder: t('docsFilter'),
+    'aria-label': t('docsFilter'),
+  });
   const none = h('p', { class: 'muted', role: 'status', hidden: true }, t('docsNone'));
-  const sections = groups().map((it) => h('section', { class: 'stack' },
-    h('h2', { id: `group-${anchor(it.name)}` }, it.name), described(it.description),
-    it.operations.map(operationView)));
+  const sections = groups().map((it) =>
+    h(
+      'section',
+      { class: 'stack' },
+      h('h2', { id: `group-${anchor(it.name)}` }, it.name),
+      described(it.description),
+      it.operations.map(operationView),
+    ),
+  );
   const schemas = Object.entries(spec.components?.schemas ?? {});
-  fill(main,
-    h('h1', null, spec.info?.title ?? t('docsTitle'), ' ', h('span', { class: 'muted' }, spec.info?.version ?? '')),
+  fill(
+    main,
+    h(
+      'h1',
+      null,
+      spec.info?.title ?? t('docsTitle'),
+      ' ',
+      h('span', { class: 'muted' }, spec.info?.version ?? ''),
+    ),
     described(spec.info?.description),
-    h('p', { class: 'row' }, filter, h('a', { href: `${api.BASE}v1/openapi.json` }, t('docsDownload'))),
-    none, sections,
-    schemas.length ? h('section', { class: 'stack' }, h('h2', null, t('docsSchemas')), schemas.map(schemaView)) : null);
+    h(
+      'p',
+      { class: 'row' },
+      filter,
+      h('a', { href: `${api.BASE}v1/openapi.json` }, t('docsDownload')),
+    ),
+    none,
+    sections,
+    schemas.length
+      ? h('section', { class: 'stack' }, h('h2', null, t('docsSchemas')), schemas.map(schemaView))
+      : null,
+  );
   filter.addEventListener('input', () => {
     const words = filter.value.toLowerCase().split(/\s+/).filter(Boolean);
     let shown = 0;
@@ -184,7 +307,8 @@ function draw() {
       it.hidden = !words.every((word) => text.includes(word));
       shown += it.hidden ? 0 : 1;
     }
-    for (const it of main.querySelectorAll('section')) it.hidden = !it.querySelector('.operation:not([hidden])');
+    for (const it of main.querySelectorAll('section'))
+      it.hidden = !it.querySelector('.operation:not([hidden])');
     none.hidden = shown > 0;
   });
 }
@@ -212,8 +336,11 @@ async function start() {
   await use();
   api.onUnauthorized(async () => (await import('./login.js')).signIn());
   document.title = `${t('docsTitle')} · Souffleur`;
-  fill(document.getElementById('head'), h('a', { class: 'brand', href: api.BASE }, 'Souffleur'),
-    h('a', { class: 'button quiet', href: `${api.BASE}#/ask` }, t('backToQuestions')));
+  fill(
+    document.getElementById('head'),
+    h('a', { class: 'brand', href: api.BASE }, 'Souffleur'),
+    h('a', { class: 'button quiet', href: `${api.BASE}#/ask` }, t('backToQuestions')),
+  );
   fill(main, h('p', { class: 'muted' }, t('loading')));
   addEventListener('hashchange', openTarget);
   await load();

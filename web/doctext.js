@@ -42,8 +42,12 @@ function lineOf(line, chars, at, marks) {
   if (item) {
     const skip = item[0].length;
     const bullet = /\d/.test(item[2]) ? item[2] : '•';
-    const node = h('p', { class: 'doc-item' },
-      h('span', { class: 'doc-bullet' }, bullet), pieces(chars.slice(skip), at + skip, marks));
+    const node = h(
+      'p',
+      { class: 'doc-item' },
+      h('span', { class: 'doc-bullet' }, bullet),
+      pieces(chars.slice(skip), at + skip, marks),
+    );
     node.style.setProperty('--depth', String(Math.min(Math.floor(item[1].length / 2), 4)));
     return node;
   }
@@ -78,13 +82,28 @@ function plain(text) {
 function tableOf(rows, marks) {
   const isRule = (it) => /^[\s|:-]+$/.test(it.chars.join(''));
   const hasHead = rows.length > 1 && isRule(rows[1]);
-  const row = (it, tag) => h('tr', null, cellsOf(it).map((cell) =>
-    h(tag, null, pieces(cell.chars, cell.at, marks))));
+  const row = (it, tag) =>
+    h(
+      'tr',
+      null,
+      cellsOf(it).map((cell) => h(tag, null, pieces(cell.chars, cell.at, marks))),
+    );
   const body = rows.filter((it) => !isRule(it));
   const head = hasHead ? [body.shift()] : [];
-  return h('div', { class: 'table-scroll', tabindex: '0', role: 'group' }, h('table', null,
-    head.map((it) => h('thead', null, row(it, 'th'))),
-    h('tbody', null, body.map((it) => row(it, 'td')))));
+  return h(
+    'div',
+    { class: 'table-scroll', tabindex: '0', role: 'group' },
+    h(
+      'table',
+      null,
+      head.map((it) => h('thead', null, row(it, 'th'))),
+      h(
+        'tbody',
+        null,
+        body.map((it) => row(it, 'td')),
+      ),
+    ),
+  );
 }
 
 /** The cells of a row, each with the place of its first character. */

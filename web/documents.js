@@ -3,7 +3,17 @@
 import * as api from './api.js';
 import { documentText } from './doctext.js';
 import {
-  announce, button, confirmDialog, externalLink, failure, fill, h, icon, newId, notice, toast,
+  announce,
+  button,
+  confirmDialog,
+  externalLink,
+  failure,
+  fill,
+  h,
+  icon,
+  newId,
+  notice,
+  toast,
 } from './dom.js';
 import { describe } from './errors.js';
 import { bytes, date, dateTime, number, score, t } from './i18n.js';
@@ -18,7 +28,8 @@ let view = null;
 export const title = () => t('navDocuments');
 
 export async function mount(root, [id]) {
-  view = build(root);
+  const me = await api.me();
+  view = build(root, me);
   await load();
   if (id) await openDocument(id);
   return leave;
@@ -29,14 +40,25 @@ function leave() {
   view = null;
 }
 
-function build(root) {
+function build(root, me) {
   const search = h('input', {
-    type: 'search', id: 'document-search', placeholder: t('documentSearch'), 'aria-label': t('documentSearch'),
+    type: 'search',
+    id: 'document-search',
+    placeholder: t('documentSearch'),
+    'aria-label': t('documentSearch'),
   });
   const collection = h('select', { 'aria-label': t('pickCollection') });
   const res = {
-    search, collection, table: h('div', { class: 'document-list' }), skipped: h('div'),
-    count: h('p', { class: 'hint', role: 'status' }), cursors: [null], typing: null, turn: 0,
+    search,
+    collection,
+    table: h('div', { class: 'document-list' }),
+    skipped: h('div'),
+    me,
+    mayWrite: api.may(me, 'write'),
+    count: h('p', { class: 'hint', role: 'status' }),
+    cursors: [null],
+    typing: null,
+    turn: 0,
   };
   const restart = () => {
     res.cursors = [null];
@@ -47,15 +69,34 @@ function build(root) {
     res.typing = setTimeout(restart, TYPING_MS);
   });
   collection.addEventListener('change', restart);
-  const element = h('div', { class: 'page drop-page' },
-    h('header', { class: 'page-head' },
-      h('div', null, h('h1', null, t('navDocuments')), h('p', { class: 'lead' }, t('documentsLead'))),
-      button(t('addDocuments'), { icon: 'upload', kind: 'primary', onclick: () => add([]) })),
-    h('div', { class: 'filters' },
-      h('div', { class: 'search-field' }, icon('search'), search), collection, res.count),
-    res.skipped, res.table,
-    h('p', { class: 'drop-hint', 'aria-hidden': 'true' }, icon('upload'), t('dropHere')));
-  acceptDrops(element);
+  const element = h(
+    'div',
+    { class: 'page drop-page' },
+    h(
+      'header',
+      { class: 'page-head' },
+      h(
+        'div',
+        null,
+        h('h1', null, t('navDocuments')),
+        h('p', { class: 'lead' }, t('documentsLead')),
+      ),
+      res.mayWrite
+        ? button(t('addDocuments'), { icon: 'upload', kind: 'primary', onclick: () => add([]) })
+        : null,
+    ),
+    h(
+      'div',
+      { class: 'filters' },
+      h('div', { class: 'search-field' }, icon('search'), search),
+      collection,
+      res.count,
+    ),
+    res.skipped,
+    res.table,
+    h('p', { class: 'drop-hint', 'aria-hidden': 'true' }, icon('upload'), t('dropHere')),
+  );
+  if (res.mayWrite) acceptDrops(element);
   fill(root, element);
   loadCollections(collection);
   return res;
@@ -97,8 +138,13 @@ async function loadCollections(element) {
   try {
     const all = await api.collections();
     const value = element.value;
-    fill(element, h('option', { value: '' }, t('allCollections')),
-      all.filter((it) => it.id).map((it) => h('option', { value: it.id }, `${it.id} (${number(it.documents)})`)));
+    fill(
+      element,
+      h('option', { value: '' }, t('allCollections')),
+      all
+        .filter((it) => it.id)
+        .map((it) => h('option', { value: it.id }, `${it.id} (${number(it.documents)})`)),
+    );
     element.value = value;
     element.hidden = !all.some((it) => it.id);
   } catch {
@@ -121,6 +167,8 @@ async function load() {
     });
     if (isLate()) return;
     drawTable(found);
+    // Paths of files that nobody could give rights to are for administrators.
+    if (!api.may(mine.me, 'admin')) return;
     const skipped = await api.skipped();
     if (!isLate()) drawSkipped(skipped);
   } catch (error) {
@@ -132,47 +180,116 @@ function drawTable(found) {
   const isFiltered = view.search.value.trim() || view.collection.value;
   view.count.textContent = t('documentCount', { n: found.total ?? found.data.length });
   if (!found.data.length) {
-    fill(view.table, h('div', { class: 'blank' }, icon('documents'),
-      h('p', { class: 'blank-title' }, t(isFiltered ? 'nothingFound' : 'emptyTitle')),
-      h('p', null, t(isFiltered ? 'nothingFoundHint' : 'emptyLead')),
-      isFiltered ? null : h('p', { class: 'hint' }, t('emptyStep2'), ' ', h('code', null, t('ingestCommand')))));
+    fill(
+      view.table,
+      h(
+        'div',
+        { class: 'blank' },
+        icon('documents'),
+        h('p', { class: 'blank-title' }, t(isFiltered ? 'nothingFound' : 'emptyTitle')),
+        h('p', null, t(isFiltered ? 'nothingFoundHint' : 'emptyLead')),
+        isFiltered
+          ? null
+          : h('p', { class: 'hint' }, t('emptyStep2'), ' ', h('code', null, t('ingestCommand'))),
+      ),
+    );
     return;
   }
-  const head = ['columnDocument', 'columnCollection', 'columnState', 'columnSize', 'columnIngested'];
-  fill(view.table,
-    h('table', { class: 'documents' },
+  const head = [
+    'columnDocument',
+    'columnCollection',
+    'columnState',
+    'columnSize',
+    'columnIngested',
+  ];
+  fill(
+    view.table,
+    h(
+      'table',
+      { class: 'documents' },
       h('caption', { class: 'sr' }, t('navDocuments')),
-      h('thead', null, h('tr', null, head.map((it) => h('th', { scope: 'col' }, t(it))),
-        h('td', null))),
-      h('tbody', null, found.data.map(row))),
-    pager(found));
+      h(
+        'thead',
+        null,
+        h(
+          'tr',
+          null,
+          head.map((it) => h('th', { scope: 'col' }, t(it))),
+          h('td', null),
+        ),
+      ),
+      h('tbody', null, found.data.map(row)),
+    ),
+    pager(found),
+  );
 }
 
 function row(it) {
-  return h('tr', null,
-    h('th', { scope: 'row' },
-      h('button', { type: 'button', class: 'link strong', onclick: () => openDocument(it.id) }, it.title || it.path),
-      h('span', { class: 'source-place' }, it.path)),
-    h('td', { 'data-label': t('columnCollection') }, h('span', { class: 'tags' },
-      it.collection ?? h('span', { class: 'muted' }, '–'),
-      it.groups?.length ? h('span', { class: 'tag', title: t('groupsHint') }, icon('key'), it.groups.join(', ')) : null)),
+  return h(
+    'tr',
+    null,
+    h(
+      'th',
+      { scope: 'row' },
+      h(
+        'button',
+        { type: 'button', class: 'link strong', onclick: () => openDocument(it.id) },
+        it.title || it.path,
+      ),
+      h('span', { class: 'source-place' }, it.path),
+    ),
+    h(
+      'td',
+      { 'data-label': t('columnCollection') },
+      h(
+        'span',
+        { class: 'tags' },
+        it.collection ?? h('span', { class: 'muted' }, '–'),
+        it.groups?.length
+          ? h('span', { class: 'tag', title: t('groupsHint') }, icon('key'), it.groups.join(', '))
+          : null,
+      ),
+    ),
     h('td', { 'data-label': t('columnState') }, states(it)),
-    h('td', { 'data-label': t('columnSize'), class: 'numeric' }, bytes(it.bytes),
-      h('span', { class: 'source-place' }, t('passages', { n: it.chunks }))),
+    h(
+      'td',
+      { 'data-label': t('columnSize'), class: 'numeric' },
+      bytes(it.bytes),
+      h('span', { class: 'source-place' }, t('passages', { n: it.chunks })),
+    ),
     h('td', { 'data-label': t('columnIngested') }, date(it.ingested_at)),
-    h('td', { class: 'row-actions' },
-      h('button', {
-        type: 'button', class: 'icon-button small', title: t('delete'),
-        'aria-label': t('deleteDocument', { title: it.title || it.path }), onclick: () => remove(it),
-      }, icon('trash'))));
+    h(
+      'td',
+      { class: 'row-actions' },
+      view.mayWrite &&
+        h(
+          'button',
+          {
+            type: 'button',
+            class: 'icon-button small',
+            title: t('delete'),
+            'aria-label': t('deleteDocument', { title: it.title || it.path }),
+            onclick: () => remove(it),
+          },
+          icon('trash'),
+        ),
+    ),
+  );
 }
 
+const STATES = { indexed: ['ok', 'check'], pending: ['wait', 'jobs'], empty: ['warn', 'warn'] };
+
 function states(it) {
-  const isIndexed = it.state === 'indexed';
-  return h('span', { class: 'tags' },
-    h('span', { class: `tag ${isIndexed ? 'ok' : 'wait'}` }, icon(isIndexed ? 'check' : 'jobs'), t(`state_${it.state}`)),
+  const [kind, name] = STATES[it.state] ?? ['', 'info'];
+  return h(
+    'span',
+    { class: 'tags' },
+    h('span', { class: `tag ${kind}` }, icon(name), t(`state_${it.state}`)),
     it.duplicate_of ? h('span', { class: 'tag warn' }, icon('copy'), t('duplicate')) : null,
-    it.findings?.length ? h('span', { class: 'tag warn' }, icon('warn'), t('findings', { n: it.findings.length })) : null);
+    it.findings?.length
+      ? h('span', { class: 'tag warn' }, icon('warn'), t('findings', { n: it.findings.length }))
+      : null,
+  );
 }
 
 function pager(found) {
@@ -183,12 +300,27 @@ function pager(found) {
     change();
     load().then(() => document.getElementById('main').scrollTo({ top: 0 }));
   };
-  return h('nav', { class: 'pager', 'aria-label': t('paging') },
-    button(t('previous'), { disabled: cursors.length === 1, onclick: () => go(() => cursors.pop()) }),
-    h('span', { class: 'hint' }, t('range', {
-      first, last: first + found.data.length - 1, total: found.total ?? '?',
-    })),
-    button(t('next'), { disabled: !found.has_more, onclick: () => go(() => cursors.push(found.data.at(-1).id)) }));
+  return h(
+    'nav',
+    { class: 'pager', 'aria-label': t('paging') },
+    button(t('previous'), {
+      disabled: cursors.length === 1,
+      onclick: () => go(() => cursors.pop()),
+    }),
+    h(
+      'span',
+      { class: 'hint' },
+      t('range', {
+        first,
+        last: first + found.data.length - 1,
+        total: found.total ?? '?',
+      }),
+    ),
+    button(t('next'), {
+      disabled: !found.has_more,
+      onclick: () => go(() => cursors.push(found.data.at(-1).id)),
+    }),
+  );
 }
 
 function drawSkipped(items) {
@@ -196,17 +328,37 @@ function drawSkipped(items) {
     fill(view.skipped);
     return;
   }
-  fill(view.skipped, h('details', { class: 'skipped' },
-    h('summary', null, icon('warn'), t('skipped', { n: items.length })),
-    h('p', { class: 'hint' }, t('skippedHint')),
-    h('ul', null, items.map((it) => h('li', null, h('code', null, it.path),
-      h('span', null, it.reason), it.at ? h('span', { class: 'hint' }, dateTime(it.at)) : null)))));
+  fill(
+    view.skipped,
+    h(
+      'details',
+      { class: 'skipped' },
+      h('summary', null, icon('warn'), t('skipped', { n: items.length })),
+      h('p', { class: 'hint' }, t('skippedHint')),
+      h(
+        'ul',
+        null,
+        items.map((it) =>
+          h(
+            'li',
+            null,
+            h('code', null, it.path),
+            h('span', null, it.reason),
+            it.at ? h('span', { class: 'hint' }, dateTime(it.at)) : null,
+          ),
+        ),
+      ),
+    ),
+  );
 }
 
 async function remove(it) {
   const sure = await confirmDialog({
     title: t('deleteDocumentTitle'),
-    body: [t('quoted', { text: it.title || it.path }), t(it.uploaded ? 'deleteUploadedBody' : 'deleteFolderBody')],
+    body: [
+      t('quoted', { text: it.title || it.path }),
+      t(it.uploaded ? 'deleteUploadedBody' : 'deleteFolderBody'),
+    ],
     action: t('delete'),
   });
   if (!sure) return;
@@ -233,25 +385,61 @@ async function openDocument(id) {
     fill(body, details(it));
     body.querySelector('.text-slot').replaceWith(textSection(it));
   } catch (error) {
-    fill(body, failure(error, () => openDocument(id)));
+    fill(
+      body,
+      failure(error, () => openDocument(id)),
+    );
   }
 }
 
 function details(it) {
-  const fact = (key, value) => (value === null || value === undefined || value === '' ? null
-    : h('div', null, h('dt', null, t(key)), h('dd', null, value)));
+  const fact = (key, value) =>
+    value === null || value === undefined || value === ''
+      ? null
+      : h('div', null, h('dt', null, t(key)), h('dd', null, value));
   const duplicate = it.duplicate_of;
   return [
     h('p', { class: 'passage-title' }, it.title || it.path),
     h('p', { class: 'muted small' }, it.path),
-    h('p', { class: 'passage-links' }, externalLink(t('openOriginal'), api.originalUrl(it.id)),
-      button(t('delete'), { icon: 'trash', kind: 'quiet', onclick: () => remove(it) })),
-    duplicate ? notice('warn', h('p', null, t('duplicateOf'), ' ',
-      h('button', { type: 'button', class: 'link', onclick: () => openDocument(duplicate.id) }, duplicate.path),
-      ` (${t('alike', { percent: score(duplicate.similarity * 100, 0) })})`)) : null,
-    it.findings?.length ? notice('warn', h('p', null, t('findingsTitle')),
-      h('ul', null, it.findings.map((finding) => h('li', null, finding)))) : null,
-    h('dl', { class: 'facts' },
+    h(
+      'p',
+      { class: 'passage-links' },
+      externalLink(t('openOriginal'), api.originalUrl(it.id)),
+      view?.mayWrite
+        ? button(t('delete'), { icon: 'trash', kind: 'quiet', onclick: () => remove(it) })
+        : null,
+    ),
+    duplicate
+      ? notice(
+          'warn',
+          h(
+            'p',
+            null,
+            t('duplicateOf'),
+            ' ',
+            h(
+              'button',
+              { type: 'button', class: 'link', onclick: () => openDocument(duplicate.id) },
+              duplicate.path,
+            ),
+            ` (${t('alike', { percent: score(duplicate.similarity * 100, 0) })})`,
+          ),
+        )
+      : null,
+    it.findings?.length
+      ? notice(
+          'warn',
+          h('p', null, t('findingsTitle')),
+          h(
+            'ul',
+            null,
+            it.findings.map((finding) => h('li', null, finding)),
+          ),
+        )
+      : null,
+    h(
+      'dl',
+      { class: 'facts' },
       fact('columnState', states(it)),
       fact('columnCollection', it.collection),
       fact('groups', it.groups?.length ? it.groups.join(', ') : t('everyone')),
@@ -261,7 +449,8 @@ function details(it) {
       fact('modified', it.modified ? dateTime(it.modified) : null),
       fact('columnIngested', dateTime(it.ingested_at)),
       fact('licence', it.licence),
-      fact('origin', it.uploaded ? t('originUpload') : it.root)),
+      fact('origin', it.uploaded ? t('originUpload') : it.root),
+    ),
     h('div', { class: 'text-slot' }),
   ];
 }
@@ -270,13 +459,22 @@ function textSection(it) {
   const id = newId();
   const slot = h('div', { class: 'doc-text', id });
   const open = button(t('showText'), { icon: 'documents' });
-  const element = h('section', null, h('h3', null, t('extractedText')),
-    h('p', { class: 'hint' }, t('extractedTextHint')), open, slot);
+  const element = h(
+    'section',
+    null,
+    h('h3', null, t('extractedText')),
+    h('p', { class: 'hint' }, t('extractedTextHint')),
+    open,
+    slot,
+  );
   open.addEventListener('click', async () => {
     open.disabled = true;
     try {
       const { text } = await api.documentText(it.id);
-      fill(slot, text.trim() ? documentText(text, 0, []) : notice('warn', h('p', null, t('noText'))));
+      fill(
+        slot,
+        text.trim() ? documentText(text, 0, []) : notice('warn', h('p', null, t('noText'))),
+      );
       open.remove();
       announce(t('textShown'));
     } catch (error) {

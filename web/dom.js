@@ -34,28 +34,49 @@ export function fill(element, ...children) {
 
 /** A button with an icon and a visible text. */
 export function button(text, { icon: name, kind = '', ...props } = {}) {
-  return h('button', { type: 'button', class: `button ${kind}`, ...props },
-    name ? icon(name) : null, h('span', null, text));
+  return h(
+    'button',
+    { type: 'button', class: `button ${kind}`, ...props },
+    name ? icon(name) : null,
+    h('span', null, text),
+  );
 }
 
 /** A button that shows an icon alone; its name is read aloud and shown on hover. */
 export function iconButton(name, label, props = {}) {
-  return h('button', {
-    type: 'button', class: 'icon-button', 'aria-label': label, title: label, ...props,
-  }, icon(name));
+  return h(
+    'button',
+    {
+      type: 'button',
+      class: 'icon-button',
+      'aria-label': label,
+      title: label,
+      ...props,
+    },
+    icon(name),
+  );
 }
 
 /** A link that leaves this page for a new tab. */
 export function externalLink(text, href, props = {}) {
-  return h('a', { href, target: '_blank', rel: 'noopener', ...props },
-    text, icon('external'), h('span', { class: 'sr' }, ` ${t('newTab')}`));
+  return h(
+    'a',
+    { href, target: '_blank', rel: 'noopener', ...props },
+    text,
+    icon('external'),
+    h('span', { class: 'sr' }, ` ${t('newTab')}`),
+  );
 }
 
 /** A box that tells something; `kind` is info, warn, bad or ok. */
 export function notice(kind, ...children) {
   const names = { info: 'info', warn: 'warn', bad: 'bang', ok: 'check' };
-  return h('div', { class: `notice ${kind}`, role: kind === 'bad' ? 'alert' : null },
-    icon(names[kind]), h('div', null, ...children));
+  return h(
+    'div',
+    { class: `notice ${kind}`, role: kind === 'bad' ? 'alert' : null },
+    icon(names[kind]),
+    h('div', null, ...children),
+  );
 }
 
 let unique = 0;
@@ -77,9 +98,12 @@ export function announce(text) {
 /** A short message in the corner. Errors stay until they are closed. */
 export function toast(text, kind = 'info') {
   const region = document.getElementById('toasts');
-  const item = h('div', { class: `toast ${kind}`, role: kind === 'bad' ? 'alert' : 'status' },
+  const item = h(
+    'div',
+    { class: `toast ${kind}`, role: kind === 'bad' ? 'alert' : 'status' },
     h('p', null, text),
-    iconButton('close', t('close'), { onclick: () => item.remove() }));
+    iconButton('close', t('close'), { onclick: () => item.remove() }),
+  );
   region.append(item);
   if (kind !== 'bad') setTimeout(() => item.remove(), 6000);
 }
@@ -90,9 +114,14 @@ export function openDialog(title, build, { kind = '' } = {}) {
   const dialog = h('dialog', { class: `dialog ${kind}`, 'aria-labelledby': id });
   const close = (value) => dialog.close(value);
   dialog.append(
-    h('header', null, h('h2', { id }, title),
-      iconButton('close', t('close'), { onclick: () => close('') })),
-    h('div', { class: 'dialog-body' }, build(close, dialog)));
+    h(
+      'header',
+      null,
+      h('h2', { id }, title),
+      iconButton('close', t('close'), { onclick: () => close('') }),
+    ),
+    h('div', { class: 'dialog-body' }, build(close, dialog)),
+  );
   dialog.addEventListener('click', (event) => {
     // A click on the backdrop reaches the dialog itself.
     if (event.target === dialog && !kind.includes('sticky')) close('');
@@ -109,19 +138,29 @@ export function openDialog(title, build, { kind = '' } = {}) {
 
 /** Asks before something that cannot be undone. Resolves to whether it was confirmed. */
 export async function confirmDialog({ title, body, action }) {
-  const answer = await openDialog(title, (close) => [
-    ...body.map((it) => h('p', null, it)),
-    h('div', { class: 'dialog-actions' },
-      button(t('cancel'), { onclick: () => close(''), autofocus: true }),
-      button(action, { kind: 'danger', icon: 'trash', onclick: () => close('yes') })),
-  ], { kind: 'small' });
+  const answer = await openDialog(
+    title,
+    (close) => [
+      ...body.map((it) => h('p', null, it)),
+      h(
+        'div',
+        { class: 'dialog-actions' },
+        button(t('cancel'), { onclick: () => close(''), autofocus: true }),
+        button(action, { kind: 'danger', icon: 'trash', onclick: () => close('yes') }),
+      ),
+    ],
+    { kind: 'small' },
+  );
   return answer === 'yes';
 }
 
 /** Tells an error of the server where a view would have shown its data. */
 export function failure(error, retry) {
-  return notice('bad', h('p', null, describe(error)),
-    retry ? button(t('tryAgain'), { icon: 'refresh', onclick: retry }) : null);
+  return notice(
+    'bad',
+    h('p', null, describe(error)),
+    retry ? button(t('tryAgain'), { icon: 'refresh', onclick: retry }) : null,
+  );
 }
 
 /** Copies text; works without a secure context too, which an intranet often lacks. */
@@ -153,7 +192,11 @@ export function downloadText(name, text, type = 'text/markdown') {
 export function moreStyles() {
   const there = document.getElementById('more-styles');
   if (there) return there.ready;
-  const link = h('link', { id: 'more-styles', rel: 'stylesheet', href: new URL('more.css', import.meta.url).href });
+  const link = h('link', {
+    id: 'more-styles',
+    rel: 'stylesheet',
+    href: new URL('more.css', import.meta.url).href,
+  });
   link.ready = new Promise((resolve) => {
     link.addEventListener('load', resolve);
     link.addEventListener('error', resolve);

@@ -22,8 +22,12 @@ export function answerMarkdown(question, answer, level = 1) {
   if (answer.sentences.length) {
     lines.push(`${mark}# ${t('verdicts')}`, '');
     for (const it of answer.sentences) {
-      const missing = it.missing.length ? ` (${t('explainMissing', { what: it.missing.join(', ') })})` : '';
-      lines.push(`- ${SIGNS[it.verdict]} ${t(`verdict_${it.verdict}`)}${t('colon')} ${it.text.trim()}${missing}`);
+      const missing = it.missing.length
+        ? ` (${t('explainMissing', { what: it.missing.join(', ') })})`
+        : '';
+      lines.push(
+        `- ${SIGNS[it.verdict]} ${t(`verdict_${it.verdict}`)}${t('colon')} ${it.text.trim()}${missing}`,
+      );
     }
     lines.push('');
   }
@@ -31,13 +35,18 @@ export function answerMarkdown(question, answer, level = 1) {
     lines.push(`${mark}# ${t('sources')}`, '', ...answer.sources.map(sourceLine), '');
   }
   for (const it of answer.older_versions ?? []) {
-    lines.push(`> ${t('olderVersions', { n: 1 })} ${literal(it.document)}${it.date ? ` (${it.date})` : ''}`, '');
+    lines.push(
+      `> ${t('olderVersions', { n: 1 })} ${literal(it.document)}${it.date ? ` (${it.date})` : ''}`,
+      '',
+    );
   }
   return `${lines.join('\n').trimEnd()}\n`;
 }
 
 /** A whole conversation. */
 export function conversationMarkdown(title, turns) {
-  const parts = turns.filter((it) => it.answer).map((it) => answerMarkdown(it.question, it.answer, 2));
+  const parts = turns
+    .filter((it) => it.answer)
+    .map((it) => answerMarkdown(it.question, it.answer, 2));
   return `# ${title}\n\n${dateTime(new Date().toISOString())}\n\n${parts.join('\n')}`;
 }

@@ -10,11 +10,20 @@ export const title = () => t('navHealth');
 
 export async function mount(root) {
   const body = h('div', { class: 'health' }, h('p', { class: 'muted' }, t('loading')));
-  fill(root, h('div', { class: 'page' },
-    h('header', { class: 'page-head' },
-      h('div', null, h('h1', null, t('navHealth')), h('p', { class: 'lead' }, t('healthLead'))),
-      h('a', { class: 'button', href: 'docs' }, t('apiPage'))),
-    body));
+  fill(
+    root,
+    h(
+      'div',
+      { class: 'page' },
+      h(
+        'header',
+        { class: 'page-head' },
+        h('div', null, h('h1', null, t('navHealth')), h('p', { class: 'lead' }, t('healthLead'))),
+        h('a', { class: 'button', href: 'docs' }, t('apiPage')),
+      ),
+      body,
+    ),
+  );
   let left = false;
   const load = async () => {
     if (document.hidden) return;
@@ -37,16 +46,26 @@ export async function mount(root) {
 function modelText(model) {
   if (!model) return null;
   if (typeof model === 'string') return model;
-  const more = [model.precision, model.device].filter(Boolean).join(', ');
-  return `${model.id ?? model.name}${more ? ` (${more})` : ''}`;
+  if (model.kind === 'none') return null;
+  return model.host ? t('modelOn', { name: model.id, host: model.host }) : model.id;
 }
 
 function tiles(status) {
   return [
     verdict(status),
-    h('div', { class: 'tiles' }, modelTile(status.models), indexTile(status.index),
-      queueTile(status.queue), latencyTile(status.latency_ms)),
-    h('p', { class: 'hint' }, t('versionLine', { version: status.version, time: duration(status.uptime_s) })),
+    h(
+      'div',
+      { class: 'tiles' },
+      modelTile(status.models),
+      indexTile(status.index),
+      queueTile(status.queue),
+      latencyTile(status.latency_ms),
+    ),
+    h(
+      'p',
+      { class: 'hint' },
+      t('versionLine', { version: status.version, time: duration(status.uptime_s) }),
+    ),
   ];
 }
 
@@ -55,7 +74,7 @@ function verdict({ index, models, queue }) {
   if (!index.documents) return notice('warn', h('p', null, t('healthEmpty')));
   if (queue.waiting >= queue.limit) return notice('warn', h('p', null, t('healthBusy')));
   if (index.pending) return notice('info', h('p', null, t('healthPending', { n: index.pending })));
-  if (!models.generator) return notice('info', h('p', null, t('healthQuotes')));
+  if (!modelText(models.generator)) return notice('info', h('p', null, t('healthQuotes')));
   return notice('ok', h('p', null, t('healthGood')));
 }
 
@@ -64,25 +83,48 @@ function tile(name, key, ...content) {
 }
 
 function fact(key, value) {
-  return h('div', null, h('dt', null, t(key)), h('dd', null, value ?? h('span', { class: 'muted' }, t('none'))));
+  return h(
+    'div',
+    null,
+    h('dt', null, t(key)),
+    h('dd', null, value ?? h('span', { class: 'muted' }, t('none'))),
+  );
 }
 
 function modelTile(models) {
   const adapters = (models.adapters ?? []).map((it) => it.name ?? it);
-  return tile('ask', 'tileModels', h('dl', { class: 'facts' },
-    fact('generator', modelText(models.generator)),
-    fact('embedder', modelText(models.embedder)),
-    fact('reranker', modelText(models.reranker)),
-    adapters.length ? fact('adapters', adapters.join(', ')) : null));
+  return tile(
+    'ask',
+    'tileModels',
+    h(
+      'dl',
+      { class: 'facts' },
+      fact('generator', modelText(models.generator)),
+      fact('embedder', modelText(models.embedder)),
+      fact('reranker', modelText(models.reranker)),
+      adapters.length ? fact('adapters', adapters.join(', ')) : null,
+    ),
+  );
 }
 
 function indexTile(index) {
-  const collections = Array.isArray(index.collections) ? index.collections.length : index.collections;
-  return tile('documents', 'tileIndex', h('div', { class: 'figures' },
-    figure(index.documents, t('figureDocuments', { n: index.documents })),
-    figure(index.chunks, t('figurePassages', { n: index.chunks })),
-    figure(index.pending, t('figurePending', { n: index.pending })),
-    collections === undefined ? null : figure(collections, t('figureCollections', { n: collections }))));
+  const collections = Array.isArray(index.collections)
+    ? index.collections.length
+    : index.collections;
+  return tile(
+    'documents',
+    'tileIndex',
+    h(
+      'div',
+      { class: 'figures' },
+      figure(index.documents, t('figureDocuments', { n: index.documents })),
+      figure(index.chunks, t('figurePassages', { n: index.chunks })),
+      figure(index.pending, t('figurePending', { n: index.pending })),
+      collections === undefined
+        ? null
+        : figure(collections, t('figureCollections', { n: collections })),
+    ),
+  );
 }
 
 function figure(value, label) {
@@ -92,20 +134,63 @@ function figure(value, label) {
 function queueTile(queue) {
   const dots = Math.min(queue.limit, 24);
   const used = queue.limit ? Math.round((queue.waiting / queue.limit) * dots) : 0;
-  return tile('jobs', 'tileQueue', h('div', { class: 'figures' },
-    figure(queue.running, t('figureRunning', { n: queue.running })),
-    figure(queue.waiting, t('figureWaiting', { n: queue.waiting }))),
-  h('p', { class: 'queue-dots', 'aria-hidden': 'true' },
-    Array.from({ length: dots }, (_, i) => h('span', { class: i < used ? 'full' : null }))),
-  h('p', { class: 'hint' }, t('queueLimit', { n: queue.limit })));
+  return tile(
+    'jobs',
+    'tileQueue',
+    h(
+      'div',
+      { class: 'figures' },
+      figure(queue.running, t('figureRunning', { n: queue.running })),
+      figure(queue.waiting, t('figureWaiting', { n: queue.waiting })),
+    ),
+    h(
+      'p',
+      { class: 'queue-dots', 'aria-hidden': 'true' },
+      Array.from({ length: dots }, (_, i) => h('span', { class: i < used ? 'full' : null })),
+    ),
+    h('p', { class: 'hint' }, t('queueLimit', { n: queue.limit })),
+  );
 }
 
 function latencyTile(latency) {
-  const row = (key, it) => h('tr', null, h('th', { scope: 'row' }, t(key)),
-    ['p50', 'p95'].map((p) => h('td', { class: 'numeric' },
-      it?.[p] === null || it?.[p] === undefined ? '–' : duration(it[p] / 1000))));
-  return tile('health', 'tileLatency', h('table', { class: 'plain' },
-    h('thead', null, h('tr', null, h('td', null), h('th', { scope: 'col' }, t('median')), h('th', { scope: 'col' }, t('p95')))),
-    h('tbody', null, row('latencySearch', latency.search), row('latencyFirst', latency.first_token), row('latencyAsk', latency.ask))),
-  h('p', { class: 'hint' }, t('latencyHint')));
+  const row = (key, it) =>
+    h(
+      'tr',
+      null,
+      h('th', { scope: 'row' }, t(key)),
+      ['p50', 'p95'].map((p) =>
+        h(
+          'td',
+          { class: 'numeric' },
+          it?.[p] === null || it?.[p] === undefined ? '–' : duration(it[p] / 1000),
+        ),
+      ),
+    );
+  return tile(
+    'health',
+    'tileLatency',
+    h(
+      'table',
+      { class: 'plain' },
+      h(
+        'thead',
+        null,
+        h(
+          'tr',
+          null,
+          h('td', null),
+          h('th', { scope: 'col' }, t('median')),
+          h('th', { scope: 'col' }, t('p95')),
+        ),
+      ),
+      h(
+        'tbody',
+        null,
+        row('latencySearch', latency.search),
+        row('latencyFirst', latency.first_token),
+        row('latencyAsk', latency.ask),
+      ),
+    ),
+    h('p', { class: 'hint' }, t('latencyHint')),
+  );
 }

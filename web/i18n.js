@@ -33,9 +33,10 @@ function typeset(text) {
 /** Loads the words of a language. */
 export async function use(wanted = preferred()) {
   const words = (await import(`./${wanted}.js`)).default;
-  strings = wanted === 'fr'
-    ? Object.fromEntries(Object.entries(words).map(([key, text]) => [key, typeset(text)]))
-    : words;
+  strings =
+    wanted === 'fr'
+      ? Object.fromEntries(Object.entries(words).map(([key, text]) => [key, typeset(text)]))
+      : words;
   language = wanted;
   document.documentElement.lang = wanted;
 }
@@ -71,7 +72,9 @@ export function t(key, values = {}) {
   }
   if (text === undefined) return key;
   const shown = (value) => (typeof value === 'number' ? number(value) : String(value));
-  return text.replace(/\{(\w+)\}/g, (whole, name) => (name in values ? shown(values[name]) : whole));
+  return text.replace(/\{(\w+)\}/g, (whole, name) =>
+    name in values ? shown(values[name]) : whole,
+  );
 }
 
 export function number(value, digits = 0) {
@@ -82,7 +85,8 @@ export function number(value, digits = 0) {
 export function score(value, digits = 2) {
   if (value === null || value === undefined) return '–';
   return new Intl.NumberFormat(language, {
-    minimumFractionDigits: digits, maximumFractionDigits: digits,
+    minimumFractionDigits: digits,
+    maximumFractionDigits: digits,
   }).format(value);
 }
 
@@ -98,8 +102,9 @@ export function date(value) {
 
 export function dateTime(value) {
   if (!value) return '–';
-  return new Intl.DateTimeFormat(language, { dateStyle: 'medium', timeStyle: 'short' })
-    .format(moment(value));
+  return new Intl.DateTimeFormat(language, { dateStyle: 'medium', timeStyle: 'short' }).format(
+    moment(value),
+  );
 }
 
 /** The seconds between two times of the server; to now without the second. */
@@ -116,7 +121,9 @@ export function bytes(value) {
     unit += 1;
   }
   return new Intl.NumberFormat(language, {
-    style: 'unit', unit: units[unit], unitDisplay: unit ? 'short' : 'long',
+    style: 'unit',
+    unit: units[unit],
+    unitDisplay: unit ? 'short' : 'long',
     maximumFractionDigits: unit && amount < 10 ? 1 : 0,
   }).format(amount);
 }

@@ -14,14 +14,33 @@ let view = null;
 export const title = () => t('navJobs');
 
 export async function mount(root) {
+  const mayWrite = api.may(await api.me(), 'write');
   const list = h('div', { class: 'jobs' });
-  view = { list, controller: new AbortController(), followed: new Set(), cards: new Map(), timer: null };
+  view = {
+    list,
+    controller: new AbortController(),
+    mayWrite,
+    followed: new Set(),
+    cards: new Map(),
+    timer: null,
+  };
   const mine = view;
-  fill(root, h('div', { class: 'page' },
-    h('header', { class: 'page-head' },
-      h('div', null, h('h1', null, t('navJobs')), h('p', { class: 'lead' }, t('jobsLead'))),
-      button(t('readAgain'), { icon: 'refresh', kind: 'primary', onclick: readAgain })),
-    list));
+  fill(
+    root,
+    h(
+      'div',
+      { class: 'page' },
+      h(
+        'header',
+        { class: 'page-head' },
+        h('div', null, h('h1', null, t('navJobs')), h('p', { class: 'lead' }, t('jobsLead'))),
+        mayWrite
+          ? button(t('readAgain'), { icon: 'refresh', kind: 'primary', onclick: readAgain })
+          : null,
+      ),
+      list,
+    ),
+  );
   await load();
   if (view === mine) mine.timer = setInterval(load, POLL_MS);
   return () => {
@@ -45,8 +64,16 @@ async function load() {
 function draw(all) {
   if (!all.length) {
     view.cards.clear();
-    fill(view.list, h('div', { class: 'blank' }, icon('jobs'),
-      h('p', { class: 'blank-title' }, t('noJobs')), h('p', null, t('noJobsHint'))));
+    fill(
+      view.list,
+      h(
+        'div',
+        { class: 'blank' },
+        icon('jobs'),
+        h('p', { class: 'blank-title' }, t('noJobs')),
+        h('p', null, t('noJobsHint')),
+      ),
+    );
     return;
   }
   // Cards are kept as long as their job is the same, so that what is open or focused stays so.
@@ -57,7 +84,8 @@ function draw(all) {
     return card.element;
   });
   const shown = Array.from(view.list.children);
-  if (shown.length !== cards.length || cards.some((it, i) => it !== shown[i])) fill(view.list, cards);
+  if (shown.length !== cards.length || cards.some((it, i) => it !== shown[i]))
+    fill(view.list, cards);
   for (const job of all) {
     if (job.state === 'queued' || job.state === 'running') follow(job.id);
   }
@@ -101,10 +129,22 @@ function body(job) {
   const stage = h('p', { class: 'hint' });
   const report = isOpen ? null : reportView(job);
   const nodes = [
-    h('header', { class: 'card-head' }, h('h2', null, kindName(job)), stateTag(job), h('span', { class: 'gap' }),
-      isOpen ? button(t('cancelJob'), { icon: 'stop', kind: 'quiet', onclick: () => cancel(job) }) : null),
-    h('p', { class: 'hint' }, dateTime(job.started ?? job.created),
-      job.started && job.ended ? ` · ${duration(secondsBetween(job.started, job.ended))}` : null),
+    h(
+      'header',
+      { class: 'card-head' },
+      h('h2', null, kindName(job)),
+      stateTag(job),
+      h('span', { class: 'gap' }),
+      isOpen && view?.mayWrite
+        ? button(t('cancelJob'), { icon: 'stop', kind: 'quiet', onclick: () => cancel(job) })
+        : null,
+    ),
+    h(
+      'p',
+      { class: 'hint' },
+      dateTime(job.started ?? job.created),
+      job.started && job.ended ? ` · ${duration(secondsBetween(job.started, job.ended))}` : null,
+    ),
     isOpen ? [bar.element, stage] : null,
     report,
   ];
@@ -131,7 +171,9 @@ async function readAgain() {
 
 async function cancel(job) {
   const sure = await confirmDialog({
-    title: t('cancelJobTitle'), body: [t('cancelJobBody')], action: t('cancelJob'),
+    title: t('cancelJobTitle'),
+    body: [t('cancelJobBody')],
+    action: t('cancelJob'),
   });
   if (!sure) return;
   try {

@@ -28,8 +28,11 @@ export function kindName(job) {
 
 export function stateTag(job) {
   const [kind, name] = {
-    queued: ['wait', 'jobs'], running: ['run', 'refresh'], done: ['ok', 'check'],
-    failed: ['bad', 'bang'], cancelled: ['', 'stop'],
+    queued: ['wait', 'jobs'],
+    running: ['run', 'refresh'],
+    done: ['ok', 'check'],
+    failed: ['bad', 'bang'],
+    cancelled: ['', 'stop'],
   }[job.state] ?? ['', 'info'];
   return h('span', { class: `tag ${kind}` }, icon(name), t(`job_${job.state}`));
 }
@@ -41,24 +44,60 @@ export function reportView(job) {
   }
   if (job.state === 'cancelled') return notice('info', h('p', null, t('jobCancelled')));
   const report = job.report;
-  if (!report) return null;
+  // Paths may be of documents that this reader may not see: then there is no report.
+  if (!report) return job.state === 'done' ? notice('ok', h('p', null, t('jobDone'))) : null;
   if (!report.documents) return h('pre', { tabindex: '0' }, JSON.stringify(report, null, 2));
   return ingestReport(report);
 }
 
 function ingestReport(report) {
   const counts = ['added', 'updated', 'moved', 'removed', 'unchanged']
-    .filter((it) => report.documents[it]).map((it) => t(`report_${it}`, { n: report.documents[it] }));
+    .filter((it) => report.documents[it])
+    .map((it) => t(`report_${it}`, { n: report.documents[it] }));
   const skipped = report.documents.skipped ?? [];
   const findings = report.findings ?? [];
   const duplicates = report.duplicates ?? [];
-  const list = (items, text) => h('ul', null, items.map((it) => h('li', null, h('code', null, it.path), ' ', text(it))));
-  return h('div', { class: 'report' },
-    h('p', null, counts.length ? counts.join(', ') : t('reportNothing'), '. ',
+  const list = (items, text) =>
+    h(
+      'ul',
+      null,
+      items.map((it) => h('li', null, h('code', null, it.path), ' ', text(it))),
+    );
+  return h(
+    'div',
+    { class: 'report' },
+    h(
+      'p',
+      null,
+      counts.length ? counts.join(', ') : t('reportNothing'),
+      '. ',
       t('report_chunks', { n: report.chunks ?? 0 }),
-      report.seconds ? ` ${t('reportTime', { time: duration(report.seconds) })}` : null),
-    skipped.length ? notice('warn', h('p', null, t('skipped', { n: skipped.length })), list(skipped, (it) => it.reason)) : null,
-    findings.length ? notice('warn', h('p', null, t('findingsTitle')), list(findings, (it) => it.finding)) : null,
-    duplicates.length ? notice('info', h('p', null, t('duplicatesTitle')),
-      list(duplicates, (it) => `${t('duplicateOf')} ${it.of} (${t('alike', { percent: number(it.similarity * 100) })})`)) : null);
+      report.seconds ? ` ${t('reportTime', { time: duration(report.seconds) })}` : null,
+    ),
+    skipped.length
+      ? notice(
+          'warn',
+          h('p', null, t('skipped', { n: skipped.length })),
+          list(skipped, (it) => it.reason),
+        )
+      : null,
+    findings.length
+      ? notice(
+          'warn',
+          h('p', null, t('findingsTitle')),
+          list(findings, (it) => it.finding),
+        )
+      : null,
+    duplicates.length
+      ? notice(
+          'info',
+          h('p', null, t('duplicatesTitle')),
+          list(
+            duplicates,
+            (it) =>
+              `${t('duplicateOf')} ${it.of} (${t('alike', { percent: number(it.similarity * 100) })})`,
+          ),
+        )
+      : null,
+  );
 }

@@ -21,15 +21,31 @@ export async function signIn() {
 function form(close) {
   const id = newId();
   const key = h('input', {
-    id, type: 'password', autocomplete: 'current-password', required: true, autofocus: true,
-    spellcheck: 'false', 'aria-describedby': `${id}-error`,
+    id,
+    type: 'password',
+    autocomplete: 'current-password',
+    required: true,
+    autofocus: true,
+    spellcheck: 'false',
+    'aria-describedby': `${id}-error`,
   });
   const error = h('p', { class: 'field-error', id: `${id}-error`, role: 'alert' });
-  const element = h('form', { class: 'stack' },
+  const element = h(
+    'form',
+    { class: 'stack' },
     h('p', null, t('signInLead')),
     h('div', { class: 'field' }, h('label', { for: id }, t('key')), key, error),
-    h('div', { class: 'dialog-actions' },
-      h('button', { type: 'submit', class: 'button primary' }, icon('key'), h('span', null, t('signIn')))));
+    h(
+      'div',
+      { class: 'dialog-actions' },
+      h(
+        'button',
+        { type: 'submit', class: 'button primary' },
+        icon('key'),
+        h('span', null, t('signIn')),
+      ),
+    ),
+  );
   element.addEventListener('submit', async (event) => {
     event.preventDefault();
     error.textContent = '';

@@ -14,19 +14,22 @@ function safeUrl(text) {
   }
 }
 
-const INLINE = new RegExp([
-  '(?<code>`+)(?<codeText>[^`](?:.*?[^`])?)\\k<code>(?!`)',
-  '\\[(?<cite>\\d{1,3}(?:\\s*[,;]\\s*\\d{1,3})*)\\](?!\\()',
-  '\\[(?<label>[^\\]\\n]+)\\]\\((?<target>[^()\\s]+)\\)',
-  '(?<url>https?://[^\\s<>()\\[\\]]+[^\\s<>()\\[\\].,;:!?\'"»])',
-  '\\*\\*(?<bold>\\S(?:.*?\\S)?)\\*\\*',
-  '(?<![\\p{L}\\d])__(?<bold2>\\S(?:.*?\\S)?)__(?![\\p{L}\\d])',
-  '\\*(?<em>[^\\s*](?:[^*]*[^\\s*])?)\\*',
-  '(?<![\\p{L}\\d])_(?<em2>[^\\s_](?:[^_]*[^\\s_])?)_(?![\\p{L}\\d])',
-  '~~(?<gone>\\S(?:.*?\\S)?)~~',
-  '\\\\(?<escaped>[\\\\`*_{}\\[\\]()#+\\-.!|~>])',
-  '(?<br> *\\n)',
-].join('|'), 'gu');
+const INLINE = new RegExp(
+  [
+    '(?<code>`+)(?<codeText>[^`](?:.*?[^`])?)\\k<code>(?!`)',
+    '\\[(?<cite>\\d{1,3}(?:\\s*[,;]\\s*\\d{1,3})*)\\](?!\\()',
+    '\\[(?<label>[^\\]\\n]+)\\]\\((?<target>[^()\\s]+)\\)',
+    '(?<url>https?://[^\\s<>()\\[\\]]+[^\\s<>()\\[\\].,;:!?\'"»])',
+    '\\*\\*(?<bold>\\S(?:.*?\\S)?)\\*\\*',
+    '(?<![\\p{L}\\d])__(?<bold2>\\S(?:.*?\\S)?)__(?![\\p{L}\\d])',
+    '\\*(?<em>[^\\s*](?:[^*]*[^\\s*])?)\\*',
+    '(?<![\\p{L}\\d])_(?<em2>[^\\s_](?:[^_]*[^\\s_])?)_(?![\\p{L}\\d])',
+    '~~(?<gone>\\S(?:.*?\\S)?)~~',
+    '\\\\(?<escaped>[\\\\`*_{}\\[\\]()#+\\-.!|~>])',
+    '(?<br> *\\n)',
+  ].join('|'),
+  'gu',
+);
 
 /** Nodes of a line of text. `cite(n)` makes the mark of source n, or returns null for none. */
 export function inline(text, cite = () => null) {
@@ -131,23 +134,38 @@ function codeBlock(lines, i, fence) {
 }
 
 function isTable(lines, i) {
-  return lines[i].includes('|') && i + 1 < lines.length
-    && lines[i + 1].includes('-') && DELIMITER.test(lines[i + 1])
-    && cells(lines[i]).length === cells(lines[i + 1]).length;
+  return (
+    lines[i].includes('|') &&
+    i + 1 < lines.length &&
+    lines[i + 1].includes('-') &&
+    DELIMITER.test(lines[i + 1]) &&
+    cells(lines[i]).length === cells(lines[i + 1]).length
+  );
 }
 
 /** The cells of a table's row. A `\|` does not part them. */
 export function cells(line) {
-  const inner = line.trim().replace(/^\|/, '').replace(/(?<!\\)\|$/, '');
+  const inner = line
+    .trim()
+    .replace(/^\|/, '')
+    .replace(/(?<!\\)\|$/, '');
   return inner.split(/(?<!\\)\|/).map((it) => it.trim().replaceAll('\\|', '|'));
 }
 
 function table(lines, i, cite) {
   const end = until(lines, i + 2, (it) => !it.includes('|'));
-  const row = (tag, line) => h('tr', null, cells(line).map((it) => h(tag, null, inline(it, cite))));
+  const row = (tag, line) =>
+    h(
+      'tr',
+      null,
+      cells(line).map((it) => h(tag, null, inline(it, cite))),
+    );
   const body = lines.slice(i + 2, end).map((it) => row('td', it));
-  const node = h('div', { class: 'table-scroll', tabindex: '0', role: 'group' },
-    h('table', null, h('thead', null, row('th', lines[i])), h('tbody', null, body)));
+  const node = h(
+    'div',
+    { class: 'table-scroll', tabindex: '0', role: 'group' },
+    h('table', null, h('thead', null, row('th', lines[i])), h('tbody', null, body)),
+  );
   return [node, end];
 }
 
@@ -160,18 +178,27 @@ function list(lines, i, cite) {
     const match = LIST.exec(lines[at]);
     if (!match || match[1].length !== indent.length || /\d/.test(match[2]) !== ordered) break;
     // What is indented deeper belongs to the item; blank lines do when such a line follows.
-    const isInside = (it, n) => (it.trim()
-      ? /^\s*/.exec(it)[0].length > indent.length
-      : n + 1 < lines.length && /^\s+\S/.test(lines[n + 1]));
+    const isInside = (it, n) =>
+      it.trim()
+        ? /^\s*/.exec(it)[0].length > indent.length
+        : n + 1 < lines.length && /^\s+\S/.test(lines[n + 1]);
     const end = until(lines, at + 1, (it, n) => !isInside(it, n));
     const inner = lines.slice(at + 1, end);
-    const depth = Math.min(...inner.filter((it) => it.trim()).map((it) => /^\s*/.exec(it)[0].length));
-    const rest = blocks(inner.map((it) => it.slice(depth)), cite);
+    const depth = Math.min(
+      ...inner.filter((it) => it.trim()).map((it) => /^\s*/.exec(it)[0].length),
+    );
+    const rest = blocks(
+      inner.map((it) => it.slice(depth)),
+      cite,
+    );
     items.push(h('li', null, inline(match[3], cite), rest));
     // Items may stand apart by a blank line.
     at = end;
     if (at + 1 < lines.length && !lines[at].trim() && LIST.test(lines[at + 1])) at += 1;
   }
   const start = ordered ? Number.parseInt(marker, 10) : 1;
-  return [h(ordered ? 'ol' : 'ul', { start: ordered && start !== 1 ? String(start) : null }, items), at];
+  return [
+    h(ordered ? 'ol' : 'ul', { start: ordered && start !== 1 ? String(start) : null }, items),
+    at,
+  ];
 }

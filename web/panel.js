@@ -33,10 +33,16 @@ export function openPanel(title, { closed } = {}) {
   const body = h('div', { class: 'panel-body', tabindex: '0' });
   const heading = h('h2', { id, tabindex: '-1' }, title);
   panel.setAttribute('aria-labelledby', id);
-  fill(panel,
-    h('header', { class: 'panel-head' }, heading,
-      iconButton('close', t('close'), { onclick: closePanel })),
-    body);
+  fill(
+    panel,
+    h(
+      'header',
+      { class: 'panel-head' },
+      heading,
+      iconButton('close', t('close'), { onclick: closePanel }),
+    ),
+    body,
+  );
   panel.hidden = false;
   scrim.hidden = false;
   setInert();

@@ -22,12 +22,11 @@ function firstChars(text, n) {
   return chars.length > n ? chars.slice(0, n).join('') : text;
 }
 
-/** Where the original opens: the server's link, at the passage's page for a PDF. */
+/** Where the original opens: a PDF at the passage's page. */
 export function originalOf(shown) {
-  const url = shown.original_url;
-  if (!url || url.includes('#') || !shown.page) return url;
-  const isPdf = shown.document?.media_type === 'application/pdf';
-  return isPdf ? `${url}#page=${shown.page}` : url;
+  if (!shown.document) return null;
+  const isPdf = shown.document.media_type === 'application/pdf';
+  return api.originalUrl(shown.document.id, isPdf ? shown.page : null);
 }
 
 /** The nodes of a passage in its text, `around` characters before and after it. */
@@ -56,25 +55,46 @@ export async function openPassage(source, evidence = []) {
   try {
     shown = source.chunk ? await api.source(source.chunk) : offline(source);
   } catch (error) {
-    fill(body, failure(error, () => openPassage(source, evidence)));
+    fill(
+      body,
+      failure(error, () => openPassage(source, evidence)),
+    );
     return;
   }
   const first = evidence[0];
   const span = first ? [first.char_start, first.char_end] : null;
   const original = originalOf(shown);
-  fill(body,
+  fill(
+    body,
     h('p', { class: 'passage-title' }, source.title || source.document),
     h('p', { class: 'muted small' }, placeOf(source)),
-    h('p', { class: 'passage-links' },
+    h(
+      'p',
+      { class: 'passage-links' },
       source.chunk ? externalLink(t('openInText'), api.sourcePage(source.chunk, span)) : null,
-      original ? externalLink(
-        shown.page ? t('openOriginalPage', { page: shown.page }) : t('openOriginal'), original) : null),
-    evidence.length ? h('p', { class: 'mark-legend small' },
-      h('mark', { class: 'evidence' }, t('markEvidence')), ' ',
-      h('mark', { class: 'passage' }, t('markPassage'))) : null,
-    h('div', { class: 'doc-text' }, passageText(shown, evidence)));
+      original
+        ? externalLink(
+            shown.page ? t('openOriginalPage', { page: shown.page }) : t('openOriginal'),
+            original,
+          )
+        : null,
+    ),
+    evidence.length
+      ? h(
+          'p',
+          { class: 'mark-legend small' },
+          h('mark', { class: 'evidence' }, t('markEvidence')),
+          ' ',
+          h('mark', { class: 'passage' }, t('markPassage')),
+        )
+      : null,
+    h('div', { class: 'doc-text' }, passageText(shown, evidence)),
+  );
   const target = firstMark(body);
-  if (target) body.scrollTop += target.getBoundingClientRect().top - body.getBoundingClientRect().top - 140;
+  if (!target) return;
+  const below = target.getBoundingClientRect().top - body.getBoundingClientRect().top;
+  // What is in sight stays where it is, below its title and its links.
+  if (below > body.clientHeight * 0.6) body.scrollTop += below - 140;
 }
 
 /** What a reader should see first of a text with marks. */
@@ -85,5 +105,5 @@ export function firstMark(root) {
 
 /** What an answer itself has of a passage, where its chunk is no longer known. */
 function offline(source) {
-  return { ...source, document: null, before: '', after: '', original_url: null };
+  return { ...source, document: null, before: '', after: '' };
 }

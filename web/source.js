@@ -25,24 +25,60 @@ function scrollToMark(behavior) {
 function draw(shown) {
   const name = shown.document?.title || shown.document?.path || '';
   document.title = `${name} · Souffleur`;
-  const headings = (shown.heading ?? '').split(' > ').filter((it, i) => it && !(i === 0 && it === name));
+  const headings = (shown.heading ?? '')
+    .split(' > ')
+    .filter((it, i) => it && !(i === 0 && it === name));
   const original = originalOf(shown);
   const evidence = markedPart();
-  fill(main,
-    h('article', null,
-      h('header', { class: 'stack' },
+  fill(
+    main,
+    h(
+      'article',
+      null,
+      h(
+        'header',
+        { class: 'stack' },
         h('h1', null, name),
-        h('p', { class: 'muted' }, [
-          shown.document?.path, ...headings, shown.page ? t('pageShort', { page: shown.page }) : null,
-        ].filter(Boolean).join(' › ')),
-        h('p', { class: 'passage-links' }, original ? externalLink(
-          shown.page ? t('openOriginalPage', { page: shown.page }) : t('openOriginal'), original) : null),
-        h('p', { class: 'mark-legend small' },
+        h(
+          'p',
+          { class: 'muted' },
+          [
+            shown.document?.path,
+            ...headings,
+            shown.page ? t('pageShort', { page: shown.page }) : null,
+          ]
+            .filter(Boolean)
+            .join(' › '),
+        ),
+        h(
+          'p',
+          { class: 'passage-links' },
+          original
+            ? externalLink(
+                shown.page ? t('openOriginalPage', { page: shown.page }) : t('openOriginal'),
+                original,
+              )
+            : null,
+        ),
+        h(
+          'p',
+          { class: 'mark-legend small' },
           evidence.length ? [h('mark', { class: 'evidence' }, t('markEvidence')), ' '] : null,
-          h('mark', { class: 'passage' }, t('markPassage')))),
-      h('div', { class: 'doc-text', lang: shown.document?.language ?? null },
-        passageText(shown, evidence, Infinity))),
-    button(t('toPassage'), { icon: 'chevron', kind: 'to-passage', onclick: () => scrollToMark('smooth') }));
+          h('mark', { class: 'passage' }, t('markPassage')),
+        ),
+      ),
+      h(
+        'div',
+        { class: 'doc-text', lang: shown.document?.language ?? null },
+        passageText(shown, evidence, Infinity),
+      ),
+    ),
+    button(t('toPassage'), {
+      icon: 'chevron',
+      kind: 'to-passage',
+      onclick: () => scrollToMark('smooth'),
+    }),
+  );
   scrollToMark('auto');
 }
 
@@ -60,9 +96,11 @@ async function load() {
 async function start() {
   await use();
   api.onUnauthorized(async () => (await import('./login.js')).signIn());
-  fill(document.getElementById('head'),
+  fill(
+    document.getElementById('head'),
     h('a', { class: 'brand', href: api.BASE }, 'Souffleur'),
-    h('a', { class: 'button quiet', href: `${api.BASE}#/ask` }, t('backToQuestions')));
+    h('a', { class: 'button quiet', href: `${api.BASE}#/ask` }, t('backToQuestions')),
+  );
   fill(main, h('p', { class: 'muted' }, t('loading')));
   await load();
 }

@@ -8,11 +8,20 @@ import { reportView, progressBar, stageName } from './jobview.js';
 
 export function openUpload(initial, { collection }) {
   const controller = new AbortController();
-  const done = openDialog(t('addDocuments'), (close) => {
-    const slot = h('div');
-    chooseStep(slot, { files: [...initial], collection: collection ?? '' }, close, controller.signal);
-    return slot;
-  }, { kind: 'sticky' });
+  const done = openDialog(
+    t('addDocuments'),
+    (close) => {
+      const slot = h('div');
+      chooseStep(
+        slot,
+        { files: [...initial], collection: collection ?? '' },
+        close,
+        controller.signal,
+      );
+      return slot;
+    },
+    { kind: 'sticky' },
+  );
   // Leaving stops what is being sent; what has arrived goes on being read.
   done.then(() => controller.abort());
   return done;
@@ -21,24 +30,22 @@ export function openUpload(initial, { collection }) {
 function chooseStep(slot, choice, close, signal) {
   const id = newId();
   const list = h('ul', { class: 'files' });
-  const input = h('input', { type: 'file', id, multiple: true, class: 'sr' });
-  const collection = h('input', {
-    id: `${id}-collection`, list: `${id}-list`, value: choice.collection, autocomplete: 'off', spellcheck: 'false',
-  });
-  const known = h('datalist', { id: `${id}-list` });
-  const groups = h('input', { id: `${id}-groups`, autocomplete: 'off', spellcheck: 'false', 'aria-describedby': `${id}-hint` });
-  const submit = h('button', { type: 'submit', class: 'button primary' }, icon('upload'), h('span', null, t('sendFiles')));
+  const submit = h(
+    'button',
+    { type: 'submit', class: 'button primary' },
+    icon('upload'),
+    h('span', null, t('sendFiles')),
+  );
   const draw = () => {
-    fill(list, choice.files.map((file) => h('li', null, icon('documents'),
-      h('span', { class: 'file-name' }, file.name), h('span', { class: 'hint' }, bytes(file.size)),
-      iconButton('close', t('removeFile', { name: file.name }), {
-        class: 'icon-button small',
-        onclick: () => {
-          choice.files = choice.files.filter((it) => it !== file);
-          draw();
-          input.focus();
-        },
-      }))));
+    const removed = (file) => {
+      choice.files = choice.files.filter((it) => it !== file);
+      draw();
+      document.getElementById(id).focus();
+    };
+    fill(
+      list,
+      choice.files.map((file) => fileRow(file, removed)),
+    );
     submit.disabled = !choice.files.length;
   };
   const take = (files) => {
@@ -46,13 +53,61 @@ function chooseStep(slot, choice, close, signal) {
     choice.files.push(...Array.from(files).filter(isNew));
     draw();
   };
+  const fields = choiceFields(id, choice);
+  const form = h(
+    'form',
+    { class: 'stack' },
+    dropZone(id, take),
+    list,
+    fields.element,
+    h(
+      'div',
+      { class: 'dialog-actions' },
+      button(t('cancel'), { onclick: () => close('') }),
+      submit,
+    ),
+  );
+  form.addEventListener('submit', (event) => {
+    event.preventDefault();
+    sendStep(slot, { ...choice, ...fields.values() }, close, signal);
+  });
+  fill(slot, form);
+  draw();
+}
+
+function fileRow(file, removed) {
+  return h(
+    'li',
+    null,
+    icon('documents'),
+    h('span', { class: 'file-name' }, file.name),
+    h('span', { class: 'hint' }, bytes(file.size)),
+    iconButton('close', t('removeFile', { name: file.name }), {
+      class: 'icon-button small',
+      onclick: () => removed(file),
+    }),
+  );
+}
+
+/** Where files are chosen or dropped; `take` gets them. */
+function dropZone(id, take) {
+  const input = h('input', { type: 'file', id, multiple: true, class: 'sr' });
   input.addEventListener('change', () => {
     take(input.files);
     input.value = '';
   });
-  const zone = h('div', { class: 'drop-zone' }, input,
-    h('label', { for: id }, icon('upload'), h('span', null, h('strong', null, t('chooseFiles')), ' ', t('orDrop'))),
-    h('p', { class: 'hint' }, t('formats')));
+  const zone = h(
+    'div',
+    { class: 'drop-zone' },
+    input,
+    h(
+      'label',
+      { for: id },
+      icon('upload'),
+      h('span', null, h('strong', null, t('chooseFiles')), ' ', t('orDrop')),
+    ),
+    h('p', { class: 'hint' }, t('formats')),
+  );
   zone.addEventListener('dragover', (event) => {
     event.preventDefault();
     zone.classList.add('over');
@@ -63,21 +118,53 @@ function chooseStep(slot, choice, close, signal) {
     zone.classList.remove('over');
     take(event.dataTransfer.files);
   });
-  const form = h('form', { class: 'stack' }, zone, list,
-    h('div', { class: 'two' },
-      h('div', { class: 'field' }, h('label', { for: collection.id }, t('uploadCollection')), collection, known),
-      h('div', { class: 'field' }, h('label', { for: groups.id }, t('uploadGroups')), groups)),
-    h('p', { class: 'hint', id: `${id}-hint` }, t('uploadGroupsHint')),
-    h('div', { class: 'dialog-actions' }, button(t('cancel'), { onclick: () => close('') }), submit));
-  form.addEventListener('submit', (event) => {
-    event.preventDefault();
-    const names = groups.value.split(',').map((it) => it.trim()).filter(Boolean).join(',');
-    sendStep(slot, { ...choice, collection: collection.value.trim(), groups: names }, close, signal);
+  return zone;
+}
+
+/** What is said of the files: a collection, groups. */
+function choiceFields(id, choice) {
+  const plain = { autocomplete: 'off', spellcheck: 'false' };
+  const collection = h('input', {
+    id: `${id}-collection`,
+    list: `${id}-list`,
+    value: choice.collection,
+    ...plain,
   });
-  api.collections().then((all) => fill(known, all.filter((it) => it.id).map((it) => h('option', { value: it.id }))),
-    () => { /* Only suggestions: the reader can type the name. */ });
-  fill(slot, form);
-  draw();
+  const groups = h('input', { id: `${id}-groups`, 'aria-describedby': `${id}-hint`, ...plain });
+  groups.value = choice.groups ?? '';
+  const known = h('datalist', { id: `${id}-list` });
+  api.collections().then(
+    (all) =>
+      fill(
+        known,
+        all.map((it) => h('option', { value: it.id })),
+      ),
+    () => {
+      /* Only suggestions: the reader can type the name. */
+    },
+  );
+  const element = [
+    h(
+      'div',
+      { class: 'two' },
+      h(
+        'div',
+        { class: 'field' },
+        h('label', { for: collection.id }, t('uploadCollection')),
+        collection,
+        known,
+      ),
+      h('div', { class: 'field' }, h('label', { for: groups.id }, t('uploadGroups')), groups),
+    ),
+    h('p', { class: 'hint', id: `${id}-hint` }, t('uploadGroupsHint')),
+  ];
+  const names = () =>
+    groups.value
+      .split(',')
+      .map((it) => it.trim())
+      .filter(Boolean)
+      .join(',');
+  return { element, values: () => ({ collection: collection.value.trim(), groups: names() }) };
 }
 
 async function sendStep(slot, choice, close, signal) {
@@ -85,23 +172,41 @@ async function sendStep(slot, choice, close, signal) {
   const bar = progressBar(t('sending'));
   const text = h('p', { class: 'hint' });
   const stop = button(t('cancel'), { onclick: () => close('') });
-  fill(slot, h('p', { class: 'upload-title' }, t('sendingFiles', { n: choice.files.length })),
-    bar.element, text, h('div', { class: 'dialog-actions' }, stop));
+  fill(
+    slot,
+    h('p', { class: 'upload-title' }, t('sendingFiles', { n: choice.files.length })),
+    bar.element,
+    text,
+    h('div', { class: 'dialog-actions' }, stop),
+  );
   stop.focus();
   try {
-    const job = await api.upload(choice.files, choice, (loaded, size) => {
-      // The form has a little more bytes than the files.
-      const share = size ? loaded / size : 1;
-      bar.set(share);
-      text.textContent = share < 1
-        ? t('sentOf', { done: bytes(share * total), total: bytes(total) }) : t('sentAll');
-    }, signal);
+    const job = await api.upload(
+      choice.files,
+      choice,
+      (loaded, size) => {
+        // The form has a little more bytes than the files.
+        const share = size ? loaded / size : 1;
+        bar.set(share);
+        text.textContent =
+          share < 1
+            ? t('sentOf', { done: bytes(share * total), total: bytes(total) })
+            : t('sentAll');
+      },
+      signal,
+    );
     await followStep(slot, job, close, signal);
   } catch (error) {
     if (signal.aborted) return;
-    fill(slot, notice('bad', h('p', null, describe(error))),
-      h('div', { class: 'dialog-actions' },
-        button(t('back'), { onclick: () => chooseStep(slot, choice, close, signal) })));
+    fill(
+      slot,
+      notice('bad', h('p', null, describe(error))),
+      h(
+        'div',
+        { class: 'dialog-actions' },
+        button(t('back'), { onclick: () => chooseStep(slot, choice, close, signal) }),
+      ),
+    );
   }
 }
 
@@ -109,8 +214,13 @@ async function followStep(slot, job, close, signal) {
   const bar = progressBar(t('reading'));
   const text = h('p', { class: 'hint' });
   const leave = button(t('goOnInBackground'), { onclick: () => close('') });
-  fill(slot, h('p', { class: 'upload-title' }, icon('check'), t('received')), bar.element, text,
-    h('div', { class: 'dialog-actions' }, leave));
+  fill(
+    slot,
+    h('p', { class: 'upload-title' }, icon('check'), t('received')),
+    bar.element,
+    text,
+    h('div', { class: 'dialog-actions' }, leave),
+  );
   leave.focus();
   announce(t('received'));
   let last = job;

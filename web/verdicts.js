@@ -15,7 +15,8 @@ function lettersOf(root) {
   const places = [];
   let text = '';
   const walker = document.createTreeWalker(root, NodeFilter.SHOW_TEXT, (node) =>
-    (node.parentElement.closest('.cite') ? NodeFilter.FILTER_REJECT : NodeFilter.FILTER_ACCEPT));
+    node.parentElement.closest('.cite') ? NodeFilter.FILTER_REJECT : NodeFilter.FILTER_ACCEPT,
+  );
   while (walker.nextNode()) {
     const node = walker.currentNode;
     let offset = 0;
@@ -32,7 +33,9 @@ function lettersOf(root) {
 
 function letters(text) {
   const words = text.replace(MARKS, ' ').replace(/\]\([^)\s]+\)/g, ' ');
-  return Array.from(words).filter((it) => WORD.test(it)).join('');
+  return Array.from(words)
+    .filter((it) => WORD.test(it))
+    .join('');
 }
 
 /** Where each sentence stands: `[first, last]` of the letters, or null. */
@@ -146,15 +149,28 @@ function explanation(sentence) {
 /** The button that shows a verdict by colour and shape, and explains it when it is pointed at. */
 export function verdictBadge(sentence, spans = []) {
   const name = t(`verdict_${sentence.verdict}`);
-  const element = h('button', {
-    type: 'button',
-    class: `badge ${sentence.verdict}`,
-    'aria-label': `${t('verdict')} ${name}`,
-  }, icon(SHAPES[sentence.verdict]));
+  const element = h(
+    'button',
+    {
+      type: 'button',
+      class: `badge ${sentence.verdict}`,
+      'aria-label': `${t('verdict')} ${name}`,
+    },
+    icon(SHAPES[sentence.verdict]),
+  );
   const light = (on) => spans.forEach((it) => it.classList.toggle('on', on));
   explain(element, light, () => [
-    h('p', { class: `tip-title ${sentence.verdict}` }, icon(SHAPES[sentence.verdict]), name,
-      h('span', { class: 'tip-score' }, t('supportScore', { percent: number(sentence.support * 100) }))),
+    h(
+      'p',
+      { class: `tip-title ${sentence.verdict}` },
+      icon(SHAPES[sentence.verdict]),
+      name,
+      h(
+        'span',
+        { class: 'tip-score' },
+        t('supportScore', { percent: number(sentence.support * 100) }),
+      ),
+    ),
     explanation(sentence).map((it) => h('p', null, it)),
     sentence.evidence ? h('blockquote', null, sentence.evidence.text) : null,
   ]);
@@ -211,9 +227,17 @@ addEventListener('keydown', (event) => {
 export function verdictSummary(sentences) {
   if (!sentences.length) return null;
   const count = (verdict) => sentences.filter((it) => it.verdict === verdict).length;
-  const part = (verdict) => h('li', { class: verdict }, icon(SHAPES[verdict]),
-    `${number(count(verdict))} ${t(`legend_${verdict}`, { n: count(verdict) })}`);
-  return h('div', { class: 'summary' },
+  const part = (verdict) =>
+    h(
+      'li',
+      { class: verdict },
+      icon(SHAPES[verdict]),
+      `${number(count(verdict))} ${t(`legend_${verdict}`, { n: count(verdict) })}`,
+    );
+  return h(
+    'div',
+    { class: 'summary' },
     h('span', null, t('checked', { n: sentences.length })),
-    h('ul', { class: 'legend' }, Object.keys(SHAPES).filter(count).map(part)));
+    h('ul', { class: 'legend' }, Object.keys(SHAPES).filter(count).map(part)),
+  );
 }

@@ -13,27 +13,68 @@
 
   const WORDS = {
     fr: {
-      open: 'Poser une question', title: 'Une question ?', placeholder: 'Votre question…', ask: 'Demander',
-      stop: 'Arrêter', close: 'Fermer', searching: 'Recherche…', reading: 'Lecture…', writing: 'Rédaction…',
-      checking: 'Vérification…', sources: 'Sources', page: 'p.', source: 'Source', again: 'Nouvelle conversation',
-      supported: 'étayée', partly: 'étayée en partie', unsupported: 'non étayée', stopped: 'Arrêtée, non vérifiée.',
-      busy: 'Le serveur est occupé : réessayez dans un instant.', network: 'Le serveur ne répond pas.',
-      key: 'La clé de cette page n’est pas acceptée.', ready: 'Réponse prête.', check: 'Vérification :',
+      open: 'Poser une question',
+      title: 'Une question ?',
+      placeholder: 'Votre question…',
+      ask: 'Demander',
+      stop: 'Arrêter',
+      close: 'Fermer',
+      searching: 'Recherche…',
+      reading: 'Lecture…',
+      writing: 'Rédaction…',
+      checking: 'Vérification…',
+      sources: 'Sources',
+      page: 'p.',
+      source: 'Source',
+      again: 'Nouvelle conversation',
+      supported: 'étayée',
+      partly: 'étayée en partie',
+      unsupported: 'non étayée',
+      stopped: 'Arrêtée, non vérifiée.',
+      busy: 'Le serveur est occupé : réessayez dans un instant.',
+      network: 'Le serveur ne répond pas.',
+      key: 'La clé de cette page n’est pas acceptée.',
+      ready: 'Réponse prête.',
+      check: 'Vérification :',
       hello: 'Les réponses viennent de nos documents, et chaque phrase est vérifiée.',
-      older: 'Une version plus ancienne dit autre chose :', missing: 'absent du passage :',
+      older: 'Une version plus ancienne dit autre chose :',
+      missing: 'absent du passage :',
     },
     en: {
-      open: 'Ask a question', title: 'A question?', placeholder: 'Your question…', ask: 'Ask',
-      stop: 'Stop', close: 'Close', searching: 'Searching…', reading: 'Reading…', writing: 'Writing…',
-      checking: 'Checking…', sources: 'Sources', page: 'p.', source: 'Source', again: 'New conversation',
-      supported: 'supported', partly: 'partly supported', unsupported: 'not supported', stopped: 'Stopped, not checked.',
-      busy: 'The server is busy: try again in a moment.', network: 'The server does not answer.',
-      key: 'The key of this page is not accepted.', ready: 'Answer ready.', check: 'Check:',
+      open: 'Ask a question',
+      title: 'A question?',
+      placeholder: 'Your question…',
+      ask: 'Ask',
+      stop: 'Stop',
+      close: 'Close',
+      searching: 'Searching…',
+      reading: 'Reading…',
+      writing: 'Writing…',
+      checking: 'Checking…',
+      sources: 'Sources',
+      page: 'p.',
+      source: 'Source',
+      again: 'New conversation',
+      supported: 'supported',
+      partly: 'partly supported',
+      unsupported: 'not supported',
+      stopped: 'Stopped, not checked.',
+      busy: 'The server is busy: try again in a moment.',
+      network: 'The server does not answer.',
+      key: 'The key of this page is not accepted.',
+      ready: 'Answer ready.',
+      check: 'Check:',
       hello: 'Answers come from our documents, and each sentence is checked.',
-      older: 'An older version says otherwise:', missing: 'missing from the passage:',
+      older: 'An older version says otherwise:',
+      missing: 'missing from the passage:',
     },
   };
-  const wanted = (options.lang || document.documentElement.lang || navigator.language || 'en').slice(0, 2);
+  const wanted = (
+    options.lang ||
+    document.documentElement.lang ||
+    navigator.language ||
+    'en'
+  ).slice(0, 2);
   const lang = wanted === 'fr' ? 'fr' : 'en';
   const words = WORDS[lang];
   if (lang === 'fr') {
@@ -105,8 +146,11 @@
   `;
 
   const ICONS = {
-    ask: 'M4 5.5h16v11H11l-4.5 3.5v-3.5H4z', close: 'M6 6l12 12M18 6 6 18', send: 'M5 12h13M12.5 6.5 18 12l-5.5 5.5',
-    stop: 'M7 7h10v10H7z', again: 'M12 5v14M5 12h14',
+    ask: 'M4 5.5h16v11H11l-4.5 3.5v-3.5H4z',
+    close: 'M6 6l12 12M18 6 6 18',
+    send: 'M5 12h13M12.5 6.5 18 12l-5.5 5.5',
+    stop: 'M7 7h10v10H7z',
+    again: 'M12 5v14M5 12h14',
   };
   const SIGNS = { supported: '✓', partly: '~', unsupported: '!' };
 
@@ -114,9 +158,12 @@
     const element = document.createElement(tag);
     for (const [name, value] of Object.entries(props ?? {})) {
       if (name.startsWith('on')) element.addEventListener(name.slice(2), value);
-      else if (value !== null && value !== undefined && value !== false) element.setAttribute(name, value === true ? '' : value);
+      else if (value !== null && value !== undefined && value !== false)
+        element.setAttribute(name, value === true ? '' : value);
     }
-    element.append(...children.flat(Infinity).filter((it) => it !== null && it !== undefined && it !== false));
+    element.append(
+      ...children.flat(Infinity).filter((it) => it !== null && it !== undefined && it !== false),
+    );
     return element;
   }
 
@@ -142,8 +189,14 @@
       rest = blocks.pop();
       for (const block of blocks) {
         const lines = block.split(/\r?\n/);
-        const name = lines.find((it) => it.startsWith('event:'))?.slice(6).trim();
-        const data = lines.filter((it) => it.startsWith('data:')).map((it) => it.slice(5)).join('\n');
+        const name = lines
+          .find((it) => it.startsWith('event:'))
+          ?.slice(6)
+          .trim();
+        const data = lines
+          .filter((it) => it.startsWith('data:'))
+          .map((it) => it.slice(5))
+          .join('\n');
         if (data) yield [name, JSON.parse(data)];
       }
       if (done) return;
@@ -154,9 +207,16 @@
     const headers = { 'content-type': 'application/json', accept: 'text/event-stream' };
     if (options.key) headers.authorization = `Bearer ${options.key}`;
     const response = await fetch(`${base}v1/ask`, {
-      method: 'POST', headers, signal, credentials: 'omit',
+      method: 'POST',
+      headers,
+      signal,
+      credentials: 'omit',
       body: JSON.stringify({
-        question, conversation, stream: true, collection: options.collection || null, mode: options.mode || 'rag',
+        question,
+        conversation,
+        stream: true,
+        collection: options.collection || null,
+        mode: options.mode || 'rag',
       }),
     });
     if (response.ok) {
@@ -173,7 +233,9 @@
 
   function sourceUrl(source, span) {
     const mark = span ? `#char=${span.char_start}-${span.char_end}` : '';
-    return source.chunk ? `${base}v1/sources/${encodeURIComponent(source.chunk)}${mark}` : source.url;
+    return source.chunk
+      ? `${base}v1/sources/${encodeURIComponent(source.chunk)}${mark}`
+      : source.url;
   }
 
   /** Text with its marks and bold words. */
@@ -184,7 +246,10 @@
       res.push(text.slice(end, match.index));
       end = match.index + match[0].length;
       if (match[2]) res.push(h('strong', null, match[2]));
-      else res.push(match[1].split(/[,;]/).map((n) => citation(Number(n), sources, evidence) ?? `[${n}]`));
+      else
+        res.push(
+          match[1].split(/[,;]/).map((n) => citation(Number(n), sources, evidence) ?? `[${n}]`),
+        );
     }
     res.push(text.slice(end));
     return res;
@@ -195,12 +260,34 @@
     if (!source) return null;
     const span = evidence?.source === n ? evidence : null;
     const title = source.title || source.document;
-    return h('a', { class: 'cite', href: sourceUrl(source, span), target: '_blank', rel: 'noopener', title, 'aria-label': `${words.source} ${n}, ${title}` }, String(n));
+    return h(
+      'a',
+      {
+        class: 'cite',
+        href: sourceUrl(source, span),
+        target: '_blank',
+        rel: 'noopener',
+        title,
+        'aria-label': `${words.source} ${n}, ${title}`,
+      },
+      String(n),
+    );
   }
 
   function paragraphs(text, sources) {
-    return text.split(/\n+/).filter((it) => it.trim()).map((it) =>
-      h('p', null, inline(it.replace(/^\s*(#{1,6}|[-*+])\s+/, (mark) => (mark.includes('#') ? '' : '• ')), sources)));
+    return text
+      .split(/\n+/)
+      .filter((it) => it.trim())
+      .map((it) =>
+        h(
+          'p',
+          null,
+          inline(
+            it.replace(/^\s*(#{1,6}|[-*+])\s+/, (mark) => (mark.includes('#') ? '' : '• ')),
+            sources,
+          ),
+        ),
+      );
   }
 
   /** The answer sentence by sentence, each with its verdict; its own text where they do not make it up. */
@@ -216,10 +303,22 @@
       const bullet = /(^|\n)\s*([-*+]|\d+[.)])\s*$/.test(gap) ? '• ' : '';
       const missing = it.missing.length ? `; ${words.missing} ${it.missing.join(', ')}` : '';
       const note = `${words.check} ${words[it.verdict]}${missing}`;
-      const cited = new Set([...it.text.matchAll(/\[([\d\s,;]+)\]/g)].flatMap((m) => m[1].split(/[,;]/).map(Number)));
-      lines.at(-1).push(bullet, h('u', { class: it.verdict }, inline(it.text.trim(), answer.sources, it.evidence)),
-        it.citations.filter((n) => !cited.has(n)).map((n) => citation(n, answer.sources, it.evidence)),
-        h('span', { class: `mark ${it.verdict}`, role: 'img', 'aria-label': note, title: note }, SIGNS[it.verdict]), ' ');
+      const cited = new Set(
+        [...it.text.matchAll(/\[([\d\s,;]+)\]/g)].flatMap((m) => m[1].split(/[,;]/).map(Number)),
+      );
+      lines.at(-1).push(
+        bullet,
+        h('u', { class: it.verdict }, inline(it.text.trim(), answer.sources, it.evidence)),
+        it.citations
+          .filter((n) => !cited.has(n))
+          .map((n) => citation(n, answer.sources, it.evidence)),
+        h(
+          'span',
+          { class: `mark ${it.verdict}`, role: 'img', 'aria-label': note, title: note },
+          SIGNS[it.verdict],
+        ),
+        ' ',
+      );
     }
     return lines.map((it) => h('p', null, it));
   }
@@ -228,12 +327,32 @@
     const cited = new Set(answer.sentences.flatMap((it) => it.citations));
     const used = answer.sources.filter((it) => cited.has(it.index));
     if (!used.length) return null;
-    return [h('h3', null, words.sources), h('ol', null, used.map((it) => {
-      const evidence = answer.sentences.map((one) => one.evidence).find((one) => one?.source === it.index);
-      const place = [it.heading?.split(' > ').at(-1), it.page ? `${words.page} ${it.page}` : null].filter(Boolean);
-      return h('li', null, h('a', { href: sourceUrl(it, evidence), target: '_blank', rel: 'noopener' },
-        `[${it.index}] ${it.title || it.document}`, h('small', null, place.join(' · '))));
-    }))];
+    return [
+      h('h3', null, words.sources),
+      h(
+        'ol',
+        null,
+        used.map((it) => {
+          const evidence = answer.sentences
+            .map((one) => one.evidence)
+            .find((one) => one?.source === it.index);
+          const place = [
+            it.heading?.split(' > ').at(-1),
+            it.page ? `${words.page} ${it.page}` : null,
+          ].filter(Boolean);
+          return h(
+            'li',
+            null,
+            h(
+              'a',
+              { href: sourceUrl(it, evidence), target: '_blank', rel: 'noopener' },
+              `[${it.index}] ${it.title || it.document}`,
+              h('small', null, place.join(' · ')),
+            ),
+          );
+        }),
+      ),
+    ];
   }
 
   // The box
@@ -243,17 +362,64 @@
 
   const log = h('div', { class: 'log', tabindex: '0', role: 'log', 'aria-live': 'off' });
   const live = h('div', { class: 'sr', 'aria-live': 'polite' });
-  const field = h('textarea', { rows: '1', placeholder: words.placeholder, 'aria-label': words.placeholder, maxlength: '4000' });
-  const send = h('button', { class: 'send', type: 'submit', 'aria-label': words.ask }, icon('send'));
+  const field = h('textarea', {
+    rows: '1',
+    placeholder: words.placeholder,
+    'aria-label': words.placeholder,
+    maxlength: '4000',
+  });
+  const send = h(
+    'button',
+    { class: 'send', type: 'submit', 'aria-label': words.ask },
+    icon('send'),
+  );
   const form = h('form', null, field, send);
-  const box = h('div', { class: 'box', role: 'dialog', 'aria-label': options.title || words.title, hidden: true },
-    h('header', null, h('h2', null, options.title || words.title),
-      h('button', { class: 'icon', type: 'button', 'aria-label': words.again, title: words.again, onclick: restart }, icon('again')),
-      h('button', { class: 'icon', type: 'button', 'aria-label': words.close, title: words.close, onclick: () => toggle(false) }, icon('close'))),
-    log, form);
-  const launch = h('button', { class: 'launch', type: 'button', 'aria-expanded': 'false', onclick: () => toggle(true) },
-    icon('ask'), words.open);
-  const root = h('div', { class: `root ${options.position === 'left' ? 'left' : ''}`, lang }, launch, box, live);
+  const box = h(
+    'div',
+    { class: 'box', role: 'dialog', 'aria-label': options.title || words.title, hidden: true },
+    h(
+      'header',
+      null,
+      h('h2', null, options.title || words.title),
+      h(
+        'button',
+        {
+          class: 'icon',
+          type: 'button',
+          'aria-label': words.again,
+          title: words.again,
+          onclick: restart,
+        },
+        icon('again'),
+      ),
+      h(
+        'button',
+        {
+          class: 'icon',
+          type: 'button',
+          'aria-label': words.close,
+          title: words.close,
+          onclick: () => toggle(false),
+        },
+        icon('close'),
+      ),
+    ),
+    log,
+    form,
+  );
+  const launch = h(
+    'button',
+    { class: 'launch', type: 'button', 'aria-expanded': 'false', onclick: () => toggle(true) },
+    icon('ask'),
+    words.open,
+  );
+  const root = h(
+    'div',
+    { class: `root ${options.position === 'left' ? 'left' : ''}`, lang },
+    launch,
+    box,
+    live,
+  );
 
   function toggle(open) {
     box.hidden = !open;
@@ -297,13 +463,17 @@
           finish(body, data);
         }
         // Follow the text as long as the reader has not scrolled up.
-        if (log.scrollHeight - log.scrollTop - log.clientHeight < 90) log.scrollTop = log.scrollHeight;
+        if (log.scrollHeight - log.scrollTop - log.clientHeight < 90)
+          log.scrollTop = log.scrollHeight;
       }
     } catch (error) {
       state.remove();
       const text = error instanceof TypeError ? words.network : error.message;
-      body.append(controller.signal.aborted ? h('p', { class: 'note' }, words.stopped)
-        : h('p', { class: 'error', role: 'alert' }, text));
+      body.append(
+        controller.signal.aborted
+          ? h('p', { class: 'note' }, words.stopped)
+          : h('p', { class: 'error', role: 'alert' }, text),
+      );
     }
     if (running === controller) running = null;
     drawSend();
@@ -311,10 +481,17 @@
 
   function finish(body, answer) {
     const older = answer.older_versions ?? [];
-    body.replaceChildren(...[
-      checked(answer), sourcesOf(answer),
-      older.length ? h('p', { class: 'note' }, `${words.older} ${older.map((it) => it.document).join(', ')}`) : null,
-    ].flat(Infinity).filter(Boolean));
+    body.replaceChildren(
+      ...[
+        checked(answer),
+        sourcesOf(answer),
+        older.length
+          ? h('p', { class: 'note' }, `${words.older} ${older.map((it) => it.document).join(', ')}`)
+          : null,
+      ]
+        .flat(Infinity)
+        .filter(Boolean),
+    );
     live.textContent = `${words.ready} ${answer.answer.replace(/\[\d+\]/g, '')}`;
   }
 

@@ -14,7 +14,7 @@ use rustls::ServerConfig;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt as _},
-    net::TcpListener,
+    net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
 };
 use tokio_rustls::TlsAcceptor;
@@ -22,6 +22,9 @@ use tokio_rustls::TlsAcceptor;
 /// What a client gets that finds all connections taken.
 const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 2\r\ncontent-length: 0\r\n\
     connection: close\r\n\r\n";
+
+/// Clients that are being told so at a time; others find their connection closed.
+const REFUSALS_MAX: usize = 256;
 
 /// How long to rest when the system has no more file handles.
 const REST: Duration = Duration::from_millis(100);
@@ -45,6 +48,7 @@ pub(crate) async fn listen(
     stop: impl Future<Output = ()>,
 ) {
     let connections = Arc::new(Semaphore::new(limits.connections_max));
+    let refusals = Arc::new(Semaphore::new(REFUSALS_MAX));
     let graceful = GracefulShutdown::new();
     let mut stop = std::pin::pin!(stop);
     loop {
@@ -52,7 +56,7 @@ pub(crate) async fn listen(
             () = &mut stop => break,
             accepted = listener.accept() => accepted,
         };
-        let mut stream = match accepted {
+        let stream = match accepted {
             Ok((stream, _)) => stream,
             Err(error) => {
                 if !is_of_the_client(&error) {
@@ -63,9 +67,10 @@ pub(crate) async fn listen(
             }
         };
         let Ok(permit) = Arc::clone(&connections).try_acquire_owned() else {
-            // Small enough for the socket's buffer, so that it waits for nobody.
-            if tls.is_none() {
-                let _ = tokio::time::timeout(REST, stream.write_all(FULL)).await;
+            if let Ok(permit) = Arc::clone(&refusals).try_acquire_owned()
+                && tls.is_none()
+            {
+                tokio::spawn(refuse(stream, permit));
             }
             continue;
         };
@@ -89,6 +94,19 @@ pub(crate) async fn listen(
     if tokio::time::timeout(limits.drain_max, graceful.shutdown()).await.is_err() {
         tracing::warn!("some answers were cut short by the shutdown");
     }
+}
+
+/// Says that there is no room. What the client sends is read for a moment: closed before that, the
+/// connection would be reset, and the client might not see the answer.
+async fn refuse(mut stream: TcpStream, permit: OwnedSemaphorePermit) {
+    let told = async {
+        stream.write_all(FULL).await?;
+        stream.shutdown().await?;
+        tokio::io::copy(&mut stream, &mut tokio::io::sink()).await
+    };
+    // Whether it was understood is the client's affair.
+    let _ = tokio::time::timeout(REST, told).await;
+    drop(permit);
 }
 
 async fn serve(

@@ -16,7 +16,7 @@ from playwright.sync_api import sync_playwright
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
-from mock import Mock  # noqa: E402  (the folder must be on the path first)
+from mock import Mock
 
 REAL = os.environ.get("SOUFFLEUR_URL", "").rstrip("/")
 # A page on a busy machine is slow, not broken.
@@ -35,7 +35,9 @@ class Served:
 
 @pytest.fixture(scope="session")
 def browser():
-    path = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+    path = (
+        os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+    )
     assert path, "no Chromium: install the package `chromium`, or name one in CHROMIUM"
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
@@ -100,8 +102,12 @@ def open_page(browser):
 
     def make(url, language="fr-FR", width=1280, height=860, dark=False, **more):
         context = browser.new_context(
-            locale=language, viewport={"width": width, "height": height},
-            color_scheme="dark" if dark else "light", reduced_motion="reduce", **more)
+            locale=language,
+            viewport={"width": width, "height": height},
+            color_scheme="dark" if dark else "light",
+            reduced_motion="reduce",
+            **more,
+        )
         contexts.append(context)
         page = context.new_page()
         page.set_default_timeout(TIMEOUT_MS)

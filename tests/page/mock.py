@@ -19,8 +19,10 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from world import ROOT, World, iso, report
 
 WEB = ROOT / "web"
-POLICY = ("default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
-          "font-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'self'")
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "font-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'self'"
+)
 ADAPTERS = ["rh-2026"]
 
 
@@ -63,7 +65,11 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(data)
 
     def fail(self, status, message, kind="invalid_request_error", **more):
-        self.reply({"error": {"message": message, "type": kind, "code": None, "param": None}}, status, **more)
+        self.reply(
+            {"error": {"message": message, "type": kind, "code": None, "param": None}},
+            status,
+            **more,
+        )
 
     def file(self, name):
         path = (WEB / name).resolve()
@@ -86,7 +92,9 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(data)
 
     def event(self, name, data):
-        self.wfile.write(f"event: {name}\ndata: {json.dumps(data, ensure_ascii=False)}\n\n".encode())
+        self.wfile.write(
+            f"event: {name}\ndata: {json.dumps(data, ensure_ascii=False)}\n\n".encode()
+        )
         self.wfile.flush()
 
     # Routing
@@ -113,7 +121,10 @@ class Handler(BaseHTTPRequestHandler):
             if path in self.world.pages:
                 self.foreign(self.world.pages[path])
             elif not path.startswith("/v1/") and method == "GET":
-                pages = {"/": "index.html", "/docs": "docs.html", "/widget-demo": "widget-demo.html"}
+                pages = {
+                    "/": "index.html",
+                    "/docs": "docs.html",
+                }
                 self.file(pages.get(path, path.lstrip("/")))
             elif path.startswith("/v1/sources/") and "text/html" in self.headers.get("Accept", ""):
                 self.file("source.html")
@@ -139,7 +150,10 @@ class Handler(BaseHTTPRequestHandler):
             self.reply({"ended": True}, Set_Cookie="souffleur=; Path=/; Max-Age=0")
         elif json.loads(self.body).get("key") == self.world.key:
             self.world.sessions.add("s1")
-            self.reply({"scope": "write"}, Set_Cookie="souffleur=s1; Path=/; HttpOnly; SameSite=Strict")
+            self.reply(
+                {"scope": self.world.scope},
+                Set_Cookie="souffleur=s1; Path=/; HttpOnly; SameSite=Strict",
+            )
         else:
             self.fail(401, "not a valid key", "authentication_error")
 
@@ -165,15 +179,15 @@ class Handler(BaseHTTPRequestHandler):
             return
         pause = 0.02 * self.world.slow
         self.headers_of(200, "text/event-stream")
-        self.event("status", {"state": "searching", "done": False, "total": None})
+        self.event("status", {"state": "queued", "done": 0, "total": 0})
         time.sleep(pause * 4)
         self.event("sources", {"sources": answer["sources"]})
-        self.event("status", {"state": "writing", "done": False, "total": None})
+        self.event("status", {"state": "reading", "done": 512, "total": 1184})
+        time.sleep(pause * 4)
         for piece in re.findall(r"\s*\S+", answer["answer"]):
             self.event("text", {"text": piece})
             self.wfile.write(b": still here\n\n")
             time.sleep(pause)
-        self.event("status", {"state": "checking", "done": 1, "total": 4})
         time.sleep(pause * 4)
         self.event("answer", {key: value for key, value in answer.items() if key != "why"})
 
@@ -208,8 +222,10 @@ class Handler(BaseHTTPRequestHandler):
         self.found(self.world.passage(chunk))
 
     def list_conversations(self):
-        rows = [{key: it[key] for key in ("id", "title", "created", "updated")}
-                for it in reversed(self.world.conversations.values())]
+        rows = [
+            {key: it[key] for key in ("id", "title", "created", "updated")}
+            for it in reversed(self.world.conversations.values())
+        ]
         self.reply({"data": rows})
 
     def conversation(self, number):
@@ -222,10 +238,19 @@ class Handler(BaseHTTPRequestHandler):
 
     def documents(self):
         limit = int(self.query.get("limit", 100))
-        self.reply(self.world.listed(self.query.get("collection"), self.query.get("query"),
-                                     self.query.get("after"), limit))
+        self.reply(
+            self.world.listed(
+                self.query.get("collection"),
+                self.query.get("query"),
+                self.query.get("after"),
+                limit,
+            )
+        )
 
     def skipped(self):
+        if self.world.scope != "admin":
+            self.fail(403, "this needs a key of the scope `admin`", "permission_error")
+            return
         self.reply({"data": self.world.skipped})
 
     def document(self, number):
@@ -260,7 +285,9 @@ class Handler(BaseHTTPRequestHandler):
             else:
                 fields[name] = part.get_payload(decode=True).decode()
         job = self.world.job("ingest", "running")
-        threading.Thread(target=self.ingest, args=(self.world, job, files, fields), daemon=True).start()
+        threading.Thread(
+            target=self.ingest, args=(self.world, job, files, fields), daemon=True
+        ).start()
         self.reply(job, 202)
 
     @staticmethod
@@ -268,21 +295,39 @@ class Handler(BaseHTTPRequestHandler):
         skipped = []
         for number, (name, data) in enumerate(files, 1):
             for done in range(4):
-                job["progress"] = {"stage": "embed", "done": number * 4 - 4 + done, "total": len(files) * 4}
+                job["progress"] = {
+                    "stage": "reading",
+                    "done": number * 4 - 4 + done,
+                    "total": len(files) * 4,
+                }
                 time.sleep(0.05 * world.slow)
             try:
                 text = data.decode()
             except UnicodeDecodeError:
-                skipped.append({"path": name, "reason": "not a format that holds text", "at": iso(0)})
+                skipped.append(
+                    {"path": name, "reason": "not a format that holds text", "at": iso(0)}
+                )
                 continue
             groups = [it for it in fields.get("groups", "").split(",") if it]
-            world.add(1000 + len(world.documents), f"uploads/{fields.get('collection') or ''}/{name}",
-                      name, fields.get("collection") or None, "fr", "text/plain", len(data), groups, text,
-                      uploaded=True)
+            world.add(
+                1000 + len(world.documents),
+                f"uploads/{fields.get('collection') or ''}/{name}",
+                name,
+                fields.get("collection") or None,
+                "fr",
+                "text/plain",
+                len(data),
+                groups,
+                text,
+                uploaded=True,
+            )
         world.skipped = skipped + world.skipped
         if job["state"] == "running":
-            job.update(state="done", ended=iso(0),
-                       report=report(added=len(files) - len(skipped), chunks=len(files), skipped=skipped))
+            job.update(
+                state="done",
+                ended=iso(0),
+                report=report(added=len(files) - len(skipped), chunks=len(files), skipped=skipped),
+            )
 
     # Jobs and state
 
@@ -300,7 +345,7 @@ class Handler(BaseHTTPRequestHandler):
         for done in range(0, total, 2):
             if job["state"] != "running":
                 return
-            job["progress"] = {"stage": "read", "done": done, "total": total}
+            job["progress"] = {"stage": "reading", "done": done, "total": total}
             time.sleep(0.1 * world.slow)
         job.update(state="done", ended=iso(0), report=report(unchanged=total, chunks=0))
 
@@ -325,17 +370,32 @@ class Handler(BaseHTTPRequestHandler):
     def status(self):
         collections = self.world.collections()
         chunks = sum(it["chunks"] for it in collections)
-        self.reply({
-            "version": "0.4.0",
-            "models": {"embedder": "multilingual-e5-small", "generator": "qwen3-1.7b", "reranker": None,
-                       "adapters": ADAPTERS},
-            "index": {"documents": len(self.world.documents), "chunks": chunks, "pending": 0,
-                      "collections": len(collections)},
-            "queue": {"running": 1, "waiting": 3, "limit": 16},
-            "latency_ms": {"ask": {"p50": 2310, "p95": 5120}, "search": {"p50": 6.4, "p95": 14.9},
-                           "first_token": {"p50": 640, "p95": 1420}},
-            "uptime_s": 93_784,
-        })
+        self.reply(
+            {
+                "version": "0.4.0",
+                "models": {
+                    "embedder": {"id": "multilingual-e5-small", "dimensions": 384},
+                    "generator": {"id": "qwen3-1.7b", "kind": "local"},
+                    "reranker": None,
+                    "adapters": ADAPTERS,
+                },
+                "index": {
+                    "documents": len(self.world.documents),
+                    "chunks": chunks,
+                    "pending": 0,
+                    "collections": len(collections),
+                },
+                "queue": {"running": 1, "waiting": 3, "places": 2, "limit": 16},
+                "latency_ms": {
+                    "ask": {"p50": 2310, "p95": 5120},
+                    "search": {"p50": 6.4, "p95": 14.9},
+                    "first_token": {"p50": 640, "p95": 1420},
+                },
+                "uptime_s": 93_784,
+                "scope": self.world.scope,
+                "keeps_answers": True,
+            }
+        )
 
     def openapi(self):
         path = pathlib.Path(__file__).with_name("openapi.json")
@@ -385,7 +445,9 @@ def main():
     parser.add_argument("--port", type=int, default=7979)
     parser.add_argument("--empty", action="store_true", help="no documents")
     parser.add_argument("--key", help="ask for this key")
-    parser.add_argument("--slow", type=float, default=3.0, help="how many times slower than in the tests")
+    parser.add_argument(
+        "--slow", type=float, default=3.0, help="how many times slower than in the tests"
+    )
     options = parser.parse_args()
     mock = Mock(options.port, empty=options.empty, key=options.key, slow=options.slow)
     print(f"{mock.url}/  (Ctrl-C ends it)")

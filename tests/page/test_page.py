@@ -1,6 +1,6 @@
 """The page in a real browser: what readers do with it, in both languages, on all screens.
 
-    pip install pytest playwright && pytest tests/page
+pip install pytest playwright && pytest tests/page
 """
 
 import re
@@ -9,8 +9,10 @@ import pytest
 
 from conftest import REAL, mock_only
 
-QUESTION = {"fr": "Combien de jours de télétravail par semaine ?",
-            "en": "How many days of remote work are allowed per week?"}
+QUESTION = {
+    "fr": "Combien de jours de télétravail par semaine ?",
+    "en": "How many days of remote work are allowed per week?",
+}
 FIRST_LOAD_MAX = 150_000
 
 
@@ -23,7 +25,9 @@ def ask(page, question):
 
 def go(page, view, selector="main h1"):
     page.evaluate("view => { location.hash = '#/' + view; }", view)
-    page.wait_for_selector(f"main[data-view='{view.split('/')[0]}'] {selector.removeprefix('main ')}")
+    page.wait_for_selector(
+        f"main[data-view='{view.split('/')[0]}'] {selector.removeprefix('main ')}"
+    )
 
 
 def overflow(page):
@@ -37,7 +41,10 @@ def overflow(page):
 def test_first_load_is_light(server, open_page):
     sizes = {}
     page = open_page(server.url + "/")
-    page.on("response", lambda it: sizes.__setitem__(it.url, len(it.body())) if "/v1/" not in it.url else None)
+    page.on(
+        "response",
+        lambda it: sizes.__setitem__(it.url, len(it.body())) if "/v1/" not in it.url else None,
+    )
     page.reload()
     page.wait_for_selector("#question")
     page.wait_for_load_state("networkidle")
@@ -58,7 +65,9 @@ def test_languages_have_the_same_words(server, open_page):
 
 @pytest.mark.parametrize("language", ["fr", "en"])
 def test_ask_and_open_a_citation(server, open_page, language):
-    page = open_page(server.url + "/", language=f"{language}-{language.upper()}" if language == "fr" else "en-GB")
+    page = open_page(
+        server.url + "/", language=f"{language}-{language.upper()}" if language == "fr" else "en-GB"
+    )
     assert page.get_attribute("html", "lang") == language
     ask(page, QUESTION[language])
     answer = page.locator(".answer .prose").inner_text()
@@ -81,8 +90,11 @@ def test_ask_and_open_a_citation(server, open_page, language):
 def test_verdicts_have_shape_colour_and_words(server, open_page):
     page = open_page(server.url + "/")
     ask(page, QUESTION["fr"])
-    for verdict, icon, words in (("supported", "check", "étayée"), ("partly", "partly", "étayée en partie"),
-                                 ("unsupported", "bang", "non étayée")):
+    for verdict, icon, words in (
+        ("supported", "check", "étayée"),
+        ("partly", "partly", "étayée en partie"),
+        ("unsupported", "bang", "non étayée"),
+    ):
         badge = page.locator(f".answer .prose .badge.{verdict}").first
         assert badge.locator(f".icon-{icon}").count() == 1
         assert badge.get_attribute("aria-label") == f"Vérification\u00a0: {words}"
@@ -90,8 +102,10 @@ def test_verdicts_have_shape_colour_and_words(server, open_page):
     page.locator(".badge.partly").focus()
     tip = page.locator(".tip").inner_text()
     assert "Absent du passage\u00a0: «\u00a060 €\u00a0»" in tip, tip
-    assert "L’entreprise verse" in tip
-    assert page.locator(".badge.partly").get_attribute("aria-describedby") == page.locator(".tip").get_attribute("id")
+    assert "L’entreprise verse" in tip and "57,20" in tip
+    assert page.locator(".badge.partly").get_attribute("aria-describedby") == page.locator(
+        ".tip"
+    ).get_attribute("id")
     page.keyboard.press("Escape")
     assert page.locator(".tip").count() == 0
     # The second sentence has no mark of its own: the check's attribution gives it one.
@@ -135,6 +149,10 @@ def test_feedback(server, open_page):
         assert sent[0]["rating"] == "down" and sent[0]["reason"] == "wrong_source"
         assert sent[0]["correction"] == "Trois jours, et un à temps partiel."
         assert sent[0]["labels"] == {"helpful": True, "honest": False}
+        # A second click on the same thumb keeps what was said before.
+        page.click("[aria-label='Mauvaise réponse']")
+        assert page.locator(".feedback textarea").first.input_value() == sent[0]["correction"]
+        assert list(server.world.feedback.values())[0]["reason"] == "wrong_source"
 
 
 @mock_only
@@ -192,7 +210,10 @@ def test_conversation_goes_on_and_is_deleted(server, open_page):
     ask(page, "Et pour les apprentis ?")
     assert page.locator(".turn").count() == 2
     if not REAL:
-        assert "Combien de jours de télétravail pour les apprentis" in page.locator(".understood").inner_text()
+        assert (
+            "Combien de jours de télétravail pour les apprentis"
+            in page.locator(".understood").inner_text()
+        )
     page.wait_for_function("() => location.hash.startsWith('#/ask/c')")
     page.reload()
     page.wait_for_selector(".turn")
@@ -200,7 +221,9 @@ def test_conversation_goes_on_and_is_deleted(server, open_page):
     known = page.locator(".side .conversations li").count()
     page.locator(".side .conversations li:has([aria-current]) .icon-button").click()
     page.click("dialog .danger")
-    page.wait_for_function("n => document.querySelectorAll('.side .conversations li').length === n", arg=known - 1)
+    page.wait_for_function(
+        "n => document.querySelectorAll('.side .conversations li').length === n", arg=known - 1
+    )
     page.wait_for_selector(".welcome h1")
 
 
@@ -235,7 +258,10 @@ def test_empty_server_says_what_to_do(start, open_page):
 
 def upload(page, name, text, collection):
     page.click("main button:has-text('Ajouter des documents')")
-    page.set_input_files("dialog input[type=file]", [{"name": name, "mimeType": "text/markdown", "buffer": text.encode()}])
+    page.set_input_files(
+        "dialog input[type=file]",
+        [{"name": name, "mimeType": "text/markdown", "buffer": text.encode()}],
+    )
     page.locator("dialog input[list]").fill(collection)
     page.click("dialog button[type=submit]")
     page.wait_for_selector("dialog .report")
@@ -243,7 +269,12 @@ def upload(page, name, text, collection):
 
 def test_upload_and_delete(server, open_page):
     page = open_page(server.url + "/#/documents")
-    upload(page, "essai-de-depot.md", "# Essai de dépôt\n\nLe dépôt ferme à 18 h le vendredi.\n", "essais")
+    upload(
+        page,
+        "essai-de-depot.md",
+        "# Essai de dépôt\n\nLe dépôt ferme à 18 h le vendredi.\n",
+        "essais",
+    )
     assert "1 ajouté" in page.locator("dialog .report").inner_text()
     page.click("dialog .primary")
     page.fill("#document-search", "essai-de-depot")
@@ -299,7 +330,9 @@ def test_script_in_a_title_is_text(server, open_page):
     page = open_page(server.url + "/")
     ask(page, "hostile ?")
     assert "<img src=x onerror=window.hacked=1>" in page.locator(".prose").inner_text()
-    assert page.locator(".prose a").evaluate_all("all => all.map((it) => it.href)") == ["https://intranet.example/a"]
+    assert page.locator(".prose a").evaluate_all("all => all.map((it) => it.href)") == [
+        "https://intranet.example/a"
+    ]
     assert page.locator(".prose a").get_attribute("rel") == "noopener"
     page.locator(".cite").click()
     page.wait_for_selector("#panel .doc-text")
@@ -355,7 +388,9 @@ def test_language_is_switched_and_remembered(server, open_page):
 
 
 def lightness(page, selector="body"):
-    colour = page.evaluate("it => getComputedStyle(document.querySelector(it)).backgroundColor", selector)
+    colour = page.evaluate(
+        "it => getComputedStyle(document.querySelector(it)).backgroundColor", selector
+    )
     return sum(int(it) for it in re.findall(r"\d+", colour)[:3]) / 3
 
 
@@ -412,8 +447,9 @@ def test_contrast(server, open_page, dark):
     page.click("[aria-label='Mauvaise réponse']")
     page.wait_for_selector(".feedback")
     assert page.evaluate(CONTRAST) == []
-    for view, selector in (("documents", ".documents"), ("jobs", ".job"), ("health", ".tiles")):
+    for view, selector in (("documents", ".documents"), ("jobs", "h1"), ("health", ".tiles")):
         go(page, view, selector)
+        page.wait_for_load_state("networkidle")
         assert page.evaluate(CONTRAST) == [], view
 
 
@@ -492,7 +528,12 @@ def test_keyboard_alone(server, open_page):
 def test_names_and_landmarks(server, open_page):
     page = open_page(server.url + "/")
     ask(page, QUESTION["fr"])
-    for view, selector in (("ask", ".turn"), ("documents", ".documents"), ("jobs", "h1"), ("health", ".tiles")):
+    for view, selector in (
+        ("ask", ".turn"),
+        ("documents", ".documents"),
+        ("jobs", "h1"),
+        ("health", ".tiles"),
+    ):
         go(page, view, selector)
         nameless = page.evaluate("""() => [...document.querySelectorAll('button, a, input, select, textarea')]
             .filter((it) => it.checkVisibility() && !it.closest('dialog:not([open])'))
@@ -522,11 +563,31 @@ def test_sign_in_with_a_key(start, open_page):
     page.press("dialog input", "Enter")
     page.wait_for_selector(".collection-chips")
     ask(page, QUESTION["fr"])
-    assert "sfl_test" not in page.evaluate("JSON.stringify(localStorage) + JSON.stringify(sessionStorage) + document.cookie")
+    assert "sfl_test" not in page.evaluate(
+        "JSON.stringify(localStorage) + JSON.stringify(sessionStorage) + document.cookie"
+    )
     page.reload()
     page.wait_for_selector(".turn")
     page.click(".side-foot [aria-label='Se déconnecter']")
     page.wait_for_selector("dialog input")
+
+
+@mock_only
+def test_a_reader_is_offered_what_a_reader_may_do(start, open_page):
+    server = start(key="sfl_read", scope="read")
+    page = open_page(server.url + "/")
+    page.watch.allowed.append("401")
+    page.fill("dialog input", "sfl_read")
+    page.press("dialog input", "Enter")
+    page.wait_for_selector(".collection-chips")
+    go(page, "documents", ".documents")
+    page.wait_for_load_state("networkidle")
+    assert page.locator("text=Ajouter des documents").count() == 0
+    assert page.locator("[aria-label^='Supprimer «']:visible").count() == 0
+    assert page.locator(".skipped").count() == 0
+    go(page, "jobs", "h1")
+    page.wait_for_load_state("networkidle")
+    assert page.locator("text=Relire les dossiers").count() == 0
 
 
 # Pages beside
@@ -538,7 +599,10 @@ def test_source_page(server, open_page):
     start = server.world.evidence(source, "La mutuelle est prise en charge à 65 %")["char_start"]
     page = open_page(f"{server.url}/v1/sources/{source['chunk']}#char={start}-{start + 38}")
     assert page.locator("h1").inner_text() == "Guide du salarié"
-    assert page.locator(".doc-text mark.evidence").inner_text() == "La mutuelle est prise en charge à 65 %"
+    assert (
+        page.locator(".doc-text mark.evidence").inner_text()
+        == "La mutuelle est prise en charge à 65 %"
+    )
     cells = page.locator("table mark.passage").all_inner_texts()
     assert "350 €" in [it.strip() for it in cells]
     assert page.locator(".passage-links a").get_attribute("href").endswith("/original#page=2")
@@ -556,7 +620,7 @@ def test_source_that_is_gone(server, open_page):
 def test_api_page(server, open_page):
     page = open_page(f"{server.url}/docs")
     page.fill("input[type=search]", "post ask")
-    page.click(".operation:visible summary >> text=\"/v1/ask\"")
+    page.click('.operation:visible summary >> text="/v1/ask"')
     body = page.locator(".operation[open]").inner_text()
     assert "question" in body and "curl" in body
     page.fill("input[type=search]", "no such address")
@@ -564,9 +628,11 @@ def test_api_page(server, open_page):
 
 
 def test_widget(server, open_page):
-    page = open_page(f"{server.url}/widget-demo")
-    known = page.evaluate("Object.keys(window)")
-    assert not [it for it in known if "souffleur" in it.lower()]
+    page = open_page(f"{server.url}/docs")
+    before = set(page.evaluate("Object.keys(window)"))
+    page.goto(f"{server.url}/widget-demo.html")
+    page.wait_for_selector("souffleur-widget .launch")
+    assert set(page.evaluate("Object.keys(window)")) - before == set()
     page.click("button >> text=Poser une question")
     page.fill("souffleur-widget textarea", QUESTION["fr"])
     page.keyboard.press("Enter")
@@ -575,7 +641,12 @@ def test_widget(server, open_page):
     assert re.search("trois|3", box.inner_text())
     assert "/v1/sources/" in page.locator("souffleur-widget li a").first.get_attribute("href")
     # The page's own styles for buttons stay outside.
-    assert page.locator("souffleur-widget .launch").evaluate("it => getComputedStyle(it).textTransform") == "none"
+    assert (
+        page.locator("souffleur-widget .launch").evaluate(
+            "it => getComputedStyle(it).textTransform"
+        )
+        == "none"
+    )
     page.keyboard.press("Escape")
     assert page.locator("souffleur-widget .box").is_hidden()
 
@@ -584,7 +655,9 @@ def test_widget(server, open_page):
 def test_widget_with_a_key_from_another_site(start, open_page):
     """Another site, with a key of its own: the answer crosses origins."""
     server, site = start(key="sfl_read"), start()
-    site.world.pages["/elsewhere"] = f"""<!doctype html><link rel="icon" href="data:,"><title>x</title><main><h1>Intranet</h1></main>
+    site.world.pages[
+        "/elsewhere"
+    ] = f"""<!doctype html><link rel="icon" href="data:,"><title>x</title><main><h1>Intranet</h1></main>
         <script src="{server.url}/widget.js" data-lang="en" data-key="sfl_read"></script>"""
     page = open_page(f"{site.url}/elsewhere")
     page.hosts.add(server.url.removeprefix("http://"))
@@ -609,14 +682,25 @@ MARKDOWN = [
     ("<script>alert(1)</script>", "<p>&lt;script&gt;alert(1)&lt;/script&gt;</p>"),
     ("[a](javascript:alert(1))", "<p>[a](javascript:alert(1))</p>"),
     ("[a](data:text/html,x)", "<p>[a](data:text/html,x)</p>"),
-    ("[a](https://b.example/c)", '<p><a href="https://b.example/c" target="_blank" rel="noopener">a</a></p>'),
-    ("https://b.example/c.", '<p><a href="https://b.example/c" target="_blank" rel="noopener">https://b.example/c</a>.</p>'),
-    ("[a](mailto:x@b.example)", '<p><a href="mailto:x@b.example" target="_blank" rel="noopener">a</a></p>'),
+    (
+        "[a](https://b.example/c)",
+        '<p><a href="https://b.example/c" target="_blank" rel="noopener">a</a></p>',
+    ),
+    (
+        "https://b.example/c.",
+        '<p><a href="https://b.example/c" target="_blank" rel="noopener">https://b.example/c</a>.</p>',
+    ),
+    (
+        "[a](mailto:x@b.example)",
+        '<p><a href="mailto:x@b.example" target="_blank" rel="noopener">a</a></p>',
+    ),
     ("a [1] b [1, 2] c [9]", "<p>a <b>1</b> b <b>1</b><b>2</b> c [9]</p>"),
     ("2 * 3 * 4 et nom_de_fichier_long", "<p>2 * 3 * 4 et nom_de_fichier_long</p>"),
-    ("| a | b |\n|---|---|\n| c \\| d | **e** |",
-     '<div class="table-scroll" tabindex="0" role="group"><table><thead><tr><th>a</th><th>b</th></tr></thead>'
-     "<tbody><tr><td>c | d</td><td><strong>e</strong></td></tr></tbody></table></div>"),
+    (
+        "| a | b |\n|---|---|\n| c \\| d | **e** |",
+        '<div class="table-scroll" tabindex="0" role="group"><table><thead><tr><th>a</th><th>b</th></tr></thead>'
+        "<tbody><tr><td>c | d</td><td><strong>e</strong></td></tr></tbody></table></div>",
+    ),
     ("", ""),
 ]
 
@@ -624,7 +708,8 @@ MARKDOWN = [
 def test_markdown(server, open_page):
     page = open_page(server.url + "/")
     for text, expected in MARKDOWN:
-        made = page.evaluate("""async (text) => {
+        made = page.evaluate(
+            """async (text) => {
             const { markdown } = await import('/markdown.js');
             const cite = (n) => {
                 if (n > 2) return null;
@@ -635,5 +720,7 @@ def test_markdown(server, open_page):
             const box = document.createElement('div');
             box.append(markdown(text, cite));
             return box.innerHTML;
-        }""", text)
+        }""",
+            text,
+        )
         assert made == expected, text

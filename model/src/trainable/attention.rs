@@ -6,6 +6,7 @@
 //! its square.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use candle_core::{D, DType, Device, Result, Tensor};
 use candle_nn::ops::softmax_last_dim;
@@ -40,6 +41,22 @@ struct Tile {
     mask: Tensor,
 }
 
+/// Which keys each query sees: itself and what is before it, as far back as the window reaches.
+fn mask_of(
+    queries: Range<usize>,
+    keys: Range<usize>,
+    window: usize,
+    device: &Device,
+) -> Result<Tensor> {
+    let shape = (1, queries.len(), keys.len());
+    let sees = |query: usize, key: usize| key <= query && query - key < window;
+    let values: Vec<f32> = queries
+        .flat_map(|query| keys.clone().map(move |key| (query, key)))
+        .map(|(query, key)| if sees(query, key) { 0.0 } else { f32::NEG_INFINITY })
+        .collect();
+    Tensor::from_vec(values, shape, device)
+}
+
 /// One sequence's queries, keys or values by key head.
 fn by_head(x: &Tensor, sequence: &Sequence, kv_heads: usize) -> Result<Tensor> {
     let head_dim = x.dim(D::Minus1)?;
@@ -63,18 +80,15 @@ impl PackedAttention {
                 let n_keys = first + n_queries - first_key;
                 // The same for all sequences, as far as they reach.
                 let at = (first, n_queries);
-                if !masks.contains_key(&at) {
-                    let sees = |query: usize, key: usize| key <= query && query - key < window;
-                    let values: Vec<f32> = (first..first + n_queries)
-                        .flat_map(|query| {
-                            (first_key..first_key + n_keys).map(move |key| (query, key))
-                        })
-                        .map(|(query, key)| if sees(query, key) { 0.0 } else { f32::NEG_INFINITY })
-                        .collect();
-                    let mask = Tensor::from_vec(values, (1, n_queries, n_keys), device)?;
-                    masks.insert(at, mask);
-                }
-                let mask = masks[&at].clone();
+                let mask: &mut Option<Tensor> = masks.entry(at).or_default();
+                let mask = match mask {
+                    Some(mask) => mask.clone(),
+                    None => {
+                        let keys = first_key..first_key + n_keys;
+                        let made = mask_of(first..first + n_queries, keys, window, device)?;
+                        mask.insert(made).clone()
+                    }
+                };
                 tiles.push(Tile { first, n_queries, first_key, n_keys, mask });
             }
             sequences.push(Sequence { row, n_tokens, tiles });

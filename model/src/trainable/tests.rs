@@ -114,7 +114,7 @@ fn next_token_loss(
     ids: &[u32],
 ) -> candle_core::Result<Tensor> {
     let n = ids.len() - 1;
-    let logits = decoder.logits(&hidden.narrow(0, 0, n)?)?;
+    let logits = decoder.logits(&hidden.narrow(0, 0, n)?)?.to_dtype(DType::F32)?;
     candle_nn::loss::cross_entropy(&logits, &Tensor::new(&ids[1..], hidden.device())?)
 }
 
@@ -348,6 +348,29 @@ fn write_quantised_model(dir: &Path) -> PathBuf {
     let path = dir.join("small.gguf");
     write(&mut fs_err::File::create(&path).unwrap(), &metadata, &tensors).unwrap();
     path
+}
+
+#[test]
+fn sixteen_bits_give_nearly_the_same_gradients() {
+    for model in ["tiny-qwen3-folder", "tiny-mistral.gguf"] {
+        let options = options(BaseForm::Dense);
+        let half = TrainOptions { dtype: DType::BF16, ..options.clone() };
+        let [exact, half] = [&options, &half].map(|it| load(model, it));
+        let ids: Vec<u32> = (0..40).map(|it| it * 3 % 70).collect();
+        let run = |decoder: &TrainableDecoder| {
+            scatter(decoder);
+            let loss = |hidden: &Tensor| next_token_loss(decoder, hidden, &ids);
+            let (loss, grads) = decoder.gradients(&batch(&[&ids]), loss).unwrap();
+            assert!(grads.iter().all(|it| it.dtype() == DType::F32));
+            (loss.to_scalar::<f32>().unwrap(), grads.iter().flat_map(values).collect::<Vec<f32>>())
+        };
+        let ((loss, grads), (half_loss, half_grads)) = (run(&exact), run(&half));
+        assert!((loss - half_loss).abs() < 0.03 * loss, "{loss} and {half_loss}");
+        let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
+        let sizes = dot(&grads, &grads).sqrt() * dot(&half_grads, &half_grads).sqrt();
+        let cosine = dot(&grads, &half_grads) / sizes;
+        assert!(cosine > 0.99, "{model}: gradients point elsewhere: {cosine}");
+    }
 }
 
 #[test]
