@@ -35,8 +35,8 @@ pub enum Precision {
     /// 32-bit floating point, as the model was published.
     #[default]
     F32,
-    /// 8-bit integers, save for queries, keys and values: faster, and vectors that differ a
-    /// little.
+    /// 8-bit integers, save for queries, keys and values; vectors differ a little. Whether it
+    /// is faster depends on the processor: measure with `benches/speed.rs` before choosing it.
     Int8,
 }
 

@@ -113,7 +113,7 @@ impl Factors {
         kept.matmul(&a.t()?)?.matmul(&b.t()?)? * self.scale
     }
 
-    /// Zero for what is left out, and for the rest what makes up for it. The same for the same seed.
+    /// Zero for what is left out, for the rest what makes up for it; the same for the same seed.
     fn mask(&self, x: &Tensor, seed: u64) -> candle_core::Result<Tensor> {
         let mut rng = Rng::new(seed ^ self.idx.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let kept = 1.0 / (1.0 - self.dropout);
