@@ -143,13 +143,13 @@ fn keys_and_groups_hold_over_http() {
 }
 
 /// `souffleur mcp` and the pipes to it.
-struct Stdio_ {
+struct Piped {
     child: Child,
     input: ChildStdin,
     output: BufReader<ChildStdout>,
 }
 
-impl Stdio_ {
+impl Piped {
     fn start(world: &World, args: &[&str]) -> Self {
         let mut command = world.command(&["mcp", "--generator", "extract"]);
         command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped());
@@ -201,7 +201,7 @@ fn a_model_searches_reads_and_asks_over_standard_input() {
         world.write(&format!("docs/{name}"), content);
     }
     world.text(&["ingest", "docs"]);
-    let mut mcp = Stdio_::start(&world, &[]);
+    let mut mcp = Piped::start(&world, &[]);
     let answer = mcp.call("ask", &json!({ "question": QUESTION }));
     let shown = text(&answer, false);
     assert!(shown.contains("trois jours"), "{shown}");
@@ -211,7 +211,7 @@ fn a_model_searches_reads_and_asks_over_standard_input() {
     assert!(text(&found, false).contains("9 000"), "whoever reads the folder reads all");
     assert_eq!(mcp.end(), Some(0));
 
-    let mut mcp = Stdio_::start(&world, &["--group", "it"]);
+    let mut mcp = Piped::start(&world, &["--group", "it"]);
     let found = mcp.call("get_document", &json!({ "path": "salaires.md" }));
     text(&found, true);
     // One process holds a data folder.
