@@ -1,8 +1,8 @@
 //! Measures `souffleur serve` under load: `cargo bench --bench serve -- [FOLDER]`.
 //!
-//! Starts the program on the documents of a folder, or on 2,500 made-up ones of four sections, and
+//! Starts the program on the documents of a folder, or on 2,500 made-up ones of eight sections, and
 //! prints a line for each figure: searches of one client and of 32, `/health` while the generator and
-//! an ingestion are busy, refusals under ten times the load that it takes, and memory. Models are
+//! an ingestion are busy, refusals at ten times the rate that it can answer, and memory. Models are
 //! those of `SOUFFLEUR_TEST_MODELS`. Figures worth keeping go to `docs/benchmarks.md`.
 
 #![expect(clippy::print_stdout, reason = "figures are what it is run for")]
@@ -29,18 +29,18 @@ const N_DOCUMENTS: usize = 2_500;
 const OVERLOAD: Duration = Duration::from_secs(60);
 
 const THEMES: [&str; 12] = [
-    "congés payés",
-    "notes de frais",
-    "télétravail",
+    "paid leave",
+    "expenses",
+    "remote work",
     "parking",
-    "sécurité",
-    "formation",
-    "mutuelle",
-    "achats",
-    "recrutement",
-    "informatique",
-    "cantine",
-    "voyages",
+    "safety",
+    "training",
+    "health insurance",
+    "purchases",
+    "recruiting",
+    "laptops",
+    "the canteen",
+    "travel",
 ];
 
 const SITES: [&str; 10] =
@@ -73,18 +73,19 @@ fn made_up(dir: &Path) -> Result<PathBuf> {
     for i in 0..N_DOCUMENTS {
         let theme = THEMES[i % THEMES.len()];
         let site = SITES[i / THEMES.len() % SITES.len()];
-        let mut text = format!("# Règle {i} : {theme} à {site}\n");
-        for section in 0..4 {
+        let mut text = format!("# Rule {i}: {theme} in {site}\n");
+        for section in 0..8 {
             let (days, sum) = (1 + (i * 7 + section) % 30, 10 + (i * 13 + section * 5) % 990);
             text.push_str(&format!(
-                "\n## Article {i}.{section}\n\nPour {theme} sur le site de {site}, la demande se \
-                 fait {days} jours à l'avance auprès du service {}. Le montant est plafonné à \
-                 {sum} euros par personne, et toute exception est décidée par la direction du site \
-                 après avis du responsable. La référence de ce texte est RG-{i:04}-{section}.\n",
+                "\n## Article {i}.{section}\n\nFor {theme} at the office in {site}, the request is \
+                 made {days} days ahead with the department of {}. The amount is limited to {sum} \
+                 euros per person, and every exception is decided by the director of the office \
+                 once the manager has given an opinion. The reference of this text is \
+                 RG-{i:04}-{section}.\n",
                 THEMES[(i + section) % THEMES.len()],
             ));
         }
-        let path = dir.join(site).join(format!("regle-{i}.md"));
+        let path = dir.join(site).join(format!("rule-{i}.md"));
         fs_err::create_dir_all(path.parent().context("a folder")?)?;
         fs_err::write(path, text)?;
     }
@@ -93,8 +94,12 @@ fn made_up(dir: &Path) -> Result<PathBuf> {
 
 fn question(i: usize) -> String {
     let (theme, site) = (THEMES[i * 5 % THEMES.len()], SITES[i * 3 % SITES.len()]);
-    json!({ "query": format!("Quel est le plafond pour {theme} à {site}, référence RG-{:04} ?", i * 37 % N_DOCUMENTS) })
-        .to_string()
+    let question = match i % 3 {
+        0 => format!("What is the limit for {theme} in {site}?"),
+        1 => format!("How many days ahead do I ask for {theme} in {site}?"),
+        _ => format!("Who decides on RG-{:04}-2?", i * 37 % N_DOCUMENTS),
+    };
+    json!({ "query": question }).to_string()
 }
 
 /// Runs searches and prints their latencies. Returns searches a second.
@@ -128,9 +133,9 @@ fn searches(server: &Server, n_clients: usize, n: usize) -> Result<f64> {
 
 /// `/health` while eight drafts are written and all documents are read again.
 fn busy_health(server: &Server, docs: &Path) -> Result<()> {
-    for entry in ignore_errors(docs) {
+    for entry in first_thousand(docs) {
         let text = fs_err::read_to_string(&entry)?;
-        fs_err::write(&entry, format!("{text}\nModifié.\n"))?;
+        fs_err::write(&entry, format!("{text}\nChanged.\n"))?;
     }
     server.json("POST", "/v1/jobs", r#"{"kind":"ingest"}"#)?;
     let stop = AtomicBool::new(false);
@@ -159,7 +164,7 @@ fn busy_health(server: &Server, docs: &Path) -> Result<()> {
 }
 
 /// The first thousand files of a folder of ours.
-fn ignore_errors(docs: &Path) -> Vec<PathBuf> {
+fn first_thousand(docs: &Path) -> Vec<PathBuf> {
     let mut res = Vec::new();
     for site in SITES {
         let entries = fs_err::read_dir(docs.join(site)).into_iter().flatten().flatten();
@@ -177,44 +182,61 @@ fn poem() -> String {
     .to_string()
 }
 
-/// Ten times as many clients as there are places and waiting places, for a minute.
+/// Requests at ten times the rate that the server can answer, for a minute, however long their
+/// answers take.
 fn overload(server: &Server) -> Result<()> {
+    let capacity = capacity(server)?;
+    let pause = Duration::from_secs_f64(0.1 / capacity);
     let (refused, answered) = (Mutex::new(Vec::new()), Mutex::new(Vec::new()));
     let before = server.resident_mb()?;
     let mut peak = before;
     let end = Instant::now() + OVERLOAD;
     std::thread::scope(|scope| -> Result<()> {
-        for _ in 0..400 {
-            scope.spawn(|| {
-                while Instant::now() < end {
-                    let start = Instant::now();
-                    let code = Connection::open(server)
-                        .and_then(|mut it| it.ask("POST", "/v1/chat/completions", &poem()))
-                        .map_or(0, |(code, _)| code);
-                    let times = if code == 200 { &answered } else { &refused };
-                    times.lock().expect("no panic").push((code, start.elapsed()));
-                    std::thread::sleep(Duration::from_millis(200));
-                }
-            });
-        }
         while Instant::now() < end {
+            scope.spawn(|| {
+                let start = Instant::now();
+                let code = Connection::open(server)
+                    .and_then(|mut it| it.ask("POST", "/v1/chat/completions", &poem()))
+                    .map_or(0, |(code, _)| code);
+                let times = if code == 200 { &answered } else { &refused };
+                times.lock().expect("no panic").push((code, start.elapsed()));
+            });
             peak = peak.max(server.resident_mb()?);
-            std::thread::sleep(Duration::from_millis(500));
+            std::thread::sleep(pause);
         }
         Ok(())
     })?;
     let refused = refused.into_inner().expect("no panic");
-    let odd: Vec<_> = refused.iter().filter(|(code, _)| *code != 503).collect();
+    let n_answered = answered.into_inner().expect("no panic").len();
+    let n_odd = refused.iter().filter(|(code, _)| *code != 503).count();
     println!(
-        "overload: {} answered, {} refused, {} other",
-        answered.into_inner().expect("no panic").len(),
-        refused.len(),
-        odd.len()
+        "overload at 10 x {capacity:.1} requests/s: {n_answered} answered, {} refused, {n_odd} of \
+         them otherwise than with 503",
+        refused.len()
     );
     report("refusals", refused.into_iter().map(|(_, time)| time).collect());
     println!("memory: {before} MB before, {peak} MB at most");
     server.json("GET", "/ready", "")?;
     Ok(())
+}
+
+/// Answers a second with as many clients as there are places.
+fn capacity(server: &Server) -> Result<f64> {
+    let start = Instant::now();
+    let n_answers = Mutex::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                while start.elapsed() < Duration::from_secs(10) {
+                    if server.json("POST", "/v1/chat/completions", &poem()).is_ok() {
+                        *n_answers.lock().expect("no panic") += 1;
+                    }
+                }
+            });
+        }
+    });
+    let n_answers: u32 = n_answers.into_inner().expect("no panic");
+    Ok(f64::from(n_answers.max(1)) / start.elapsed().as_secs_f64())
 }
 
 fn report(what: &str, mut times: Vec<Duration>) {
