@@ -1,9 +1,12 @@
 //! The command line: types only, no logic.
 
+mod dataset;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, builder::Styles};
 
+pub use self::dataset::*;
 use crate::{config::Style, records::Scope};
 
 /// Answers questions over your documents with a local language model and proven citations.
@@ -109,6 +112,9 @@ pub enum Command {
     /// Measure retrieval or answers on a set of questions
     #[command(subcommand)]
     Eval(EvalCommand),
+    /// Turn the documents into training data; check, split and convert such data
+    #[command(subcommand)]
+    Dataset(DatasetCommand),
     /// Answer over HTTP: a page, OpenAI's protocol, chat tools
     Serve(ServeArgs),
     /// Make, list and revoke keys of the HTTP API

@@ -294,6 +294,7 @@ impl Prompts {
     ) -> Result<String, PromptError> {
         // A document must not be able to close its own delimiter.
         let passage = passage.replace("</passage>", "</ passage>");
+        let asked = asked.to_vec();
         self.render("dataset_question", language, context! { title, passage, asked })
     }
 

@@ -9,5 +9,5 @@ pub mod folder;
 mod refusals;
 pub mod settings;
 mod sources;
-mod teller;
+pub mod teller;
 mod written;

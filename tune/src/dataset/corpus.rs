@@ -447,7 +447,7 @@ mod tests {
         let texts = training_texts(&source, 1000);
         assert_eq!(texts.len(), 1);
         assert_eq!(texts[0].1, "# Titre\n\nUn.\n\nDeux, page 3 du guide.");
-        assert_eq!(training_texts(&source, 12).len(), 3);
+        assert_eq!(training_texts(&source, 11).len(), 3);
     }
 
     #[test]
