@@ -53,8 +53,7 @@ pub fn of(error: &anyhow::Error) -> Option<&'static str> {
     })
 }
 
-const NO_SOURCE: &str =
-    "see `groups` and `licences_forbidden` in [dataset] of the settings, or name a group with --group";
+const NO_SOURCE: &str = "see `groups` and `licences_forbidden` in [dataset] of the settings, or name a group with --group";
 
 fn folder(error: &FolderError) -> Option<&'static str> {
     match error {

@@ -294,7 +294,7 @@ impl Prompts {
     ) -> Result<String, PromptError> {
         // A document must not be able to close its own delimiter.
         let passage = passage.replace("</passage>", "</ passage>");
-        let asked = asked.to_vec();
+        let asked: Vec<String> = asked.iter().map(|it| (*it).to_owned()).collect();
         self.render("dataset_question", language, context! { title, passage, asked })
     }
 

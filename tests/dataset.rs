@@ -31,8 +31,11 @@ fn built(more: &[&str]) -> Option<(World, Value)> {
     world.write("docs/travel.md", TRAVEL);
     world.write("docs/secret.md", SECRET);
     world.write("docs/licensed.md", LICENSED);
-    world.write("docs/old.md", "# Leave policy (2020)\n\nReplaced by RH-2026-021.\n\n## Extra days\n\nNobody \
-        gets any extra days at all, whatever the seniority.\n");
+    world.write(
+        "docs/old.md",
+        "# Leave policy (2020)\n\nReplaced by RH-2026-021.\n\n## Extra days\n\nNobody \
+        gets any extra days at all, whatever the seniority.\n",
+    );
     let mut args = vec!["dataset", "build", "d", "--docs", "docs", "--generator", "extract"];
     args.extend(more);
     let report = world.json(&args);
@@ -48,13 +51,18 @@ fn lines(world: &World, name: &str) -> Vec<Value> {
 fn a_folder_becomes_rows_with_provenance_and_nothing_forbidden() {
     let Some((world, report)) = built(&[]) else { return };
     assert_eq!(report["complete"], true, "{report}");
-    let left_out: Vec<&str> =
-        report["left_out"].as_array().unwrap().iter().filter_map(|it| it["path"].as_str()).collect();
+    let left_out: Vec<&str> = report["left_out"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|it| it["path"].as_str())
+        .collect();
     assert_eq!(left_out, ["licensed.md", "secret.md"]);
     assert_eq!(report["superseded"], serde_json::json!(["old.md"]));
     let rows = lines(&world, "d/supervised.jsonl");
     assert!(rows.len() > 10, "{report:#}");
-    let made: BTreeSet<&str> = rows.iter().filter_map(|it| it["meta"]["made_by"].as_str()).collect();
+    let made: BTreeSet<&str> =
+        rows.iter().filter_map(|it| it["meta"]["made_by"].as_str()).collect();
     for way in ["section", "table_cell", "record", "unanswerable"] {
         assert!(made.contains(way), "{made:?}");
     }
@@ -62,7 +70,8 @@ fn a_folder_becomes_rows_with_provenance_and_nothing_forbidden() {
         let text = row.to_string();
         assert!(!text.contains("nine million") && !text.contains("four percent"), "{text}");
         assert!(!text.contains("99 00 52 80"), "a telephone number: {text}");
-        let answer = row["messages"].as_array().unwrap().last().unwrap()["content"].as_str().unwrap();
+        let answer =
+            row["messages"].as_array().unwrap().last().unwrap()["content"].as_str().unwrap();
         let shown = row["meta"]["context"].as_array().unwrap();
         match row["meta"]["made_by"].as_str().unwrap() {
             "unanswerable" | "gold_removed" => {
@@ -104,12 +113,19 @@ fn a_build_goes_on_where_it_was_and_refuses_to_mix() {
         lines
     };
     assert_eq!(sorted(&fs_err::read_to_string(&path).unwrap()), sorted(&whole));
-    world.write("docs/new.md", "# New\n\n## Parking\n\nThe car park opens at seven every morning.\n");
+    world.write(
+        "docs/new.md",
+        "# New\n\n## Parking\n\nThe car park opens at seven every morning.\n",
+    );
     world.json(&["ingest", "docs"]);
     world.fails(&args, 1, &["other documents", "--restart"]);
     let anew = world.json(&["dataset", "build", "d", "--generator", "extract", "--restart"]);
     assert_eq!(anew["resumed"], 0, "{anew}");
-    world.fails(&["dataset", "build", "x", "--questions", "1", "--generator", "extract"], 2, &["--questions"]);
+    world.fails(
+        &["dataset", "build", "x", "--questions", "1", "--generator", "extract"],
+        2,
+        &["--questions"],
+    );
 }
 
 #[test]
@@ -137,14 +153,26 @@ fn files_of_others_come_and_go() {
     let alpaca = r#"[{"instruction": "Who pays?", "input": "", "output": "The firm."},
         {"instruction": "Who leads?", "output": "Ada."}]"#;
     world.write("alpaca.json", alpaca);
-    let report = world.json(&["dataset", "import", "alpaca.json", "--out", "rows.jsonl", "--licence", "CC0"]);
+    let report = world.json(&[
+        "dataset",
+        "import",
+        "alpaca.json",
+        "--out",
+        "rows.jsonl",
+        "--licence",
+        "CC0",
+    ]);
     assert_eq!(report["rows"], 2);
     let rows = lines(&world, "rows.jsonl");
     assert_eq!(rows[1]["messages"][1]["content"], "Ada.");
     assert_eq!(rows[0]["meta"]["licence"], "CC0");
     world.json(&["dataset", "export", "rows.jsonl", "--out", "s.jsonl", "--format", "sharegpt"]);
     assert_eq!(lines(&world, "s.jsonl")[0]["conversations"][0]["from"], "human");
-    world.fails(&["dataset", "export", "rows.jsonl", "--out", "x", "--format", "text"], 1, &["`text`"]);
+    world.fails(
+        &["dataset", "export", "rows.jsonl", "--out", "x", "--format", "text"],
+        1,
+        &["`text`"],
+    );
     for trainer in ["llama-factory", "axolotl", "trl"] {
         let args = ["dataset", "export", "rows.jsonl", "--out", trainer, "--for", trainer];
         world.json(&args);

@@ -119,7 +119,8 @@ pub fn build(
         policy: config.personal_data,
         found_within: config.found_within.get(),
     };
-    let mut work = Work { teller, config, folder: &mut folder, on_progress, n_feedback_left_out: 0 };
+    let mut work =
+        Work { teller, config, folder: &mut folder, on_progress, n_feedback_left_out: 0 };
     let flow = work.all(records, options.written_per_chunk)?;
     let n_feedback_left_out = work.n_feedback_left_out;
     let mut report = report(&folder, &sources, &parts, options);
@@ -243,12 +244,7 @@ impl Work<'_> {
         self.take(&id, qa, made)
     }
 
-    fn take(
-        &mut self,
-        id: &str,
-        qa: &Qa,
-        made: Result<Row, Dropped>,
-    ) -> Result<(), BuildError> {
+    fn take(&mut self, id: &str, qa: &Qa, made: Result<Row, Dropped>) -> Result<(), BuildError> {
         match made {
             Ok(row) => {
                 debug_assert_eq!(row.id, id, "rows are known by what they are made of");
@@ -344,7 +340,9 @@ impl Work<'_> {
     fn feedback(&mut self, records: &Records) -> Result<(), BuildError> {
         let found = feedback::rows(records, self.teller.sources, self.teller.parts)?;
         self.n_feedback_left_out = found.n_left_out;
-        for row in found.rows.into_iter().filter(|it| !self.folder.knows(&it.id)).collect::<Vec<_>>() {
+        for row in
+            found.rows.into_iter().filter(|it| !self.folder.knows(&it.id)).collect::<Vec<_>>()
+        {
             let (id, question) = (row.id.clone(), row.question().unwrap_or_default().to_owned());
             match without_personal(row, self.config.personal_data) {
                 Ok(row) => self.folder.keep(&row)?,
@@ -414,8 +412,12 @@ fn report(
         .iter()
         .map(|(path, why)| json!({"path": path, "reason": why.to_string()}))
         .collect();
-    let superseded: Vec<&str> =
-        sources.allowed.values().filter(|it| is_superseded(it)).map(|it| it.path.as_str()).collect();
+    let superseded: Vec<&str> = sources
+        .allowed
+        .values()
+        .filter(|it| is_superseded(it))
+        .map(|it| it.path.as_str())
+        .collect();
     let of_part = |part: Split| {
         let its = sources.allowed.values();
         let its = its.filter(|it| parts.get(&it.cluster) == Some(&part));

@@ -106,7 +106,8 @@ impl Folder {
             remove(&recipe_path)?;
         }
         if recipe_path.exists() {
-            let found: Option<Value> = serde_json::from_str(&fs::read_to_string(&recipe_path)?).ok();
+            let found: Option<Value> =
+                serde_json::from_str(&fs::read_to_string(&recipe_path)?).ok();
             if found.as_ref() != Some(recipe) {
                 return Err(FolderError::OtherRecipe { path: dir.to_owned() });
             }

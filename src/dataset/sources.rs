@@ -81,10 +81,8 @@ fn clusters(
         }
     }
     let stored = catalog.signatures()?;
-    let (ids, signatures): (Vec<DocumentId>, Vec<Signature>) = stored
-        .iter()
-        .filter_map(|(id, bytes)| Some((*id, Signature::from_bytes(bytes)?)))
-        .unzip();
+    let (ids, signatures): (Vec<DocumentId>, Vec<Signature>) =
+        stored.iter().filter_map(|(id, bytes)| Some((*id, Signature::from_bytes(bytes)?))).unzip();
     for pair in near_pairs(&signatures, SIMILARITY_MIN) {
         if let (Some(a), Some(b)) = (at.get(&ids[pair.a]), at.get(&ids[pair.b])) {
             groups.join(*a, *b);
@@ -105,9 +103,8 @@ fn bare_title(title: &str) -> Vec<String> {
     let words = tune::dataset::near::words_of(bare);
     const SMALL: [&str; 14] =
         ["du", "de", "des", "la", "le", "les", "the", "of", "and", "et", "a", "an", "d", "l"];
-    let says = |it: &String| {
-        !SMALL.contains(&it.as_str()) && !it.chars().all(|c| c.is_ascii_digit())
-    };
+    let says =
+        |it: &String| !SMALL.contains(&it.as_str()) && !it.chars().all(|c| c.is_ascii_digit());
     words.into_iter().filter(says).collect()
 }
 

@@ -211,7 +211,8 @@ impl Teller<'_> {
                 continue;
             }
             let heading = passage.chunk.heading_path.join(" ");
-            let speaks = mentions(&format!("{} {heading} {text}", passage.chunk.title), &qa.subject);
+            let speaks =
+                mentions(&format!("{} {heading} {text}", passage.chunk.title), &qa.subject);
             // Another version of the document would give another answer; so might, for all we
             // know, whatever speaks of the subject where nothing may answer.
             let is_version = of.cluster == source.cluster && of.id != source.id;
@@ -257,7 +258,8 @@ impl Teller<'_> {
             match &*self.engine.writer {
                 Writer::Model(model) => {
                     let encoder = model.encoder();
-                    let count = |it: &[Turn]| encoder.encode_chat(it).map_or(usize::MAX, |it| it.len());
+                    let count =
+                        |it: &[Turn]| encoder.encode_chat(it).map_or(usize::MAX, |it| it.len());
                     (encoder.context_length(), Box::new(count))
                 }
                 Writer::Upstream(chat) => {

@@ -6,11 +6,7 @@ use std::ops::ControlFlow;
 use index::filter::Filter;
 use ingest::document::Language;
 use model::{
-    chat::Turn,
-    constrain::Constraint,
-    generate::Request,
-    sample::SampleOptions,
-    thinking,
+    chat::Turn, constrain::Constraint, generate::Request, sample::SampleOptions, thinking,
 };
 use serde_json::json;
 use tune::dataset::{
@@ -104,7 +100,8 @@ impl Evidence for FromChunk<'_> {
     type Error = AskError;
 
     fn supports(&mut self, answer: &str) -> Result<bool, AskError> {
-        let sentences: Vec<String> = split(answer).into_iter().map(|it| answer[it].to_owned()).collect();
+        let sentences: Vec<String> =
+            split(answer).into_iter().map(|it| answer[it].to_owned()).collect();
         let id = index::hit::ChunkId(self.chunk.id);
         let chunks = self.teller.engine.index.catalog().chunks(&[id]);
         let chunks = chunks.map_err(crate::retrieve::RetrieveError::from)?;

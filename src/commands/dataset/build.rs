@@ -101,7 +101,9 @@ fn show(printer: Printer, report: &Value, dir: &str) -> Result<()> {
     }
     let n_feedback = report["feedback_left_out"].as_u64().unwrap_or(0);
     if n_feedback > 0 {
-        printer.line(format!("{n_feedback} judged answers left out: of documents not allowed, or of two parts"))?;
+        printer.line(format!(
+            "{n_feedback} judged answers left out: of documents not allowed, or of two parts"
+        ))?;
     }
     Ok(())
 }

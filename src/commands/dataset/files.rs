@@ -136,7 +136,11 @@ fn show_row(printer: Printer, row: &Row) -> Result<()> {
     let part = meta.split.map_or("", Split::as_str);
     printer.line(styled(BOLD, format!("{} {made_by} {place}{page} {part}", row.id)))?;
     for message in row.body.prompt() {
-        printer.line(format!("{} {}", styled(DIM, format!("{:?}:", message.role)), message.content))?;
+        printer.line(format!(
+            "{} {}",
+            styled(DIM, format!("{:?}:", message.role)),
+            message.content
+        ))?;
     }
     for target in row.body.targets() {
         printer.line(format!("{} {target}", styled(GREEN, "→")))?;
@@ -157,7 +161,8 @@ pub(super) fn split(session: &Session, args: &DatasetSplitArgs) -> Result<ExitCo
     };
     let is_share = |it: f64| (0.0..1.0).contains(&it);
     if !is_share(shares.valid) || !is_share(shares.test) || shares.valid + shares.test >= 1.0 {
-        let what = "the shares of validation and test must be from 0 to 1, and less than 1 together";
+        let what =
+            "the shares of validation and test must be from 0 to 1, and less than 1 together";
         return Err(WrongUsage(what.into()).into());
     }
     let keep = args.valid.is_none() && args.test.is_none() && args.seed.is_none();
@@ -261,7 +266,9 @@ fn for_trainer(
     let parts = split::split(&rows, session.config.dataset.shares(), true);
     let mut all: Vec<(Split, Vec<Row>)> = Split::ALL.iter().map(|it| (*it, Vec::new())).collect();
     for (row, part) in rows.into_iter().zip(&parts.of_rows) {
-        all.iter_mut().filter(|(it, _)| Some(*it) == *part).for_each(|(_, it)| it.push(row.clone()));
+        all.iter_mut()
+            .filter(|(it, _)| Some(*it) == *part)
+            .for_each(|(_, it)| it.push(row.clone()));
     }
     refuse_leaks(session.printer, &all)?;
     let trainer = match trainer {
@@ -304,7 +311,14 @@ pub(super) fn import(session: &Session, args: &DatasetImportArgs) -> Result<Exit
     let formats: Vec<String> =
         read.formats.iter().map(|(it, n)| format!("{n} {}", it.as_str())).collect();
     let printer = session.printer;
-    printer.line(format!("{} rows in {} ({})", rows.len(), args.out.display(), formats.join(", ")))?;
-    printer.json(&json!({"rows": rows.len(), "bad_lines": read.bad, "out": args.out.display().to_string()}))?;
+    printer.line(format!(
+        "{} rows in {} ({})",
+        rows.len(),
+        args.out.display(),
+        formats.join(", ")
+    ))?;
+    printer.json(
+        &json!({"rows": rows.len(), "bad_lines": read.bad, "out": args.out.display().to_string()}),
+    )?;
     Ok(ExitCode::SUCCESS)
 }

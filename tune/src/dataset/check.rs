@@ -89,7 +89,8 @@ pub fn check(read: &Rows, count: Count<'_>, tokens_max: Option<usize>) -> Checke
     };
     let mut lengths = Vec::new();
     for (row, &line) in read.rows.iter().zip(&read.lines) {
-        let mut note = |is_error: bool, what| issues.entry((!is_error, what)).or_default().push(line);
+        let mut note =
+            |is_error: bool, what| issues.entry((!is_error, what)).or_default().push(line);
         *res.kinds.entry(row.body.kind().as_str()).or_default() += 1;
         if let Some(made_by) = row.meta.made_by {
             *res.made_by.entry(made_by.as_str()).or_default() += 1;
@@ -206,8 +207,10 @@ mod tests {
         let path = dir.path().join("x.jsonl");
         let long = "mot ".repeat(50);
         let lines = [
-            r#"{"prompt": "Qui paie le repas de midi ?", "chosen": "moi", "rejected": "moi "}"#.to_owned(),
-            r#"{"prompt": "qui paie le repas de midi", "chosen": "moi", "rejected": "toi"}"#.to_owned(),
+            r#"{"prompt": "Qui paie le repas de midi ?", "chosen": "moi", "rejected": "moi "}"#
+                .to_owned(),
+            r#"{"prompt": "qui paie le repas de midi", "chosen": "moi", "rejected": "toi"}"#
+                .to_owned(),
             format!(r#"{{"prompt": "Où ?", "chosen": "{long}", "rejected": "a@b.example"}}"#),
         ];
         fs_err::write(&path, lines.join("\n")).unwrap();

@@ -178,9 +178,7 @@ fn blocks<'a>(lines: &[Line<'a>]) -> Vec<Block<'a>> {
             let same = |it: &&Line<'a>| kind(it.text) == kind(first.text);
             let n = match kind(first.text) {
                 // What follows an item on lines of its own belongs to it.
-                Kind::Item => {
-                    rest.iter().take_while(|it| kind(it.text) != Kind::Row).count()
-                }
+                Kind::Item => rest.iter().take_while(|it| kind(it.text) != Kind::Row).count(),
                 Kind::Row | Kind::Words => rest.iter().take_while(same).count(),
             };
             let (now, later) = rest.split_at(n);
@@ -233,7 +231,10 @@ fn block<'a>(lines: &[Line<'a>], res: &mut Vec<Block<'a>>) {
                 let end = line.start + line.text.len();
                 match (item(line.text), items.last_mut()) {
                     (Some((words, _)), _) => {
-                        items.push((line.start + line.text.find(words).unwrap_or(0)..end, words.to_owned()));
+                        items.push((
+                            line.start + line.text.find(words).unwrap_or(0)..end,
+                            words.to_owned(),
+                        ));
                     }
                     (None, Some((span, open))) => {
                         span.end = end;
@@ -334,7 +335,11 @@ fn furniture(text: &str) -> std::collections::BTreeSet<&str> {
     for line in lines.filter(|it| !it.is_empty() && it.len() < 80 && kind(it) == Kind::Words) {
         *counts.entry(line).or_default() += 1;
     }
-    counts.into_iter().filter(|(it, n)| *n >= 3 && heading(it).is_none()).map(|(it, _)| it).collect()
+    counts
+        .into_iter()
+        .filter(|(it, n)| *n >= 3 && heading(it).is_none())
+        .map(|(it, _)| it)
+        .collect()
 }
 
 /// A line that only says which page it stands on: `Finance team Page 2`, `page 3/7`.

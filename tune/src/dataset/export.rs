@@ -235,8 +235,11 @@ mod tests {
             for body in &bodies {
                 let dir = tempfile::tempdir().unwrap();
                 let row = Row::new(&["1"], body.clone(), Meta::default());
-                let parts =
-                    [(Split::Train, vec![row.clone()]), (Split::Valid, vec![row.clone()]), (Split::Test, vec![])];
+                let parts = [
+                    (Split::Train, vec![row.clone()]),
+                    (Split::Valid, vec![row.clone()]),
+                    (Split::Test, vec![]),
+                ];
                 let exported =
                     Exported { kind: body.kind(), base: "a/\"b\"", tokens_max: 512, parts: &parts };
                 let files = export(dir.path(), trainer, &exported).unwrap();

@@ -281,7 +281,8 @@ mod tests {
             let it = no(&|it| it.question = question.to_owned());
             check(&it, YES, Some(Dropped::SpeaksOfTheText));
         }
-        let english = no(&|it| it.question = "How many days does the manager have to answer?".into());
+        let english =
+            no(&|it| it.question = "How many days does the manager have to answer?".into());
         check(&english, YES, Some(Dropped::WrongLanguage));
         let quote = no(&|it| it.quote = "Le responsable répond sous vingt jours ouvrés".to_owned());
         check(&quote, YES, Some(Dropped::QuoteNotFound));
@@ -296,7 +297,8 @@ mod tests {
     fn a_question_is_kept_once() {
         let mut seen = Seen::default();
         let language = Some(Language::French);
-        let mut judged = |it: &Written| judge(it, PASSAGE, language, &mut seen, &mut { YES }).unwrap();
+        let mut judged =
+            |it: &Written| judge(it, PASSAGE, language, &mut seen, &mut { YES }).unwrap();
         assert_eq!(judged(&good()), None);
         let again = Written { question: good().question.to_uppercase(), ..good() };
         assert_eq!(judged(&again), Some(Dropped::NearDuplicate));

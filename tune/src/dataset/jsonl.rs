@@ -271,7 +271,8 @@ mod tests {
 
     #[test]
     fn a_bad_line_is_named_or_left_out() {
-        let content = b"{\"text\": \"a\"}\n\n{\"text\": 1}\n{\"text\": \"b\"\n\xff\n{\"text\": \"c\"}";
+        let content =
+            b"{\"text\": \"a\"}\n\n{\"text\": 1}\n{\"text\": \"b\"\n\xff\n{\"text\": \"c\"}";
         let (_dir, path) = file(content);
         let error = read(&path, BadLines::Stop).unwrap_err().to_string();
         assert!(error.contains("line 3") && error.contains("`text` must be a text"), "{error}");

@@ -122,7 +122,11 @@ mod tests {
 
     #[test]
     fn another_figure_is_another_question() {
-        check("What does the rule R-07 say about it?", "What does the rule R-08 say about it?", false);
+        check(
+            "What does the rule R-07 say about it?",
+            "What does the rule R-08 say about it?",
+            false,
+        );
     }
 
     #[test]

@@ -63,8 +63,9 @@ pub enum PersonalPolicy {
     Keep,
 }
 
-static EMAIL: LazyLock<Regex> =
-    LazyLock::new(|| regex(r"(?i)\b[a-z0-9][a-z0-9._%+-]*@[a-z0-9-]+(?:\.[a-z0-9-]+)*\.[a-z]{2,}\b"));
+static EMAIL: LazyLock<Regex> = LazyLock::new(|| {
+    regex(r"(?i)\b[a-z0-9][a-z0-9._%+-]*@[a-z0-9-]+(?:\.[a-z0-9-]+)*\.[a-z]{2,}\b")
+});
 static IBAN: LazyLock<Regex> =
     LazyLock::new(|| regex(r"(?i)\b[a-z]{2}[0-9]{2}(?:[ \u{a0}\u{202f}]?[a-z0-9]{1,4}){3,8}\b"));
 static NIR: LazyLock<Regex> = LazyLock::new(|| {
@@ -73,7 +74,9 @@ static NIR: LazyLock<Regex> = LazyLock::new(|| {
     )
 });
 static SIRET: LazyLock<Regex> = LazyLock::new(|| {
-    regex(r"\b[0-9]{3}[ \u{a0}\u{202f}]?[0-9]{3}[ \u{a0}\u{202f}]?[0-9]{3}[ \u{a0}\u{202f}]?[0-9]{5}\b")
+    regex(
+        r"\b[0-9]{3}[ \u{a0}\u{202f}]?[0-9]{3}[ \u{a0}\u{202f}]?[0-9]{3}[ \u{a0}\u{202f}]?[0-9]{5}\b",
+    )
 });
 // French numbers, and international ones: a plus, then 8 to 15 digits with single separators.
 static PHONE: LazyLock<Regex> = LazyLock::new(|| {

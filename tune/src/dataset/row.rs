@@ -297,7 +297,8 @@ impl Row {
     pub fn question(&self) -> Option<&str> {
         let of_meta = self.meta.question.as_deref();
         let prompt = self.body.prompt().iter().rev();
-        of_meta.or(prompt.into_iter().find(|it| it.role == Role::User).map(|it| it.content.as_str()))
+        of_meta
+            .or(prompt.into_iter().find(|it| it.role == Role::User).map(|it| it.content.as_str()))
     }
 }
 

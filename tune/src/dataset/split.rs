@@ -113,7 +113,8 @@ pub fn split(rows: &[Row], shares: Shares, keep: bool) -> Parts {
     }
     let keys: Vec<String> = rows.iter().enumerate().map(|(at, it)| key_of(at, it)).collect();
     let distinct: Vec<&String> = keys.iter().collect::<BTreeSet<_>>().into_iter().collect();
-    let at: BTreeMap<&String, usize> = distinct.iter().enumerate().map(|(i, it)| (*it, i)).collect();
+    let at: BTreeMap<&String, usize> =
+        distinct.iter().enumerate().map(|(i, it)| (*it, i)).collect();
     let mut groups = Groups::new(distinct.len());
     let mut seen = Seen::default();
     for (i, row) in rows.iter().enumerate() {
@@ -173,12 +174,9 @@ impl std::fmt::Display for Leak {
             Self::Document { path, parts: (a, b) } => {
                 write!(f, "`{path}` is in {} and in {}", a.as_str(), b.as_str())
             }
-            Self::Question { question, near, parts: (a, b) } => write!(
-                f,
-                "`{question}` ({}) is nearly `{near}` ({})",
-                b.as_str(),
-                a.as_str()
-            ),
+            Self::Question { question, near, parts: (a, b) } => {
+                write!(f, "`{question}` ({}) is nearly `{near}` ({})", b.as_str(), a.as_str())
+            }
         }
     }
 }
@@ -290,13 +288,17 @@ mod tests {
         };
         rows[train].meta.context.push(shown);
         assert_eq!(split(&rows, SHARES, false).of_rows[train], None);
-        let leaks = leaks(&[(Split::Train, &rows[train..=train]), (Split::Test, &rows[test..=test])]);
+        let leaks =
+            leaks(&[(Split::Train, &rows[train..=train]), (Split::Test, &rows[test..=test])]);
         assert!(matches!(&leaks[..], [Leak::Document { .. }]), "{leaks:?}");
     }
 
     #[test]
     fn near_questions_of_two_parts_are_a_leak() {
-        let (a, b) = (row("Who pays for the taxi home at night?", 1), row("who pays for the taxi home at night", 2));
+        let (a, b) = (
+            row("Who pays for the taxi home at night?", 1),
+            row("who pays for the taxi home at night", 2),
+        );
         let found = leaks(&[(Split::Train, &[a]), (Split::Test, &[b])]);
         assert!(matches!(&found[..], [Leak::Question { .. }]), "{found:?}");
     }

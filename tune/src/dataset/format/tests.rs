@@ -30,16 +30,26 @@ fn body() -> impl Strategy<Value = Body> {
     };
     prop_oneof![
         conversation().prop_map(Body::Messages),
-        (prompt(), words(), words())
-            .prop_map(|(prompt, chosen, rejected)| Body::Preference { prompt, chosen, rejected }),
-        (prompt(), words(), any::<bool>())
-            .prop_map(|(prompt, completion, label)| Body::Unpaired { prompt, completion, label }),
+        (prompt(), words(), words()).prop_map(|(prompt, chosen, rejected)| Body::Preference {
+            prompt,
+            chosen,
+            rejected
+        }),
+        (prompt(), words(), any::<bool>()).prop_map(|(prompt, completion, label)| Body::Unpaired {
+            prompt,
+            completion,
+            label
+        }),
         words().prop_map(Body::Text),
     ]
 }
 
 fn provenance() -> impl Strategy<Value = Meta> {
-    (prop::option::of(words()), prop::option::of(0_i64..9), prop::option::of((0_usize..5, 5_usize..9)))
+    (
+        prop::option::of(words()),
+        prop::option::of(0_i64..9),
+        prop::option::of((0_usize..5, 5_usize..9)),
+    )
         .prop_map(|(path, document, span)| Meta {
             path,
             document,
@@ -108,7 +118,8 @@ fn files_of_others_are_read() {
     let row = check(&alpaca, Format::Alpaca);
     assert_eq!(row.body.prompt().len(), 4);
     assert_eq!(row.question(), Some("Translate.\noui"));
-    let share = json!({"conversations": [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]});
+    let share =
+        json!({"conversations": [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]});
     assert_eq!(check(&share, Format::ShareGpt).body.targets(), ["b"]);
     let strings = json!({"prompt": "a", "completion": "b", "label": false});
     assert!(matches!(check(&strings, Format::Unpaired).body, Body::Unpaired { label: false, .. }));
@@ -122,7 +133,8 @@ fn what_is_wrong_is_named() {
     fails(&json!({"messages": [{"role": "user", "content": "a"}]}), "no answer to learn");
     fails(&json!({"messages": [{"role": "robot", "content": "a"}]}), "messages[0].role");
     fails(&json!({"messages": [{"role": "user", "content": 3}]}), "messages[0].content");
-    let twice = json!({"messages": [{"role": "user", "content": "a"}, {"role": "user", "content": "b"}]});
+    let twice =
+        json!({"messages": [{"role": "user", "content": "a"}, {"role": "user", "content": "b"}]});
     fails(&twice, "turn 2 is of the user");
     fails(&json!({"prompt": "a", "chosen": "b", "rejected": " "}), "no answer");
     fails(&json!([1]), "not a JSON object");
@@ -143,10 +155,14 @@ fn a_row_among_passages_becomes_raft_with_its_quote() {
         context: vec![shown("Blue.", false), shown("Two days.", true)],
         ..Meta::default()
     };
-    let messages = vec![Message::new(Role::User, "…"), Message::new(Role::Assistant, "Two days [2].")];
+    let messages =
+        vec![Message::new(Role::User, "…"), Message::new(Role::Assistant, "Two days [2].")];
     let row = Row::new(&["x"], Body::Messages(messages), meta);
     let value = write(&row, Format::Raft).unwrap();
     assert_eq!(value["oracle_context"], "Two days.");
-    assert_eq!(value["cot_answer"], "##begin_quote##Two days.##end_quote## <ANSWER>: Two days [2].");
+    assert_eq!(
+        value["cot_answer"],
+        "##begin_quote##Two days.##end_quote## <ANSWER>: Two days [2]."
+    );
     assert!(value["instruction"].as_str().unwrap().starts_with("<DOCUMENT>Blue.</DOCUMENT>\n"));
 }

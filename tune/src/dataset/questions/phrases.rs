@@ -50,7 +50,8 @@ pub(super) fn quoted(text: &str, language: Language) -> String {
 /// A name as it stands in a question: in quotation marks where it would not be seen to end.
 pub(super) fn name(text: &str, language: Language) -> String {
     let n_words = text.split_whitespace().count();
-    let is_plain = n_words <= 2 && text.chars().all(|it| it.is_alphanumeric() || " -’'.".contains(it));
+    let is_plain =
+        n_words <= 2 && text.chars().all(|it| it.is_alphanumeric() || " -’'.".contains(it));
     if is_plain { text.to_owned() } else { quoted(text, language) }
 }
 

@@ -49,7 +49,10 @@ struct Phrases {
 
 const OF_REFERENCE: Phrases = Phrases {
     french: (
-        ["Quelle est la référence du document {title} ?", "Sous quelle référence trouver {title} ?"],
+        [
+            "Quelle est la référence du document {title} ?",
+            "Sous quelle référence trouver {title} ?",
+        ],
         "Le document {title} porte la référence {value}.",
     ),
     english: (
@@ -72,7 +75,10 @@ const IN_FORCE_SINCE: Phrases = Phrases {
 };
 const OWNED_BY: Phrases = Phrases {
     french: (
-        ["Qui est responsable du document {title} ?", "À qui s’adresser au sujet du document {title} ?"],
+        [
+            "Qui est responsable du document {title} ?",
+            "À qui s’adresser au sujet du document {title} ?",
+        ],
         "Responsable du document {title} : {value}.",
     ),
     english: (

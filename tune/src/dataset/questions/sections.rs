@@ -70,7 +70,9 @@ fn answer(document: &Asked<'_>, section: &Section<'_>) -> Option<Vec<String>> {
             Block::Paragraph { text, .. } => res.extend(document.sentences(text)),
             Block::List { items, .. } => {
                 n_items += items.len();
-                res.extend(items.iter().map(|(_, it)| ended(plain(it).trim_end_matches([';', ',']))));
+                res.extend(
+                    items.iter().map(|(_, it)| ended(plain(it).trim_end_matches([';', ',']))),
+                );
             }
             Block::Table(_) => return None,
         }
@@ -116,12 +118,12 @@ fn question(document: &Asked<'_>, heading: &str, language: Language) -> String {
         Language::English if asks(heading, &["How many ", "How much ", "How long ", "Who "]) => {
             fill("{title}: {low}?", &[("low", &low), ("title", &source.title)])
         }
-        Language::English if asks(heading, &["How ", "What ", "When ", "Where ", "If ", "Why "]) => {
+        Language::English
+            if asks(heading, &["How ", "What ", "When ", "Where ", "If ", "Why "]) =>
+        {
             fill(ENGLISH[0], &[("heading", &quoted_heading), ("title", &title)])
         }
-        Language::English => {
-            fill(pick(&ENGLISH, &of), &[("heading", &low), ("title", &title)])
-        }
+        Language::English => fill(pick(&ENGLISH, &of), &[("heading", &low), ("title", &title)]),
     }
 }
 

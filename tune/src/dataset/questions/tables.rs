@@ -125,7 +125,8 @@ impl AskedTable<'_> {
         let bare = column.split(" (").next().unwrap_or(column);
         let low = lower_first(bare, text);
         let of = [&self.document.source.path, self.name.as_str(), key, column];
-        let (title, shown_key) = (quoted(&self.document.source.title, language), name(key, language));
+        let (title, shown_key) =
+            (quoted(&self.document.source.title, language), name(key, language));
         let shown_column = quoted(column, language);
         let shown_table = quoted(&self.name, language);
         let article = article(bare).unwrap_or_default();
@@ -254,11 +255,19 @@ impl AskedTable<'_> {
                 }
                 let (phrasings, colon): ([&str; 3], &str) = match language {
                     Language::French => (
-                        ["Que signifie {term} ?", "Que veut dire {term} ?", "{term}, qu’est-ce que c’est ?"],
+                        [
+                            "Que signifie {term} ?",
+                            "Que veut dire {term} ?",
+                            "{term}, qu’est-ce que c’est ?",
+                        ],
                         " : ",
                     ),
                     Language::English => (
-                        ["What does {term} mean?", "What is meant by {term}?", "{term}: what is that?"],
+                        [
+                            "What does {term} mean?",
+                            "What is meant by {term}?",
+                            "{term}: what is that?",
+                        ],
                         ": ",
                     ),
                 };

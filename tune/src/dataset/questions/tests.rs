@@ -58,7 +58,9 @@ fn headings_become_questions() {
         ## Contents\n\nTrain . . . . 3\n";
     let all = made("Travel", Language::English, text);
     assert_eq!(all.len(), 1, "{all:#?}");
-    assert!(all[0].question.contains("how do I book?") || all[0].question.starts_with("How do I book?"));
+    assert!(
+        all[0].question.contains("how do I book?") || all[0].question.starts_with("How do I book?")
+    );
     assert_eq!(all[0].answer, ["Book through the agency, 14 days ahead."]);
     assert_eq!(&text[all[0].span.clone()], "Book through the agency, **14 days** ahead.");
 }
@@ -70,7 +72,9 @@ fn cells_are_asked_for_by_row_and_column() {
     let all = made("Mutuelle", Language::French, text);
     let cells: Vec<&Qa> = all.iter().filter(|it| it.made_by == MadeBy::TableCell).collect();
     assert_eq!(cells.len(), 2, "{all:#?}");
-    assert!(cells[0].question.contains("le remboursement") && cells[0].question.contains("Lentilles"));
+    assert!(
+        cells[0].question.contains("le remboursement") && cells[0].question.contains("Lentilles")
+    );
     assert_eq!(cells[0].answer, ["Le remboursement pour Lentilles : 150 €."]);
     assert_eq!(cells[0].value.as_deref(), Some("150 €"));
     assert_eq!(&text[cells[0].span.clone()], "| Lentilles | 150 € | par an |");
@@ -98,11 +102,17 @@ fn terms_rules_codes_and_records_are_found() {
     let text = "# Rules\n\nReference SEC-2025-014. In force from 1 December 2025. Owner: Ada Byron.\n\n\
         R-01 Lock the door. Always. R-02 Wash the cup.\n\nR-03 Smile.\n\nX-9 stands alone.\n";
     let all = made("Rules", Language::English, text);
-    check(&all, MadeBy::Rule, all.iter().find(|it| it.subject == "R-01").unwrap().question.clone().as_str(), "Lock the door. Always.");
+    check(
+        &all,
+        MadeBy::Rule,
+        all.iter().find(|it| it.subject == "R-01").unwrap().question.clone().as_str(),
+        "Lock the door. Always.",
+    );
     let n_rules = all.iter().filter(|it| it.made_by == MadeBy::Rule).count();
     let values: Vec<&str> = all.iter().filter_map(|it| it.value.as_deref()).collect();
     assert_eq!((n_rules, values), (3, vec!["SEC-2025-014", "1 December 2025", "Ada Byron"]));
-    let text = "5. Messages\n\nVPN-401 : la clé manque. Attendez.\nVPN-408 : l’horloge est décalée.\n";
+    let text =
+        "5. Messages\n\nVPN-401 : la clé manque. Attendez.\nVPN-408 : l’horloge est décalée.\n";
     let all = made("VPN", Language::French, text);
     assert_eq!(all.len(), 2, "{all:#?}");
     assert_eq!(all[0].answer.join(" "), "VPN-401 : la clé manque. Attendez.");
@@ -112,6 +122,7 @@ fn terms_rules_codes_and_records_are_found() {
 
 #[test]
 fn what_no_longer_holds_is_not_asked_about() {
-    let text = "# Charte\n\n**Abrogé : remplacé par X-2.**\n\n## Durée\n\nDeux jours par semaine.\n";
+    let text =
+        "# Charte\n\n**Abrogé : remplacé par X-2.**\n\n## Durée\n\nDeux jours par semaine.\n";
     assert_eq!(made("Charte", Language::French, text), []);
 }
