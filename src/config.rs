@@ -16,6 +16,7 @@ use model::embed::Precision;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    dataset::settings::DatasetConfig,
     serve::settings::ServeConfig,
     upstream::settings::{Secret, UpstreamConfig},
 };
@@ -53,6 +54,8 @@ pub struct Config {
     pub generation: GenerationConfig,
     /// How the model is asked.
     pub prompts: PromptsConfig,
+    /// How training data is made.
+    pub dataset: DatasetConfig,
     /// The HTTP server.
     pub serve: ServeConfig,
     /// Servers that write answers and embed.
@@ -347,7 +350,8 @@ impl Config {
                 "from 1 to 2",
             ),
         ];
-        for (key, value, low, high, range) in checks {
+        let shares = self.dataset.ranges().map(|(key, it)| (key, it, 0.0, 1.0, "from 0 to 1"));
+        for (key, value, low, high, range) in checks.into_iter().chain(shares) {
             if !(low..=high).contains(&value) {
                 return Err(ConfigError::OutOfRange { key, value, range });
             }

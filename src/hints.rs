@@ -9,6 +9,7 @@ use model::store::StoreError;
 use crate::{
     build_index::BuildError,
     config::ConfigError,
+    dataset::{self, folder::FolderError},
     embedder::EmbedError,
     engine::AskError,
     retrieve::{QuestionError, RetrieveError},
@@ -38,10 +39,31 @@ pub fn of(error: &anyhow::Error) -> Option<&'static str> {
             .map(|_| "config/default.toml of the source explains every setting");
         let of_disk = cause.downcast_ref::<io::Error>().and_then(disk);
         let of_upstream = upstream_in(cause).and_then(upstream);
+        let of_dataset = cause
+            .downcast_ref::<dataset::build::BuildError>()
+            .and_then(|it| match it {
+                dataset::build::BuildError::Folder(it) => folder(it),
+                dataset::build::BuildError::NoSource { .. } => Some(NO_SOURCE),
+                _ => None,
+            })
+            .or(cause.downcast_ref::<FolderError>().and_then(folder));
         let of_stores = of_open.or(of_catalog).or(of_index).or(of_store);
         let of_rest = of_discover.or(of_config).or(of_disk);
-        of_upstream.or(of_build).or(of_stores).or(of_rest)
+        of_upstream.or(of_build).or(of_dataset).or(of_stores).or(of_rest)
     })
+}
+
+const NO_SOURCE: &str = "see `groups` and `licences_forbidden` in [dataset] of the settings, or name a group with --group";
+
+fn folder(error: &FolderError) -> Option<&'static str> {
+    match error {
+        FolderError::OtherRecipe { .. } => {
+            Some("make it anew with --restart, or name another folder")
+        }
+        FolderError::NotOurs { .. } => Some("name another folder"),
+        FolderError::Io(error) => disk(error),
+        FolderError::Rows(_) => None,
+    }
 }
 
 /// The failure of a server that an error shows as its own.

@@ -18,6 +18,7 @@ pub mod commands;
 pub mod compose;
 pub mod condense;
 pub mod config;
+pub mod dataset;
 pub mod embedder;
 pub mod engine;
 pub mod eval;

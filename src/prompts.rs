@@ -22,7 +22,7 @@ use crate::{
 static BUILT_IN: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/prompts");
 
 /// Prompt files and the arguments of each. Every one exists as `<name>.fr.md` and `<name>.en.md`.
-const PROMPTS: [(&str, &[&str]); 7] = [
+const PROMPTS: [(&str, &[&str]); 8] = [
     ("answer", &[]),
     ("answer_cot", &[]),
     ("answer_user", &["passages", "question"]),
@@ -30,6 +30,7 @@ const PROMPTS: [(&str, &[&str]); 7] = [
     ("answer_small_user", &["passages", "question"]),
     ("condense", &["turns", "question"]),
     ("refuse", &[]),
+    ("dataset_question", &["title", "passage", "asked"]),
 ];
 
 /// A passage as a prompt shows it.
@@ -277,6 +278,24 @@ impl Prompts {
         let turns: Vec<_> =
             turns.iter().map(|(question, answer)| context! { question, answer }).collect();
         self.render("condense", language, context! { turns, question })
+    }
+
+    /// Asks for a question that a passage answers, with its answer and a quote, for a dataset.
+    /// `asked` are those that there are already.
+    ///
+    /// # Errors
+    /// When the template does not render.
+    pub fn dataset_question(
+        &self,
+        language: Language,
+        title: &str,
+        passage: &str,
+        asked: &[&str],
+    ) -> Result<String, PromptError> {
+        // A document must not be able to close its own delimiter.
+        let passage = passage.replace("</passage>", "</ passage>");
+        let asked: Vec<String> = asked.iter().map(|it| (*it).to_owned()).collect();
+        self.render("dataset_question", language, context! { title, passage, asked })
     }
 
     /// The examples in a language, in the order of their names.

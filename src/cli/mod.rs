@@ -1,11 +1,13 @@
 //! The command line: types only, no logic.
 
+mod dataset;
 mod serve;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, builder::Styles};
 
+pub use dataset::*;
 pub use serve::{KeysCommand, McpArgs, ServeArgs};
 
 use crate::config::Style;
@@ -113,6 +115,9 @@ pub enum Command {
     /// Measure retrieval or answers on a set of questions
     #[command(subcommand)]
     Eval(EvalCommand),
+    /// Turn the documents into training data; check, split and convert such data
+    #[command(subcommand)]
+    Dataset(DatasetCommand),
     /// Answer over HTTP: a page, OpenAI's protocol, chat tools
     Serve(ServeArgs),
     /// Let a language model of your choice search, read and ask: MCP over standard input and output

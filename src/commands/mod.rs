@@ -2,6 +2,7 @@
 
 mod ask;
 mod chat;
+mod dataset;
 mod doctor;
 mod eval;
 mod forget;
@@ -65,6 +66,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Models(args) => models::run(&session, &args),
         Command::Tokens(args) => tokens::run(&session, &args),
         Command::Eval(args) => eval::run(&mut session, &args),
+        Command::Dataset(args) => dataset::run(&mut session, &args),
         Command::Serve(args) => serve::run(&session, &args),
         Command::Mcp(args) => mcp::run(&session, &args),
         Command::Keys(args) => keys::run(&session, &args),
@@ -96,6 +98,7 @@ fn settings(cli: &Cli) -> Result<Config> {
         Command::Serve(args) => overrides.serve.addr = args.addr,
         Command::Ingest(_)
         | Command::Mcp(_)
+        | Command::Dataset(_)
         | Command::Keys(_)
         | Command::Forget(_)
         | Command::Status

@@ -1,0 +1,438 @@
+//! Documents to a dataset: sources, questions, prompts, rows. Every step can be stopped, and goes on
+//! where it was.
+
+use std::{collections::BTreeMap, ops::ControlFlow};
+
+use serde_json::{Value, json};
+use tune::dataset::{
+    corpus::{Allowed, Source, training_texts},
+    filter::Dropped,
+    near::{Seen, words_of},
+    questions::{Qa, is_superseded, questions, unanswerable::with_other_code},
+    row::{Body, MadeBy, Meta, Row, id_of},
+    split::{Split, assign},
+};
+
+use super::{
+    feedback,
+    folder::{Folder, FolderError},
+    settings::DatasetConfig,
+    sources::{self, Sources},
+    teller::{Form, PromptStyle, Teller, without_personal},
+    written,
+};
+use crate::{
+    cite::split,
+    engine::{AskError, Engine},
+    records::{Records, RecordsError},
+};
+
+/// Questions about codes that do not exist, in each document at most.
+const OTHER_CODES_MAX: usize = 3;
+
+/// What to make.
+#[derive(Debug, Clone)]
+pub struct BuildOptions {
+    /// Settings.
+    pub config: DatasetConfig,
+    /// How the model is asked.
+    pub style: PromptStyle,
+    /// Questions that the model writes from each chunk; 0 for none.
+    pub written_per_chunk: usize,
+    /// Whether a dataset that is there is made anew.
+    pub anew: bool,
+}
+
+/// What goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// What is being made.
+    pub what: &'static str,
+    /// How much of it is done.
+    pub done: usize,
+    /// How much there is.
+    pub total: usize,
+}
+
+/// Told what goes on; `Break` stops at the next row.
+pub type OnProgress<'a> = &'a mut dyn FnMut(Progress) -> ControlFlow<()>;
+
+/// Why no dataset could be made.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// The folder cannot be used.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    /// The catalog cannot be read.
+    #[error(transparent)]
+    Catalog(#[from] index::catalog::CatalogError),
+    /// Feedback cannot be read.
+    #[error(transparent)]
+    Records(#[from] RecordsError),
+    /// Passages, prompts or a model failed.
+    #[error(transparent)]
+    Ask(#[from] AskError),
+    /// There is nothing to make rows of.
+    #[error("no document may be trained on: {n_left_out} are left out")]
+    NoSource {
+        /// Documents that are there and may not.
+        n_left_out: usize,
+    },
+}
+
+/// What was made.
+#[derive(Debug)]
+pub struct Built {
+    /// The report, as it stands in the folder.
+    pub report: Value,
+    /// Whether it was stopped before its end.
+    pub stopped: bool,
+}
+
+/// Makes a dataset of all documents of the index that may be trained on.
+///
+/// # Errors
+/// [`BuildError`]
+pub fn build(
+    engine: &Engine,
+    records: Option<&Records>,
+    dir: &std::path::Path,
+    options: &BuildOptions,
+    on_progress: OnProgress<'_>,
+) -> Result<Built, BuildError> {
+    let config = &options.config;
+    let allowed = Allowed {
+        licences_forbidden: config.licences_forbidden.clone(),
+        groups: config.groups.clone(),
+    };
+    let sources = sources::read(engine.index.catalog(), &allowed)?;
+    if sources.allowed.is_empty() {
+        return Err(BuildError::NoSource { n_left_out: sources.left_out.len() });
+    }
+    let parts = parts(&sources, config);
+    let mut folder = Folder::open(dir, &recipe(engine, &sources, options), options.anew)?;
+    let teller = Teller {
+        engine,
+        sources: &sources.allowed,
+        parts: &parts,
+        style: options.style,
+        policy: config.personal_data,
+        found_within: config.found_within.get(),
+    };
+    let mut work =
+        Work { teller, config, folder: &mut folder, on_progress, n_feedback_left_out: 0 };
+    let flow = work.all(records, options.written_per_chunk)?;
+    let n_feedback_left_out = work.n_feedback_left_out;
+    let mut report = report(&folder, &sources, &parts, options);
+    report["feedback_left_out"] = json!(n_feedback_left_out);
+    report["complete"] = json!(flow.is_continue());
+    folder.finish(&report)?;
+    Ok(Built { report, stopped: flow.is_break() })
+}
+
+/// The part of each cluster, weighted by its chunks.
+fn parts(sources: &Sources, config: &DatasetConfig) -> BTreeMap<i64, Split> {
+    let mut weights: BTreeMap<String, usize> = BTreeMap::new();
+    for source in sources.allowed.values() {
+        *weights.entry(source.cluster.to_string()).or_default() += source.chunks.len();
+    }
+    let parts = assign(&weights, config.shares());
+    parts.into_iter().filter_map(|(it, part)| Some((it.parse().ok()?, part))).collect()
+}
+
+/// What the dataset is made from: the same recipe gives the same rows.
+fn recipe(engine: &Engine, sources: &Sources, options: &BuildOptions) -> Value {
+    let mut hasher = blake3::Hasher::new();
+    for source in sources.allowed.values() {
+        hasher.update(source.path.as_bytes());
+        hasher.update(source.content_hash.as_bytes());
+    }
+    let generator = match (&*engine.writer, options.written_per_chunk) {
+        (_, 0) => None,
+        (crate::writer::Writer::Model(it), _) => Some(it.name.clone()),
+        (crate::writer::Writer::Upstream(it), _) => Some(it.model().to_owned()),
+        (crate::writer::Writer::Extract { .. }, _) => None,
+    };
+    json!({
+        "version": 1,
+        "documents": hasher.finalize().to_hex()[..16],
+        "prompts": engine.prompts.hash(),
+        "prompt_style": options.style.as_str(),
+        "passages": engine.settings.retrieval.passages_max,
+        "generator": generator,
+        "settings": options.config,
+    })
+}
+
+struct Work<'a> {
+    teller: Teller<'a>,
+    config: &'a DatasetConfig,
+    folder: &'a mut Folder,
+    on_progress: OnProgress<'a>,
+    n_feedback_left_out: usize,
+}
+
+/// Whether to go on.
+type Flow = ControlFlow<()>;
+
+impl Work<'_> {
+    fn all(&mut self, records: Option<&Records>, n_written: usize) -> Result<Flow, BuildError> {
+        let mut seen = Seen::default();
+        let asked = self.questions(&mut seen);
+        if self.answers(&asked)?.is_break()
+            || self.refusals(&asked)?.is_break()
+            || self.texts()?.is_break()
+        {
+            return Ok(Flow::Break(()));
+        }
+        if let Some(records) = records {
+            self.feedback(records)?;
+        }
+        match n_written {
+            0 => Ok(Flow::Continue(())),
+            n => self.written(n, &mut seen),
+        }
+    }
+
+    fn tell(&mut self, what: &'static str, done: usize, total: usize) -> Flow {
+        (self.on_progress)(Progress { what, done, total })
+    }
+
+    /// The questions of all documents, each once.
+    fn questions(&mut self, seen: &mut Seen) -> Vec<(i64, Qa)> {
+        let mut res = Vec::new();
+        for (id, source) in self.teller.sources {
+            for qa in questions(source, &split) {
+                let words = words_of(&qa.question);
+                if seen.near(&words).is_none() {
+                    seen.push(words);
+                    res.push((*id, qa));
+                }
+            }
+        }
+        res
+    }
+
+    /// Each question among its passage and hard negatives; some of them again in another form.
+    fn answers(&mut self, asked: &[(i64, Qa)]) -> Result<Flow, BuildError> {
+        for (done, (id, qa)) in asked.iter().enumerate() {
+            if self.tell("answers", done, asked.len()).is_break() {
+                return Ok(Flow::Break(()));
+            }
+            let source = &self.teller.sources[id];
+            self.answer(source, qa, Form::Plain)?;
+            if share_of(&["form", &qa.question]) < self.config.instruction_share {
+                let form = match qa {
+                    _ if qa.answer.len() >= 3 => Form::Bullets,
+                    _ if qa.value.is_some() && qa.question.len() % 2 == 0 => Form::Value,
+                    _ => Form::Email,
+                };
+                let qa = Qa { made_by: MadeBy::Instruction, ..qa.clone() };
+                self.answer(source, &qa, form)?;
+            }
+        }
+        Ok(Flow::Continue(()))
+    }
+
+    fn answer(&mut self, source: &Source, qa: &Qa, form: Form) -> Result<(), BuildError> {
+        let asked = format!("{}{}", qa.question, form.request(qa.language));
+        let id = id_of(&[qa.made_by.as_str(), &source.content_hash, &asked]);
+        if self.folder.knows(&id) {
+            return Ok(());
+        }
+        let made = self.teller.answered(source, qa, form)?;
+        self.take(&id, qa, made)
+    }
+
+    fn take(&mut self, id: &str, qa: &Qa, made: Result<Row, Dropped>) -> Result<(), BuildError> {
+        match made {
+            Ok(row) => {
+                debug_assert_eq!(row.id, id, "rows are known by what they are made of");
+                self.folder.keep(&row)?;
+            }
+            Err(why) => self.folder.drop_row(id, qa.made_by.as_str(), &qa.question, why)?,
+        }
+        Ok(())
+    }
+
+    /// Questions without their passage, about codes that do not exist, about other matters.
+    fn refusals(&mut self, asked: &[(i64, Qa)]) -> Result<Flow, BuildError> {
+        let corpus: String =
+            self.teller.sources.values().map(|it| it.text.as_str()).collect::<Vec<_>>().join("\n");
+        let mut work: Vec<(i64, Qa)> = Vec::new();
+        let mut n_codes: BTreeMap<i64, usize> = BTreeMap::new();
+        for (id, qa) in asked {
+            if share_of(&["gold", &qa.question]) < self.config.gold_removed_share {
+                work.push((*id, Qa { made_by: MadeBy::GoldRemoved, ..qa.clone() }));
+            }
+            let n = n_codes.entry(*id).or_default();
+            if *n < OTHER_CODES_MAX
+                && let Some(other) = with_other_code(qa, &corpus)
+            {
+                *n += 1;
+                work.push((*id, other));
+            }
+        }
+        let general = Teller::general();
+        let total = work.len() + general.len();
+        for (done, (source, qa)) in work.iter().enumerate() {
+            if self.tell("refusals", done, total).is_break() {
+                return Ok(Flow::Break(()));
+            }
+            let source = &self.teller.sources[source];
+            let id = id_of(&[qa.made_by.as_str(), &source.content_hash, &qa.question]);
+            if !self.folder.knows(&id) {
+                let made = self.teller.refused(source, qa)?;
+                self.take(&id, qa, made)?;
+            }
+        }
+        for (done, (id, language, asked)) in general.into_iter().enumerate() {
+            if self.tell("refusals", work.len() + done, total).is_break() {
+                return Ok(Flow::Break(()));
+            }
+            if self.folder.knows(&id) {
+                continue;
+            }
+            match self.teller.unanswerable(language, asked)? {
+                Ok(row) => self.folder.keep(&row)?,
+                Err(why) => {
+                    self.folder.drop_row(&id, MadeBy::Unanswerable.as_str(), asked, why)?;
+                }
+            }
+        }
+        Ok(Flow::Continue(()))
+    }
+
+    /// The documents' text, for continued pre-training.
+    fn texts(&mut self) -> Result<Flow, BuildError> {
+        let total = self.teller.sources.len();
+        for (done, source) in self.teller.sources.values().enumerate() {
+            if self.tell("texts", done, total).is_break() {
+                return Ok(Flow::Break(()));
+            }
+            for (span, text) in training_texts(source, self.config.text_chars_max.get()) {
+                let id = id_of(&["text", &source.content_hash, &span.start.to_string()]);
+                if self.folder.knows(&id) {
+                    continue;
+                }
+                let meta = Meta {
+                    document: Some(source.id),
+                    path: Some(source.path.clone()),
+                    content_hash: Some(source.content_hash.clone()),
+                    cluster: Some(source.cluster),
+                    span: Some([span.start, span.end]),
+                    made_by: Some(MadeBy::Text),
+                    licence: source.licence.clone(),
+                    language: source.language.map(|it| it.code().to_owned()),
+                    split: Some(self.teller.part(source.id)),
+                    ..Meta::default()
+                };
+                let row = Row { id: id.clone(), body: Body::Text(text), meta };
+                match without_personal(row, self.config.personal_data) {
+                    Ok(row) => self.folder.keep(&row)?,
+                    Err(why) => self.folder.drop_row(&id, "text", &source.path, why)?,
+                }
+            }
+        }
+        Ok(Flow::Continue(()))
+    }
+
+    fn feedback(&mut self, records: &Records) -> Result<(), BuildError> {
+        let found = feedback::rows(records, self.teller.sources, self.teller.parts)?;
+        self.n_feedback_left_out = found.n_left_out;
+        for row in
+            found.rows.into_iter().filter(|it| !self.folder.knows(&it.id)).collect::<Vec<_>>()
+        {
+            let (id, question) = (row.id.clone(), row.question().unwrap_or_default().to_owned());
+            match without_personal(row, self.config.personal_data) {
+                Ok(row) => self.folder.keep(&row)?,
+                Err(why) => self.folder.drop_row(&id, "feedback", &question, why)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// What the model writes, chunk by chunk.
+    fn written(&mut self, n: usize, seen: &mut Seen) -> Result<Flow, BuildError> {
+        let sources = self.teller.sources;
+        let total: usize = sources.values().map(|it| it.chunks.len()).sum();
+        let mut done = 0;
+        for source in sources.values() {
+            for chunk in &source.chunks {
+                if self.tell("written", done, total).is_break() {
+                    return Ok(Flow::Break(()));
+                }
+                done += 1;
+                let place = format!("{}-{}", chunk.span.start, chunk.span.end);
+                let of_chunk = id_of(&["chunk", &source.content_hash, &place, &n.to_string()]);
+                if self.folder.knows(&of_chunk) || is_superseded(source) {
+                    continue;
+                }
+                for tried in written::of_chunk(&self.teller, source, chunk, n, seen)? {
+                    match tried.outcome {
+                        Ok(qa) => self.answer(source, &qa, Form::Plain)?,
+                        Err(why) => {
+                            let id = id_of(&["model", &of_chunk, &tried.question]);
+                            self.folder.drop_row(&id, "model", &tried.question, why)?;
+                        }
+                    }
+                }
+                self.folder.done(&of_chunk)?;
+            }
+        }
+        Ok(Flow::Continue(()))
+    }
+}
+
+/// A number from 0 to 1 that is always the same for the same texts.
+#[expect(clippy::cast_precision_loss, reason = "a share needs no more digits")]
+fn share_of(parts: &[&str]) -> f64 {
+    let n = u32::from_str_radix(&id_of(parts)[..8], 16).unwrap_or(0);
+    f64::from(n) / (u32::MAX as f64)
+}
+
+fn report(
+    folder: &Folder,
+    sources: &Sources,
+    parts: &BTreeMap<i64, Split>,
+    options: &BuildOptions,
+) -> Value {
+    let counts = &folder.counts;
+    let mut rows = serde_json::Map::new();
+    for ((kind, made_by), n) in &counts.rows {
+        rows.entry(kind.as_str()).or_insert_with(|| json!({}))[*made_by] = json!(n);
+    }
+    let dropped: Vec<Value> = counts
+        .dropped
+        .iter()
+        .map(|((made_by, why), n)| json!({"made_by": made_by, "reason": why, "rows": n}))
+        .collect();
+    let left_out: Vec<Value> = sources
+        .left_out
+        .iter()
+        .map(|(path, why)| json!({"path": path, "reason": why.to_string()}))
+        .collect();
+    let superseded: Vec<&str> = sources
+        .allowed
+        .values()
+        .filter(|it| is_superseded(it))
+        .map(|it| it.path.as_str())
+        .collect();
+    let of_part = |part: Split| {
+        let its = sources.allowed.values();
+        let its = its.filter(|it| parts.get(&it.cluster) == Some(&part));
+        its.map(|it| it.path.as_str()).collect::<Vec<_>>()
+    };
+    json!({
+        "rows": counts.n_rows(),
+        "resumed": counts.n_resumed,
+        "by_kind": rows,
+        "dropped": dropped,
+        "documents": sources.allowed.len(),
+        "left_out": left_out,
+        "superseded": superseded,
+        "prompt_style": options.style.as_str(),
+        "valid": of_part(Split::Valid),
+        "test": of_part(Split::Test),
+    })
+}

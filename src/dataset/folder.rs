@@ -1,0 +1,266 @@
+//! A dataset on disk: one file for each kind of row, what was dropped and why, and how it was made.
+//!
+//!     DIR/build.json          what it is made from; written first
+//!     DIR/supervised.jsonl    conversations, with their provenance
+//!     DIR/text.jsonl, preference.jsonl, unpaired.jsonl
+//!     DIR/dropped.jsonl       what was not kept, and why
+//!     DIR/report.json         counts; written last
+//!
+//! Rows are appended as they are made: a build that was stopped goes on from there.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+};
+
+use fs_err as fs;
+use serde_json::{Value, json};
+use tune::dataset::{
+    filter::Dropped,
+    format::Format,
+    jsonl::{BadLines, RowWriter, RowsError, read},
+    row::{BodyKind, Row},
+};
+
+/// Why a dataset's folder cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum FolderError {
+    /// A file of it cannot be read or written.
+    #[error(transparent)]
+    Rows(#[from] RowsError),
+    /// A file of it cannot be read or written.
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+    /// It was made from something else.
+    #[error("the dataset in `{}` was made from other documents, prompts or settings", path.display())]
+    OtherRecipe {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// There is something else in the folder.
+    #[error("`{}` holds files that are no dataset of ours", path.display())]
+    NotOurs {
+        /// The folder.
+        path: PathBuf,
+    },
+}
+
+/// A dataset that is being made.
+#[derive(Debug)]
+pub struct Folder {
+    dir: PathBuf,
+    writers: BTreeMap<BodyKind, RowWriter>,
+    dropped: RowWriter,
+    /// Identities of rows that are there, and of what was dropped or done before.
+    known: BTreeSet<String>,
+    /// What is there: how many rows of each kind and way of making, and how many were dropped why.
+    pub counts: Counts,
+}
+
+/// What is in a dataset.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Rows by kind and by how they were made.
+    pub rows: BTreeMap<(BodyKind, &'static str), usize>,
+    /// What was dropped: how it was made, why, how often.
+    pub dropped: BTreeMap<(String, Dropped), usize>,
+    /// Rows that an earlier run had made.
+    pub n_resumed: usize,
+}
+
+impl Counts {
+    /// All rows.
+    #[must_use]
+    pub fn n_rows(&self) -> usize {
+        self.rows.values().sum()
+    }
+
+    fn add(&mut self, row: &Row) {
+        let made_by = row.meta.made_by.map_or("other", |it| it.as_str());
+        *self.rows.entry((row.body.kind(), made_by)).or_default() += 1;
+    }
+}
+
+impl Folder {
+    /// The file of rows of a kind.
+    #[must_use]
+    pub fn file(dir: &Path, kind: BodyKind) -> PathBuf {
+        dir.join(format!("{}.jsonl", kind.as_str()))
+    }
+
+    /// Opens a dataset to go on with it, or begins one. `recipe` says what it is made from: another
+    /// one is an error, unless the dataset is to be made anew.
+    ///
+    /// # Errors
+    /// [`FolderError`]
+    pub fn open(dir: &Path, recipe: &Value, anew: bool) -> Result<Self, FolderError> {
+        fs::create_dir_all(dir)?;
+        let recipe_path = dir.join("build.json");
+        if anew && recipe_path.exists() {
+            for name in ["report.json", "dropped.jsonl"] {
+                remove(&dir.join(name))?;
+            }
+            for kind in BodyKind::ALL {
+                remove(&Self::file(dir, kind))?;
+            }
+            remove(&recipe_path)?;
+        }
+        if recipe_path.exists() {
+            let found: Option<Value> =
+                serde_json::from_str(&fs::read_to_string(&recipe_path)?).ok();
+            if found.as_ref() != Some(recipe) {
+                return Err(FolderError::OtherRecipe { path: dir.to_owned() });
+            }
+        } else {
+            let has_rows = BodyKind::ALL.iter().any(|it| Self::file(dir, *it).exists());
+            if has_rows {
+                return Err(FolderError::NotOurs { path: dir.to_owned() });
+            }
+            write_aside(&recipe_path, recipe)?;
+        }
+        let dropped_path = dir.join("dropped.jsonl");
+        let dropped = RowWriter::append(&dropped_path, Format::Text)?;
+        let mut res = Self {
+            dir: dir.to_owned(),
+            writers: BTreeMap::new(),
+            dropped,
+            known: BTreeSet::new(),
+            counts: Counts::default(),
+        };
+        res.remember(&dropped_path)?;
+        Ok(res)
+    }
+
+    /// Reads what an earlier run left.
+    fn remember(&mut self, dropped_path: &Path) -> Result<(), FolderError> {
+        for kind in BodyKind::ALL {
+            let path = Self::file(&self.dir, kind);
+            if !path.exists() {
+                continue;
+            }
+            self.writers.insert(kind, RowWriter::append(&path, Format::own(kind))?);
+            for row in read(&path, BadLines::Stop)?.rows {
+                self.counts.add(&row);
+                self.counts.n_resumed += 1;
+                self.known.insert(row.id);
+            }
+        }
+        for line in fs::read_to_string(dropped_path)?.lines() {
+            let Ok(value) = serde_json::from_str::<Value>(line) else { continue };
+            self.known.extend(value["id"].as_str().map(str::to_owned));
+            let why = serde_json::from_value(value["reason"].clone());
+            if let (Ok(why), Some(made_by)) = (why, value["made_by"].as_str()) {
+                *self.counts.dropped.entry((made_by.to_owned(), why)).or_default() += 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether something of this identity was kept, dropped or done before.
+    #[must_use]
+    pub fn knows(&self, id: &str) -> bool {
+        self.known.contains(id)
+    }
+
+    /// Adds a row.
+    ///
+    /// # Errors
+    /// When its file cannot be written.
+    pub fn keep(&mut self, row: &Row) -> Result<(), FolderError> {
+        let kind = row.body.kind();
+        let writer = match self.writers.entry(kind) {
+            std::collections::btree_map::Entry::Occupied(it) => it.into_mut(),
+            std::collections::btree_map::Entry::Vacant(it) => {
+                it.insert(RowWriter::append(&Self::file(&self.dir, kind), Format::own(kind))?)
+            }
+        };
+        writer.write(row)?;
+        writer.flush()?;
+        self.counts.add(row);
+        self.known.insert(row.id.clone());
+        Ok(())
+    }
+
+    /// Records that something was dropped, so that it is not tried again.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn drop_row(
+        &mut self,
+        id: &str,
+        made_by: &str,
+        question: &str,
+        why: Dropped,
+    ) -> Result<(), FolderError> {
+        let line = json!({"id": id, "made_by": made_by, "reason": why, "question": question});
+        self.dropped.write_value(&line)?;
+        self.dropped.flush()?;
+        *self.counts.dropped.entry((made_by.to_owned(), why)).or_default() += 1;
+        self.known.insert(id.to_owned());
+        Ok(())
+    }
+
+    /// Records that a piece of work is done, so that it is not done again.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn done(&mut self, id: &str) -> Result<(), FolderError> {
+        self.dropped.write_value(&json!({"id": id, "done": true}))?;
+        self.dropped.flush()?;
+        self.known.insert(id.to_owned());
+        Ok(())
+    }
+
+    /// Writes the report.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn finish(&self, report: &Value) -> Result<(), FolderError> {
+        Ok(write_aside(&self.dir.join("report.json"), report)?)
+    }
+}
+
+fn remove(path: &Path) -> std::io::Result<()> {
+    if path.exists() { fs::remove_file(path) } else { Ok(()) }
+}
+
+fn write_aside(path: &Path, value: &Value) -> std::io::Result<()> {
+    let aside = path.with_extension("partial");
+    fs::write(&aside, format!("{value:#}\n"))?;
+    fs::rename(aside, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tune::dataset::row::{Body, MadeBy, Meta};
+
+    fn row(text: &str) -> Row {
+        let meta = Meta { made_by: Some(MadeBy::Text), ..Meta::default() };
+        Row::new(&[text], Body::Text(text.to_owned()), meta)
+    }
+
+    #[test]
+    fn a_stopped_build_goes_on_where_it_was() {
+        let dir = tempfile::tempdir().unwrap();
+        let recipe = json!({"seed": 1});
+        let mut folder = Folder::open(dir.path(), &recipe, false).unwrap();
+        folder.keep(&row("a")).unwrap();
+        folder.drop_row("x1", "section", "Q?", Dropped::NotFound).unwrap();
+        folder.done("c1").unwrap();
+        let counts = folder.counts.clone();
+        drop(folder);
+        let path = Folder::file(dir.path(), BodyKind::Text);
+        let mut text = fs::read_to_string(&path).unwrap();
+        text.push_str("{\"text\": \"half");
+        fs::write(&path, text).unwrap();
+        let folder = Folder::open(dir.path(), &recipe, false).unwrap();
+        assert!(["x1", "c1", &row("a").id].iter().all(|it| folder.knows(it)));
+        assert!(!folder.knows(&row("b").id));
+        assert_eq!(folder.counts, Counts { n_resumed: 1, ..counts });
+        let other = Folder::open(dir.path(), &json!({"seed": 2}), false);
+        assert!(matches!(other, Err(FolderError::OtherRecipe { .. })));
+        let anew = Folder::open(dir.path(), &json!({"seed": 2}), true).unwrap();
+        assert_eq!(anew.counts, Counts::default());
+    }
+}

@@ -1,0 +1,155 @@
+//! Questions and answers that a language model writes from single chunks. What does not pass the
+//! filter is dropped, however well it reads.
+
+use std::ops::ControlFlow;
+
+use index::filter::Filter;
+use ingest::document::Language;
+use model::{
+    chat::Turn, constrain::Constraint, generate::Request, sample::SampleOptions, thinking,
+};
+use serde_json::json;
+use tune::dataset::{
+    corpus::{Source, SourceChunk},
+    filter::{Dropped, Evidence, Written, judge, read},
+    near::Seen,
+    questions::Qa,
+    row::MadeBy,
+};
+
+use super::teller::{Teller, supported};
+use crate::{
+    cite::split,
+    compose::passage_text,
+    engine::{AskError, Engine, sample_options},
+    retrieve::Question,
+    writer::Writer,
+};
+
+/// Bytes of a chunk at least: less holds nothing to ask about.
+const CHUNK_BYTES_MIN: usize = 160;
+/// Tokens that the model writes for one question at most.
+const TOKENS_MAX: usize = 220;
+
+/// What a model wrote from a chunk, and what came of it.
+pub(super) struct Tried {
+    pub(super) question: String,
+    pub(super) outcome: Result<Qa, Dropped>,
+}
+
+/// Has the model write `n` questions from a chunk.
+pub(super) fn of_chunk(
+    teller: &Teller<'_>,
+    source: &Source,
+    chunk: &SourceChunk,
+    n: usize,
+    seen: &mut Seen,
+) -> Result<Vec<Tried>, AskError> {
+    let mut res: Vec<Tried> = Vec::new();
+    let text = &source.text[chunk.span.range()];
+    if text.len() < CHUNK_BYTES_MIN || text.contains(". . .") {
+        return Ok(res);
+    }
+    let language = chunk.language.or(source.language).unwrap_or(Language::English);
+    for attempt in 0..n {
+        let asked: Vec<&str> = res.iter().map(|it| it.question.as_str()).collect();
+        let prompts = &teller.engine.prompts;
+        let prompt = prompts.dataset_question(language, &source.title, text, &asked)?;
+        let draft = draft(teller.engine, prompt, attempt)?;
+        let written = match read(&draft) {
+            Ok(it) => it,
+            Err(why) => {
+                res.push(Tried { question: String::new(), outcome: Err(why) });
+                continue;
+            }
+        };
+        let mut evidence = FromChunk { teller, chunk, text };
+        let outcome = match judge(&written, text, Some(language), seen, &mut evidence)? {
+            Some(why) => Err(why),
+            None => Ok(qa(&written, chunk, text, language)),
+        };
+        res.push(Tried { question: written.question, outcome });
+    }
+    Ok(res)
+}
+
+fn qa(written: &Written, chunk: &SourceChunk, text: &str, language: Language) -> Qa {
+    // Where blanks or quotation marks differ, the whole chunk stands for the quote.
+    let place = text.find(&written.quote).map(|at| at..at + written.quote.len());
+    let place = place.unwrap_or(0..text.len());
+    let answer = split(&written.answer).into_iter().map(|it| written.answer[it].trim().to_owned());
+    Qa {
+        made_by: MadeBy::Model,
+        language,
+        question: written.question.clone(),
+        answer: answer.filter(|it| !it.is_empty()).collect(),
+        value: None,
+        span: chunk.span.start + place.start..chunk.span.start + place.end,
+        subject: written.question.clone(),
+    }
+}
+
+/// What the documents say of a question made from a chunk.
+struct FromChunk<'a> {
+    teller: &'a Teller<'a>,
+    chunk: &'a SourceChunk,
+    text: &'a str,
+}
+
+impl Evidence for FromChunk<'_> {
+    type Error = AskError;
+
+    fn supports(&mut self, answer: &str) -> Result<bool, AskError> {
+        let sentences: Vec<String> =
+            split(answer).into_iter().map(|it| answer[it].to_owned()).collect();
+        let id = index::hit::ChunkId(self.chunk.id);
+        let chunks = self.teller.engine.index.catalog().chunks(&[id]);
+        let chunks = chunks.map_err(crate::retrieve::RetrieveError::from)?;
+        let Some(chunk) = chunks.first() else { return Ok(false) };
+        debug_assert!(passage_text(chunk).contains(self.text.trim()), "the passage is the chunk");
+        Ok(supported(chunk, &passage_text(chunk), &sentences))
+    }
+
+    fn finds(&mut self, question: &str) -> Result<bool, AskError> {
+        let Ok(question) = Question::new(question) else { return Ok(false) };
+        let within = self.teller.found_within;
+        let found = self.teller.engine.retrieve_top(&question, &Filter::default(), within)?;
+        Ok(found.passages.iter().any(|it| it.chunk.id.0 == self.chunk.id))
+    }
+}
+
+/// What the model writes. Each attempt has a seed of its own and some warmth, so that it does not
+/// write the same again.
+fn draft(engine: &Engine, prompt: String, attempt: usize) -> Result<String, AskError> {
+    let turns = [Turn::user(prompt)];
+    let settings = sample_options(&engine.settings.generation);
+    let attempt_seed = u64::try_from(attempt).unwrap_or(u64::MAX);
+    let options = SampleOptions {
+        tokens_max: TOKENS_MAX,
+        seed: settings.seed.wrapping_add(attempt_seed),
+        temperature: if attempt == 0 { settings.temperature } else { 0.7 },
+        ..settings
+    };
+    let flow = &mut |_: crate::upstream::chat::ReplyEvent<'_>| ControlFlow::Continue(());
+    match &*engine.writer {
+        Writer::Upstream(chat) => Ok(chat.reply(&turns, &options, flow)?.text),
+        Writer::Model(model) => {
+            let prompt = model.encoder().encode_chat(&turns)?;
+            let is_thinking = model.encoder().is_thinking(&prompt);
+            let field = json!({"type": "string", "maxLength": 400});
+            let schema = json!({
+                "type": "object",
+                "properties": {"question": field, "answer": field, "quote": field},
+                "required": ["question", "answer", "quote"],
+                "additionalProperties": false,
+            });
+            // A model that thinks first must be free to.
+            let constraint = (!is_thinking).then_some(Constraint::JsonSchema(schema));
+            let options = SampleOptions { constraint, ..options };
+            let request = Request { prompt, options, adapter: engine.settings.adapter.clone() };
+            let draft = model.write(request, &mut |_| ControlFlow::Continue(()))?;
+            Ok(thinking::split(&draft.text, is_thinking).1)
+        }
+        Writer::Extract { .. } => Err(AskError::NoModel),
+    }
+}

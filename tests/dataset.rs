@@ -1,0 +1,190 @@
+//! `souffleur dataset`, as a user runs it.
+
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test fails by panicking")]
+
+#[expect(dead_code, reason = "each test file uses a part of it")]
+mod support;
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+use support::World;
+
+const LEAVE: &str = "---\ntitle: Leave policy\n---\n\n# Leave policy\n\nReference RH-2026-021. In force from \
+    2 March 2026. Owner: Ada Quill.\n\n## How to ask for leave\n\nFill in the form in the Ruche portal. \
+    Your manager answers within five working days.\n\n## Extra days\n\n| Seniority | Extra days | \
+    Notice |\n| --- | --- | --- |\n| five years | 1 day | two weeks |\n| ten years | 2 days | one month |\n\
+    | twenty years | 5 days | two months |\n";
+const TRAVEL: &str = "# Business travel\n\nReference FIN-2026-031. In force from 5 January 2026. \
+    Owner: Tom Harrow.\n\n## Trains\n\nTake the train when the journey lasts less than four hours. \
+    Second class is the rule.\n\n## Hotels\n\nThe ceiling is 140 euros a night in Paris. Call \
+    +33 1 99 00 52 80 at night.\n";
+const SECRET: &str = "---\ngroups: [board]\n---\n\n# Takeover\n\n## Price\n\nThe price offered is nine \
+    million euros, payable in two parts.\n";
+const LICENSED: &str = "---\nlicence: All rights reserved\n---\n\n# Bought report\n\n## Market\n\nThe \
+    market grows by four percent a year in all regions.\n";
+
+/// A world with a dataset of five documents.
+fn built(more: &[&str]) -> Option<(World, Value)> {
+    let world = World::new()?;
+    world.write("docs/leave.md", LEAVE);
+    world.write("docs/travel.md", TRAVEL);
+    world.write("docs/secret.md", SECRET);
+    world.write("docs/licensed.md", LICENSED);
+    world.write(
+        "docs/old.md",
+        "# Leave policy (2020)\n\nReplaced by RH-2026-021.\n\n## Extra days\n\nNobody \
+        gets any extra days at all, whatever the seniority.\n",
+    );
+    let mut args = vec!["dataset", "build", "d", "--docs", "docs", "--generator", "extract"];
+    args.extend(more);
+    let report = world.json(&args);
+    Some((world, report))
+}
+
+fn lines(world: &World, name: &str) -> Vec<Value> {
+    let text = fs_err::read_to_string(world.path().join(name)).unwrap();
+    text.lines().map(|it| serde_json::from_str(it).unwrap()).collect()
+}
+
+#[test]
+fn a_folder_becomes_rows_with_provenance_and_nothing_forbidden() {
+    let Some((world, report)) = built(&[]) else { return };
+    assert_eq!(report["complete"], true, "{report}");
+    let left_out: Vec<&str> = report["left_out"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|it| it["path"].as_str())
+        .collect();
+    assert_eq!(left_out, ["licensed.md", "secret.md"]);
+    assert_eq!(report["superseded"], serde_json::json!(["old.md"]));
+    let rows = lines(&world, "d/supervised.jsonl");
+    assert!(rows.len() > 10, "{report:#}");
+    let made: BTreeSet<&str> =
+        rows.iter().filter_map(|it| it["meta"]["made_by"].as_str()).collect();
+    for way in ["section", "table_cell", "record", "unanswerable"] {
+        assert!(made.contains(way), "{made:?}");
+    }
+    for row in &rows {
+        let text = row.to_string();
+        assert!(!text.contains("nine million") && !text.contains("four percent"), "{text}");
+        assert!(!text.contains("99 00 52 80"), "a telephone number: {text}");
+        let answer =
+            row["messages"].as_array().unwrap().last().unwrap()["content"].as_str().unwrap();
+        let shown = row["meta"]["context"].as_array().unwrap();
+        match row["meta"]["made_by"].as_str().unwrap() {
+            "unanswerable" | "gold_removed" => {
+                assert_eq!(answer, "The documents do not answer this question.");
+                assert!(shown.iter().all(|it| it["gold"] == false));
+            }
+            _ => {
+                let gold = shown.iter().position(|it| it["gold"] == true).unwrap() + 1;
+                assert!(answer.contains(&format!("[{gold}]")), "{answer}");
+                let start = row["meta"]["span"][0].as_u64().unwrap();
+                assert!(start > 0 && row["meta"]["content_hash"].is_string());
+                assert!(!answer.contains("Nobody gets"), "what no longer holds: {answer}");
+            }
+        }
+    }
+    let cell = rows.iter().find(|it| it["meta"]["made_by"] == "table_cell").unwrap();
+    assert!(cell["meta"]["quote"].as_str().unwrap().contains("years |"), "{cell}");
+    let checked = world.json(&["dataset", "check", "d"]);
+    assert_eq!(checked["can_be_trained_on"], true, "{checked:#}");
+    let shown = world.text(&["dataset", "show", "d", "--made-by", "table_cell", "-n", "1"]);
+    assert!(shown.contains("leave.md") && shown.contains("rests on"), "{shown}");
+}
+
+#[test]
+fn a_build_goes_on_where_it_was_and_refuses_to_mix() {
+    let Some((world, report)) = built(&[]) else { return };
+    let path = world.path().join("d/supervised.jsonl");
+    let whole = fs_err::read_to_string(&path).unwrap();
+    let mut half: Vec<&str> = whole.lines().collect();
+    half.truncate(half.len() / 2);
+    fs_err::write(&path, half.join("\n") + "\n{\"messages\": [").unwrap();
+    let args = ["dataset", "build", "d", "--generator", "extract"];
+    let again = world.json(&args);
+    assert_eq!(again["rows"], report["rows"]);
+    assert!(again["resumed"].as_u64().unwrap() >= half.len() as u64);
+    let sorted = |text: &str| {
+        let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+        lines.sort();
+        lines
+    };
+    assert_eq!(sorted(&fs_err::read_to_string(&path).unwrap()), sorted(&whole));
+    world.write(
+        "docs/new.md",
+        "# New\n\n## Parking\n\nThe car park opens at seven every morning.\n",
+    );
+    world.json(&["ingest", "docs"]);
+    world.fails(&args, 1, &["other documents", "--restart"]);
+    let anew = world.json(&["dataset", "build", "d", "--generator", "extract", "--restart"]);
+    assert_eq!(anew["resumed"], 0, "{anew}");
+    world.fails(
+        &["dataset", "build", "x", "--questions", "1", "--generator", "extract"],
+        2,
+        &["--questions"],
+    );
+}
+
+#[test]
+fn parts_share_no_document() {
+    let Some((world, _)) = built(&[]) else { return };
+    let report = world.json(&["dataset", "split", "d", "--out", "parts"]);
+    let supervised = &report["files"][0];
+    assert!(supervised["train"].as_u64().unwrap() > 0, "{report}");
+    let documents = |part: &str| -> BTreeSet<String> {
+        let rows = lines(&world, &format!("parts/supervised/{part}.jsonl"));
+        let of = |row: &Value| {
+            let context = row["meta"]["context"].as_array().unwrap().clone();
+            context.iter().map(|it| it["path"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        rows.iter().flat_map(of).collect()
+    };
+    let (train, valid, test) = (documents("train"), documents("valid"), documents("test"));
+    assert!(train.is_disjoint(&test) && train.is_disjoint(&valid) && valid.is_disjoint(&test));
+    world.fails(&["dataset", "split", "d", "--out", "p2", "--test", "1.5"], 2, &["shares"]);
+}
+
+#[test]
+fn files_of_others_come_and_go() {
+    let Some(world) = World::new() else { return };
+    let alpaca = r#"[{"instruction": "Who pays?", "input": "", "output": "The firm."},
+        {"instruction": "Who leads?", "output": "Ada."}]"#;
+    world.write("alpaca.json", alpaca);
+    let report = world.json(&[
+        "dataset",
+        "import",
+        "alpaca.json",
+        "--out",
+        "rows.jsonl",
+        "--licence",
+        "CC0",
+    ]);
+    assert_eq!(report["rows"], 2);
+    let rows = lines(&world, "rows.jsonl");
+    assert_eq!(rows[1]["messages"][1]["content"], "Ada.");
+    assert_eq!(rows[0]["meta"]["licence"], "CC0");
+    world.json(&["dataset", "export", "rows.jsonl", "--out", "s.jsonl", "--format", "sharegpt"]);
+    assert_eq!(lines(&world, "s.jsonl")[0]["conversations"][0]["from"], "human");
+    world.fails(
+        &["dataset", "export", "rows.jsonl", "--out", "x", "--format", "text"],
+        1,
+        &["`text`"],
+    );
+    for trainer in ["llama-factory", "axolotl", "trl"] {
+        let args = ["dataset", "export", "rows.jsonl", "--out", trainer, "--for", trainer];
+        world.json(&args);
+        assert!(!lines(&world, &format!("{trainer}/train.jsonl")).is_empty());
+    }
+    assert!(world.path().join("llama-factory/dataset_info.json").exists());
+    world.write("bad.jsonl", "{\"text\": \"good words\"}\n{\"text\": 3}\nno\n");
+    world.fails(&["dataset", "check", "bad.jsonl"], 1, &["line 2", "`text`"]);
+    let checked = world.json(&["dataset", "check", "bad.jsonl", "--skip-bad"]);
+    assert_eq!(checked["files"][0]["bad_lines"].as_array().unwrap().len(), 2, "{checked}");
+    world.write("empty.jsonl", "");
+    let out = world.run(&["dataset", "check", "empty.jsonl"]);
+    assert_eq!(out.status.code(), Some(1));
+    world.fails(&["dataset", "show", "nowhere.jsonl"], 1, &["nowhere.jsonl"]);
+}
