@@ -1,5 +1,6 @@
 //! The command line: types only, no logic.
 
+mod compare;
 mod dataset;
 mod serve;
 
@@ -7,6 +8,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, builder::Styles};
 
+pub use compare::CompareArgs;
 pub use dataset::*;
 pub use serve::{KeysCommand, McpArgs, ServeArgs};
 
@@ -118,6 +120,8 @@ pub enum Command {
     /// Turn the documents into training data; check, split and convert such data
     #[command(subcommand)]
     Dataset(DatasetCommand),
+    /// Ask several variants the same questions, and say which one to take
+    Compare(CompareArgs),
     /// Answer over HTTP: a page, OpenAI's protocol, chat tools
     Serve(ServeArgs),
     /// Let a language model of your choice search, read and ask: MCP over standard input and output

@@ -2,6 +2,7 @@
 
 mod ask;
 mod chat;
+mod compare;
 mod dataset;
 mod doctor;
 mod eval;
@@ -67,6 +68,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Tokens(args) => tokens::run(&session, &args),
         Command::Eval(args) => eval::run(&mut session, &args),
         Command::Dataset(args) => dataset::run(&mut session, &args),
+        Command::Compare(args) => compare::run(&mut session, &args),
         Command::Serve(args) => serve::run(&session, &args),
         Command::Mcp(args) => mcp::run(&session, &args),
         Command::Keys(args) => keys::run(&session, &args),
@@ -91,6 +93,7 @@ fn settings(cli: &Cli) -> Result<Config> {
         Command::Eval(crate::cli::EvalCommand::Answers { answer, .. }) => {
             override_answers(&mut overrides, answer);
         }
+        Command::Compare(args) => override_answers(&mut overrides, &args.answer),
         Command::Search(args) => overrides.retrieval.reranker.clone_from(&args.rerank),
         Command::Eval(crate::cli::EvalCommand::Retrieval { rerank, .. }) => {
             overrides.retrieval.reranker.clone_from(rerank);
