@@ -6,6 +6,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum, builder::Styles};
 
 use crate::{config::Style, records::Scope};
 
+mod tuning;
+
+pub use tuning::{AdaptersCommand, DecayArg, MethodArg, TuneAdapterArgs, TuneArgs, TuneStepArgs};
+
 /// Answers questions over your documents with a local language model and proven citations.
 ///
 /// Nothing leaves this machine: models are fetched once, documents and questions never, unless
@@ -109,6 +113,11 @@ pub enum Command {
     /// Measure retrieval or answers on a set of questions
     #[command(subcommand)]
     Eval(EvalCommand),
+    /// Train an adapter of the language model on rows of a file
+    Tune(TuneArgs),
+    /// List, show and remove adapters
+    #[command(subcommand)]
+    Adapters(AdaptersCommand),
     /// Answer over HTTP: a page, OpenAI's protocol, chat tools
     Serve(ServeArgs),
     /// Make, list and revoke keys of the HTTP API
@@ -164,6 +173,9 @@ pub struct AnswerArgs {
     /// or `extract` to quote without any model
     #[arg(long, value_name = "MODEL")]
     pub generator: Option<String>,
+    /// LoRA adapter that the model writes with: a folder, a .gguf file, or a name of `adapters list`
+    #[arg(long, value_name = "ADAPTER")]
+    pub adapter: Option<String>,
     /// `cot` asks for reasoning steps first and shows them apart; models that can think do
     #[arg(long)]
     pub style: Option<Style>,

@@ -14,6 +14,7 @@ use figment::{
 use ingest::parse::Limits;
 use model::embed::Precision;
 use serde::{Deserialize, Serialize};
+use tune::train::settings::Settings;
 
 use crate::{
     serve::settings::ServeConfig,
@@ -55,6 +56,8 @@ pub struct Config {
     pub prompts: PromptsConfig,
     /// The HTTP server.
     pub serve: ServeConfig,
+    /// How adapters are trained.
+    pub tune: Settings,
     /// Servers that write answers and embed.
     pub upstream: UpstreamConfig,
 }

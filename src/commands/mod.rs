@@ -1,5 +1,6 @@
 //! The commands, one file each.
 
+mod adapters;
 mod ask;
 mod chat;
 mod doctor;
@@ -14,6 +15,7 @@ mod serve;
 mod show;
 mod status;
 mod tokens;
+mod tune;
 
 use std::{
     io::{self, Read},
@@ -64,6 +66,8 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Models(args) => models::run(&session, &args),
         Command::Tokens(args) => tokens::run(&session, &args),
         Command::Eval(args) => eval::run(&mut session, &args),
+        Command::Tune(args) => tune::run(&session, &args),
+        Command::Adapters(args) => adapters::run(&session, &args),
         Command::Serve(args) => serve::run(&session, &args),
         Command::Keys(args) => keys::run(&session, &args),
         Command::Completions { .. } => Ok(ExitCode::SUCCESS),
@@ -93,6 +97,8 @@ fn settings(cli: &Cli) -> Result<Config> {
         }
         Command::Serve(args) => overrides.serve.addr = args.addr,
         Command::Ingest(_)
+        | Command::Tune(_)
+        | Command::Adapters(_)
         | Command::Keys(_)
         | Command::Forget(_)
         | Command::Status

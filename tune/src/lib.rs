@@ -1,0 +1,3 @@
+//! Documents to training data, and training data to adapters.
+
+pub mod train;
