@@ -86,7 +86,6 @@ pub fn write_tiny_model(dir: &Path, seed: u64) -> io::Result<()> {
         "version": "1.0", "added_tokens": added,
         "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true,
             "use_regex": true},
-        "decoder": {"type": "ByteLevel"},
         "model": {"type": "BPE", "vocab": vocab, "merges": []},
     });
     let settings = json!({

@@ -19,7 +19,4 @@ mod objective;
 mod report;
 mod result;
 
-#[cfg(test)]
-mod tests;
-
 pub use error::TuneError;

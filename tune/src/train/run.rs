@@ -202,6 +202,11 @@ impl<'a> Run<'a> {
             Some(path) => checkpoint::restore(&path, decoder, &mut optimiser)?,
             None => State::new(),
         };
+        // Killed between the removal of one and the naming of the next.
+        let (best, new) = (dir.join("best"), dir.join("best.new"));
+        if !best.exists() && new.is_dir() {
+            fs_err::rename(new, best)?;
+        }
         let log = Log::open(dir.join("log.jsonl"), state.step)?;
         let per_epoch = steps_per_epoch(data.items.len(), settings.batch);
         let wanted = (settings.epochs * per_epoch as f64).ceil().max(1.0) as u64;

@@ -3,7 +3,7 @@
 
 use rayon::prelude::*;
 
-use super::product::{Into, Threads, View, multiply};
+use super::product::{Put, Threads, View, multiply};
 use crate::decoder::Config;
 use crate::kernels::softmax_within;
 
@@ -48,7 +48,7 @@ impl Packed<'_> {
                     self.weights(&mut scores, (q, k), (job, head), &tile);
                     let attended = &mut attended[..tile.n_queries * dim];
                     let weights = View::new(&scores, tile.n_keys);
-                    multiply(attended, Into::Fresh, (weights, values), 1.0, Threads::One);
+                    multiply(attended, Put::Fresh, (weights, values), 1.0, Threads::One);
                     put(&mut out[tile.first * group * dim..], attended, (head, group), dim);
                 }
             }
@@ -104,9 +104,9 @@ impl Packed<'_> {
                 let grad_view = self.queries(grad, (job, head), &tile);
                 let weights_view = View::new(&weights, tile.n_keys);
                 let of_values = (weights_view.t(), grad_view);
-                multiply(&mut dv[seen.clone()], Into::Sum, of_values, 1.0, Threads::One);
+                multiply(&mut dv[seen.clone()], Put::Sum, of_values, 1.0, Threads::One);
                 of_scores.resize(weights.len(), 0.0);
-                multiply(&mut of_scores, Into::Fresh, (grad_view, values.t()), 1.0, Threads::One);
+                multiply(&mut of_scores, Put::Fresh, (grad_view, values.t()), 1.0, Threads::One);
                 for query in 0..tile.n_queries {
                     let at = self.offset(job, head, tile.first + query);
                     let (out, grad) = (&out[at..at + dim], &grad[at..at + dim]);
@@ -118,10 +118,10 @@ impl Packed<'_> {
                 }
                 let scores_view = View::new(&of_scores, tile.n_keys);
                 let part = &mut part[..tile.n_queries * dim];
-                multiply(part, Into::Fresh, (scores_view, keys), scale, Threads::One);
+                multiply(part, Put::Fresh, (scores_view, keys), scale, Threads::One);
                 put(&mut dq[tile.first * group * dim..], part, (head, group), dim);
                 let of_keys = (scores_view.t(), self.queries(q, (job, head), &tile));
-                multiply(&mut dk[seen.clone()], Into::Sum, of_keys, scale, Threads::One);
+                multiply(&mut dk[seen.clone()], Put::Sum, of_keys, scale, Threads::One);
             }
         }
         [dq, dk, dv]
@@ -181,7 +181,7 @@ impl Packed<'_> {
         let scale = 1.0 / (self.config.head_dim as f32).sqrt();
         out.resize(tile.n_queries * tile.n_keys, 0.0);
         let factors = (self.queries(q, (job, head), tile), self.keys(k, job, tile).t());
-        multiply(out, Into::Fresh, factors, scale, Threads::One);
+        multiply(out, Put::Fresh, factors, scale, Threads::One);
         let window = self.config.sliding_window.unwrap_or(usize::MAX);
         let (first, first_key) = (tile.first, tile.first_key);
         softmax_within(out, tile.n_keys, |row| {

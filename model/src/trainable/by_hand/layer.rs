@@ -8,7 +8,7 @@ use super::super::ops::Frozen;
 use super::super::{Layer, Linear};
 use super::attention::Packed;
 use super::functions::{Turn, gated, gated_back, rms_norm, rms_norm_back, rotate};
-use super::product::{Into, Threads, View, multiply, product};
+use super::product::{Put, Threads, View, multiply, product};
 use crate::decoder::Config;
 use crate::kernels::add_bias;
 
@@ -91,7 +91,7 @@ impl Linear {
         let (a, b, rank) = (values(&factors.a)?, values(&factors.b)?, factors.a.dim(0)?);
         let low = product(View::new(x, n_in), View::new(&a, n_in).t());
         let delta = (View::new(&low, rank), View::new(&b, rank).t());
-        multiply(&mut out, Into::Sum, delta, factors.scale as f32, Threads::All);
+        multiply(&mut out, Put::Sum, delta, factors.scale as f32, Threads::All);
         Ok((out, low))
     }
 
@@ -101,7 +101,7 @@ impl Linear {
         (x, low): (&[f32], &[f32]),
         grad: &[f32],
         into: &mut [f32],
-        how: Into,
+        how: Put,
         grads: &mut Grads,
     ) -> Result<()> {
         let weight = self.weight.values()?;
@@ -113,13 +113,13 @@ impl Linear {
         let (a, b, rank) = (values(&factors.a)?, values(&factors.b)?, factors.a.dim(0)?);
         let scale = factors.scale as f32;
         let mut of_b = vec![0.0; n_out * rank];
-        multiply(&mut of_b, Into::Fresh, (grad.t(), View::new(low, rank)), scale, Threads::All);
+        multiply(&mut of_b, Put::Fresh, (grad.t(), View::new(low, rank)), scale, Threads::All);
         let mut of_low = vec![0.0; low.len()];
-        multiply(&mut of_low, Into::Fresh, (grad, View::new(&b, rank)), scale, Threads::All);
+        multiply(&mut of_low, Put::Fresh, (grad, View::new(&b, rank)), scale, Threads::All);
         let of_low = View::new(&of_low, rank);
         grads.push(product(of_low.t(), View::new(x, n_in)));
         grads.push(of_b);
-        multiply(into, Into::Sum, (of_low, View::new(&a, n_in)), 1.0, Threads::All);
+        multiply(into, Put::Sum, (of_low, View::new(&a, n_in)), 1.0, Threads::All);
         Ok(())
     }
 }
@@ -185,7 +185,7 @@ impl Layer {
         let inner = gated(&gate, &up);
         let mut of_up = vec![0.0; inner.len()];
         let down = (inner.as_slice(), down_low.as_slice());
-        self.down_proj.back(down, grad, &mut of_up, Into::Fresh, &mut of_down)?;
+        self.down_proj.back(down, grad, &mut of_up, Put::Fresh, &mut of_down)?;
         drop(inner);
         let of_gate = gated_back(&gate, &up, &mut of_up);
         drop((gate, up));
@@ -194,28 +194,28 @@ impl Layer {
         let mut of_normed = vec![0.0; normed.len()];
         let mut of_feed = Vec::new();
         let gate = (normed.as_slice(), gate_low.as_slice());
-        self.gate_proj.back(gate, &of_gate, &mut of_normed, Into::Fresh, &mut of_feed)?;
+        self.gate_proj.back(gate, &of_gate, &mut of_normed, Put::Fresh, &mut of_feed)?;
         let up = (normed.as_slice(), up_low.as_slice());
-        self.up_proj.back(up, &of_up, &mut of_normed, Into::Sum, &mut of_feed)?;
+        self.up_proj.back(up, &of_up, &mut of_normed, Put::Sum, &mut of_feed)?;
         rms_norm_back(&middle, &weight, eps, &of_normed, grad);
         drop((middle, of_gate, of_up, normed));
 
         let mut of_attended = vec![0.0; attended.len()];
         let mut of_o = Vec::new();
         let o = (attended.as_slice(), o_low.as_slice());
-        self.o_proj.back(o, grad, &mut of_attended, Into::Fresh, &mut of_o)?;
+        self.o_proj.back(o, grad, &mut of_attended, Put::Fresh, &mut of_o)?;
         let of_heads = pass.packed.backward([&q, &k, &v], &attended, &of_attended);
         drop((q, k, v, attended, of_attended));
         let [of_q, of_k, of_v] = self.heads_back(of_heads, raw, pass)?;
 
         let weight = values(&self.input_norm)?;
         let normed = rms_norm(&x, &weight, eps);
-        let mut how = Into::Fresh;
+        let mut how = Put::Fresh;
         for (linear, low, of) in
             [(&self.q_proj, q_low, of_q), (&self.k_proj, k_low, of_k), (&self.v_proj, v_low, of_v)]
         {
             linear.back((&normed, low), &of, &mut of_normed, how, &mut of_rest)?;
-            how = Into::Sum;
+            how = Put::Sum;
         }
         rms_norm_back(&x, &weight, eps, &of_normed, grad);
         of_rest.extend(of_o);

@@ -17,7 +17,7 @@ use crate::kernels;
 use attention::Packed;
 use functions::{cross_entropy, rms_norm, rms_norm_back};
 use layer::{Kept, Pass, values};
-use product::{Into, Threads, View, multiply};
+use product::{Put, Threads, View, multiply};
 
 /// Rows whose logits are in memory together.
 const LOGIT_ROWS: usize = 128;
@@ -133,7 +133,7 @@ impl TrainableDecoder {
                 .copied()
                 .collect();
             let factors = (View::new(&rows, width), head.t());
-            multiply(scores, Into::Fresh, factors, 1.0, Threads::All);
+            multiply(scores, Put::Fresh, factors, 1.0, Threads::All);
             let of_row = |(scores, target): (&mut [f32], &Target)| {
                 cross_entropy(scores, target.id as usize, target.weight)
             };
@@ -143,7 +143,7 @@ impl TrainableDecoder {
             let Some(into) = into.as_deref_mut() else { continue };
             let grad = &mut grad[..targets.len() * width];
             let factors = (View::new(scores, vocab_size), head);
-            multiply(grad, Into::Fresh, factors, 1.0, Threads::All);
+            multiply(grad, Put::Fresh, factors, 1.0, Threads::All);
             for (grad, target) in grad.chunks_exact(width).zip(targets) {
                 kernels::add_bias(&mut into[target.row * width..(target.row + 1) * width], grad);
             }

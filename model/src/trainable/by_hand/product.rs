@@ -44,7 +44,7 @@ impl<'a> View<'a> {
 
 /// What becomes of the values that a product is written over.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Into {
+pub(super) enum Put {
     /// They are replaced.
     Fresh,
     /// The product is added to them.
@@ -62,7 +62,7 @@ pub(super) enum Threads {
 #[expect(unsafe_code, reason = "the kernels take pointers")]
 pub(super) fn multiply(
     out: &mut [f32],
-    into: Into,
+    put: Put,
     (lhs, rhs): (View<'_>, View<'_>),
     factor: f32,
     threads: Threads,
@@ -87,7 +87,7 @@ pub(super) fn multiply(
             out.as_mut_ptr(),
             1,
             stride(rhs.columns),
-            into == Into::Sum,
+            put == Put::Sum,
             lhs.data.as_ptr(),
             stride(lhs.column_stride),
             stride(lhs.row_stride),
@@ -107,7 +107,7 @@ pub(super) fn multiply(
 /// `lhs · rhs` on all threads.
 pub(super) fn product(lhs: View<'_>, rhs: View<'_>) -> Vec<f32> {
     let mut out = vec![0.0; lhs.rows * rhs.columns];
-    multiply(&mut out, Into::Fresh, (lhs, rhs), 1.0, Threads::All);
+    multiply(&mut out, Put::Fresh, (lhs, rhs), 1.0, Threads::All);
     out
 }
 
@@ -125,7 +125,7 @@ mod tests {
         let expected =
             |i: usize, j: usize| -> f32 { (0..3).map(|k| a[i * 5 + k] * b[k * 4 + j]).sum() };
         let mut out = vec![1.0; 8];
-        multiply(&mut out, Into::Sum, (lhs, rhs), 2.0, Threads::One);
+        multiply(&mut out, Put::Sum, (lhs, rhs), 2.0, Threads::One);
         for (idx, value) in out.iter().enumerate() {
             assert_eq!(*value, 1.0 + 2.0 * expected(idx / 4, idx % 4));
         }
