@@ -14,6 +14,7 @@ use figment::{
 use ingest::parse::Limits;
 use model::embed::Precision;
 use serde::{Deserialize, Serialize};
+use tune::train::settings::Settings;
 
 use crate::{
     dataset::settings::DatasetConfig,
@@ -58,6 +59,8 @@ pub struct Config {
     pub dataset: DatasetConfig,
     /// The HTTP server.
     pub serve: ServeConfig,
+    /// How adapters are trained.
+    pub tune: Settings,
     /// Servers that write answers and embed.
     pub upstream: UpstreamConfig,
 }

@@ -5,6 +5,7 @@ use std::{error::Error, io, process::ExitCode};
 use index::{CatalogError, IndexError, OpenError};
 use ingest::discover::DiscoverError;
 use model::store::StoreError;
+use tune::train::{TuneError, run::is_disk_full};
 
 use crate::{
     build_index::BuildError,
@@ -38,6 +39,7 @@ pub fn of(error: &anyhow::Error) -> Option<&'static str> {
         let of_config = cause
             .downcast_ref::<ConfigError>()
             .map(|_| "config/default.toml of the source explains every setting");
+        let of_tune = cause.downcast_ref::<TuneError>().and_then(tune);
         let of_disk = cause.downcast_ref::<io::Error>().and_then(disk);
         let of_upstream = upstream_in(cause).and_then(upstream);
         let of_dataset = cause
@@ -49,7 +51,7 @@ pub fn of(error: &anyhow::Error) -> Option<&'static str> {
             })
             .or(cause.downcast_ref::<FolderError>().and_then(folder));
         let of_stores = of_open.or(of_catalog).or(of_index).or(of_store);
-        let of_rest = of_discover.or(of_config).or(of_disk);
+        let of_rest = of_discover.or(of_config).or(of_tune).or(of_disk);
         of_upstream.or(of_build).or(of_dataset).or(of_stores).or(of_rest)
     })
 }
@@ -238,6 +240,35 @@ fn discover(error: &DiscoverError) -> Option<&'static str> {
     }
 }
 
+fn tune(error: &TuneError) -> Option<&'static str> {
+    Some(match error {
+        TuneError::Row { .. } | TuneError::Chat { .. } => {
+            "correct the row, or leave such rows out with --skip-bad; docs/tune.md shows the forms"
+        }
+        TuneError::TooLong { .. } => {
+            "shorten it, leave such rows out with --drop-long, or raise --tokens-max where it is \
+             under the model's context"
+        }
+        TuneError::Empty { .. } => "check --data, and --method: each reads rows of its own form",
+        TuneError::Exists { .. } => {
+            "name another place with --out, or take it away: `souffleur adapters remove NAME`"
+        }
+        TuneError::OtherRun { .. } => {
+            "go on with the settings of that run, name another place with --out, or forget that \
+             run with --restart"
+        }
+        TuneError::Checkpoint { .. } => "remove that folder: the run goes on from the one before",
+        TuneError::Diverged { .. } => {
+            "lower --learning-rate to a third, or raise --warmup or --batch, and run again with \
+             --restart; look for rows that are odd, too"
+        }
+        error if is_disk_full(error) => {
+            "the disk is full: make room and run the same command again; nothing is lost"
+        }
+        _ => return None,
+    })
+}
+
 fn disk(error: &io::Error) -> Option<&'static str> {
     (error.kind() == io::ErrorKind::StorageFull)
         .then_some("the disk is full: make room and run the same command again; nothing is lost")
@@ -257,6 +288,7 @@ pub fn exit_code(error: &anyhow::Error) -> ExitCode {
                 || it.is::<UnknownModel>()
                 || it.is::<WrongUsage>()
                 || it.is::<ArmError>()
+                || matches!(it.downcast_ref(), Some(TuneError::Setting { .. }))
         });
     ExitCode::from(if usage { 2 } else { 1 })
 }

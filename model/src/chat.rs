@@ -130,6 +130,7 @@ pub(crate) struct SpecialTexts {
 
 /// A parsed chat template.
 pub(crate) struct ChatTemplate {
+    source: String,
     env: Environment<'static>,
     texts: SpecialTexts,
 }
@@ -159,7 +160,12 @@ impl ChatTemplate {
         env.add_filter("string", |value: Value| python::text(&value));
         env.add_template_owned(TEMPLATE, without_generation_tags(source))
             .map_err(|source| ChatError::Template { source })?;
-        Ok(Self { env, texts })
+        Ok(Self { source: source.to_owned(), env, texts })
+    }
+
+    /// As the model's file has it.
+    pub(crate) fn source(&self) -> &str {
+        &self.source
     }
 
     /// The conversation as text, without guards.

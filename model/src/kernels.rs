@@ -204,7 +204,7 @@ impl<F: Fn(usize) -> Range<usize>> WithSimd for Softmax<'_, F> {
 }
 
 #[inline(always)]
-fn max(xs: &[f32]) -> f32 {
+pub(crate) fn max(xs: &[f32]) -> f32 {
     let mut lanes = [f32::NEG_INFINITY; LANES];
     let (chunks, rest) = xs.as_chunks::<LANES>();
     for chunk in chunks {
@@ -216,7 +216,7 @@ fn max(xs: &[f32]) -> f32 {
 }
 
 #[inline(always)]
-fn sum(xs: &[f32], f: impl Fn(f32) -> f32) -> f32 {
+pub(crate) fn sum(xs: &[f32], f: impl Fn(f32) -> f32) -> f32 {
     let mut lanes = [0.0; LANES];
     let (chunks, rest) = xs.as_chunks::<LANES>();
     for chunk in chunks {
@@ -232,7 +232,7 @@ fn sum(xs: &[f32], f: impl Fn(f32) -> f32) -> f32 {
 /// Splits x into a multiple of ln 2, which goes into the exponent's bits, and a rest between
 /// ±(ln 2) / 2, for which the Taylor polynomial of degree 6 is exact enough.
 #[inline(always)]
-fn exp<S: Simd>(x: f32) -> f32 {
+pub(crate) fn exp<S: Simd>(x: f32) -> f32 {
     // ln 2 in two parts, so that subtracting a multiple of it loses no digits (Cody and Waite).
     const LN_2_HIGH: f32 = 0.693_359_4;
     const LN_2_LOW: f32 = -2.121_944_4e-4;

@@ -26,6 +26,16 @@ pub(crate) struct Parts {
     pub(crate) ends: Vec<u32>,
 }
 
+/// What turns text into tokens: the parts that need no weights.
+pub(crate) struct TextParts {
+    pub(crate) tokenizer: TextTokenizer,
+    pub(crate) chat: Option<ChatTemplate>,
+    /// Tokens that end a draft.
+    pub(crate) ends: Vec<u32>,
+    /// The one that ends a text.
+    pub(crate) eos: Option<u32>,
+}
+
 /// Loads a model from a GGUF file, or from a folder with `config.json`, safetensors files and
 /// `tokenizer.json`. Nothing is computed before all of it has been checked.
 pub(crate) fn load(model: &Path) -> Result<Parts, LoadError> {
@@ -45,8 +55,22 @@ pub(crate) fn tokenizer(model: &Path) -> Result<TextTokenizer, LoadError> {
     }
 }
 
+/// A model's tokenizer and chat template, without its weights.
+pub(crate) fn text_parts(model: &Path) -> Result<TextParts, LoadError> {
+    match model.is_dir() {
+        true => text_of_folder(model),
+        false => text_of_gguf(&Gguf::open(model)?),
+    }
+}
+
 fn from_gguf(path: &Path) -> Result<Parts, LoadError> {
     let file = Gguf::open(path)?;
+    let TextParts { tokenizer, chat, ends, .. } = text_of_gguf(&file)?;
+    let decoder = load_decoder::from_gguf(&file)?;
+    Ok(Parts { decoder, tokenizer, chat, ends })
+}
+
+fn text_of_gguf(file: &Gguf) -> Result<TextParts, LoadError> {
     let tokenizer = from_description(file.tokenizer()?)?;
     let token = |key: &str| -> Result<Option<u32>, LoadError> {
         let id = file.find_number(&format!("tokenizer.ggml.{key}_token_id"))?;
@@ -72,11 +96,16 @@ fn from_gguf(path: &Path) -> Result<Parts, LoadError> {
             ChatTemplate::new(source, texts).map_err(|error| file.corrupt(error.to_string()))?,
         ),
     };
-    let decoder = load_decoder::from_gguf(&file)?;
-    Ok(Parts { ends: all_ends(ends, &tokenizer), decoder, tokenizer, chat })
+    Ok(TextParts { eos: token("eos")?, ends: all_ends(ends, &tokenizer), tokenizer, chat })
 }
 
 fn from_folder(dir: &Path) -> Result<Parts, LoadError> {
+    let TextParts { tokenizer, chat, ends, .. } = text_of_folder(dir)?;
+    let decoder = load_decoder::from_folder(dir)?;
+    Ok(Parts { decoder, tokenizer, chat, ends })
+}
+
+fn text_of_folder(dir: &Path) -> Result<TextParts, LoadError> {
     let tokenizer = from_json(&dir.join("tokenizer.json"))?;
     let optional = |name: &str| -> Result<Map<String, Value>, LoadError> {
         let path = dir.join(name);
@@ -103,7 +132,8 @@ fn from_folder(dir: &Path) -> Result<Parts, LoadError> {
             reason: "`eos_token_id` is no token id".to_owned(),
         })?);
     }
-    ends.extend(tokenizer.special_id(&texts.eos));
+    let eos = tokenizer.special_id(&texts.eos);
+    ends.extend(eos);
 
     let chat = match chat_template(dir, &settings)? {
         None => None,
@@ -112,8 +142,7 @@ fn from_folder(dir: &Path) -> Result<Parts, LoadError> {
                 .map_err(|error| LoadError::Corrupt { path, reason: error.to_string() })?,
         ),
     };
-    let decoder = load_decoder::from_folder(dir)?;
-    Ok(Parts { ends: all_ends(ends, &tokenizer), decoder, tokenizer, chat })
+    Ok(TextParts { ends: all_ends(ends, &tokenizer), tokenizer, chat, eos })
 }
 
 /// A folder's chat template, in a file of its own or in the tokenizer's settings, and which file

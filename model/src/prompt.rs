@@ -2,8 +2,12 @@
 //! can be used beside the thread that owns those.
 
 use std::fmt;
+use std::path::Path;
 
+use crate::LoadError;
+use crate::adapter::Base;
 use crate::chat::{ChatError, ChatOptions, ChatTemplate, Turn, messages_of};
+use crate::load_generator::{self, TextParts};
 use crate::tokenizer::TextTokenizer;
 
 /// A model's tokenizer and chat template.
@@ -22,7 +26,45 @@ impl fmt::Debug for PromptEncoder {
     }
 }
 
+/// A model's words, read without its weights, with what training and its records need besides.
+#[derive(Debug)]
+pub struct ModelText {
+    /// Conversations and texts to tokens.
+    pub encoder: PromptEncoder,
+    /// Tokens that end what the assistant says.
+    pub ends: Vec<u32>,
+    /// The token that ends a text.
+    pub eos: Option<u32>,
+    /// Tells base models apart: adapters record it.
+    pub fingerprint: String,
+}
+
+impl ModelText {
+    /// Reads a GGUF file or a folder.
+    pub fn load(model: &Path) -> Result<Self, LoadError> {
+        let Base { config, fingerprint } = Base::read(model)?;
+        let TextParts { tokenizer, chat, ends, eos } = load_generator::text_parts(model)?;
+        let (n_tokens, n_rows) = (tokenizer.n_tokens(), config.vocab_size);
+        if n_tokens > n_rows {
+            return Err(LoadError::TokenizerMismatch { path: model.to_owned(), n_tokens, n_rows });
+        }
+        let context_length = config.context_length;
+        let encoder = PromptEncoder { tokenizer, chat, context_length };
+        Ok(Self { encoder, ends, eos, fingerprint })
+    }
+}
+
 impl PromptEncoder {
+    /// Tokens of a plain text: what looks like a control token is encoded as text.
+    pub fn encode_text(&self, text: &str) -> Result<Vec<u32>, ChatError> {
+        self.tokenizer.encode_plain(text).map_err(|source| ChatError::Tokenize { source })
+    }
+
+    /// The source of the chat template, where there is one.
+    pub fn chat_template(&self) -> Option<&str> {
+        self.chat.as_ref().map(ChatTemplate::source)
+    }
+
     /// Tokens that the model can attend to, prompt and draft together.
     pub fn context_length(&self) -> usize {
         self.context_length

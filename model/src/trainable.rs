@@ -10,8 +10,10 @@
 //! the logits; [`TrainableDecoder::gradients`] holds one layer's values at a time.
 
 mod attention;
+mod by_hand;
 mod load;
 mod lora;
+mod loss;
 mod ops;
 
 use std::fmt;
@@ -28,6 +30,7 @@ use crate::names::Module;
 use attention::PackedAttention;
 pub use lora::LoraSpec;
 use lora::{BaseNames, Factors};
+pub use loss::{Target, Weighted, With};
 use ops::{Frozen, attend, rms_norm, rotate};
 
 /// How the base is held.
@@ -51,6 +54,9 @@ pub struct TrainOptions {
     pub base: BaseForm,
     /// What is trained.
     pub lora: LoraSpec,
+    /// Whether layers are computed again for their derivatives instead of kept: less memory, more
+    /// time. Over tensors they always are.
+    pub recompute: bool,
     /// Where A begins.
     pub seed: u64,
 }
@@ -62,6 +68,7 @@ impl Default for TrainOptions {
             dtype: DType::F32,
             base: BaseForm::Dense,
             lora: LoraSpec::default(),
+            recompute: false,
             seed: 0,
         }
     }
@@ -199,6 +206,14 @@ struct Pass<'a> {
     cos: Tensor,
     sin: Tensor,
     dropout_seed: Option<u64>,
+    with: With,
+}
+
+impl TokenBatch<'_> {
+    /// Tokens of all sequences.
+    pub fn n_tokens(&self) -> usize {
+        self.sequences.iter().map(|it| it.len()).sum()
+    }
 }
 
 impl fmt::Debug for TrainableDecoder {
@@ -225,7 +240,11 @@ impl TrainableDecoder {
 
     /// The normalised output of the last layer. result: (tokens of all sequences, hidden)
     pub fn hidden(&self, batch: &TokenBatch<'_>) -> Result<Tensor, TrainError> {
-        let (mut x, pass) = self.start(batch)?;
+        self.hidden_with(batch, With::Adapter)
+    }
+
+    fn hidden_with(&self, batch: &TokenBatch<'_>, with: With) -> Result<Tensor, TrainError> {
+        let (mut x, pass) = self.start(batch, with)?;
         for layer in &self.layers {
             x = layer.forward(&x, &pass)?;
         }
@@ -248,7 +267,7 @@ impl TrainableDecoder {
         batch: &TokenBatch<'_>,
         loss: impl FnOnce(&Tensor) -> candle_core::Result<Tensor>,
     ) -> Result<(Tensor, Vec<Tensor>), TrainError> {
-        let (mut x, pass) = self.start(batch)?;
+        let (mut x, pass) = self.start(batch, With::Adapter)?;
         let mut inputs = Vec::with_capacity(self.layers.len());
         for layer in &self.layers {
             inputs.push(x.clone());
@@ -301,10 +320,10 @@ impl TrainableDecoder {
         self.config.context_length
     }
 
-    /// Checks a batch, and gives its embeddings, (rows, hidden), and what the layers share.
-    fn start(&self, batch: &TokenBatch<'_>) -> Result<(Tensor, Pass<'_>), TrainError> {
+    /// Refuses a batch that cannot be computed.
+    fn check(&self, batch: &TokenBatch<'_>) -> Result<(), TrainError> {
         let Config { context_length, vocab_size, .. } = self.config;
-        let TokenBatch { sequences, dropout_seed } = *batch;
+        let TokenBatch { sequences, .. } = *batch;
         if sequences.is_empty() {
             return Err(TrainError::Empty { idx: 0 });
         }
@@ -320,6 +339,13 @@ impl TrainableDecoder {
                 return Err(TrainError::UnknownToken { id, vocab_size });
             }
         }
+        Ok(())
+    }
+
+    /// The embeddings of a batch, (rows, hidden), and what the layers share.
+    fn start(&self, batch: &TokenBatch<'_>, with: With) -> Result<(Tensor, Pass<'_>), TrainError> {
+        self.check(batch)?;
+        let TokenBatch { sequences, dropout_seed } = *batch;
         let TrainOptions { device, dtype, .. } = &self.options;
         let angles = self.rope.at(sequences.iter().flat_map(|it| 0..it.len()));
         let (cos, sin) = angles.tables();
@@ -330,7 +356,7 @@ impl TrainableDecoder {
         let lengths: Vec<usize> = sequences.iter().map(|it| it.len()).collect();
         let attention = Arc::new(PackedAttention::new(&lengths, &self.config, device)?);
         let (cos, sin) = (table(cos)?, table(sin)?);
-        let pass = Pass { config: &self.config, attention, cos, sin, dropout_seed };
+        let pass = Pass { config: &self.config, attention, cos, sin, dropout_seed, with };
         let ids = Tensor::new(sequences.concat(), device)?;
         Ok((self.embed_tokens.index_select(&ids, 0)?, pass))
     }
@@ -406,7 +432,7 @@ impl Linear {
         if let Some(bias) = &self.bias {
             res = res.broadcast_add(bias)?;
         }
-        match &self.lora {
+        match self.lora.as_ref().filter(|_| pass.with == With::Adapter) {
             Some(factors) => res + factors.forward(x, pass.dropout_seed)?,
             None => Ok(res),
         }

@@ -3,6 +3,7 @@
 mod compare;
 mod dataset;
 mod serve;
+mod tuning;
 
 use std::path::PathBuf;
 
@@ -11,6 +12,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum, builder::Styles};
 pub use compare::CompareArgs;
 pub use dataset::*;
 pub use serve::{KeysCommand, McpArgs, ServeArgs};
+
+pub use tuning::{AdaptersCommand, DecayArg, MethodArg, TuneAdapterArgs, TuneArgs, TuneStepArgs};
 
 use crate::config::Style;
 
@@ -122,6 +125,11 @@ pub enum Command {
     Dataset(DatasetCommand),
     /// Ask several variants the same questions, and say which one to take
     Compare(CompareArgs),
+    /// Train an adapter of the language model on rows of a file
+    Tune(TuneArgs),
+    /// List, show and remove adapters
+    #[command(subcommand)]
+    Adapters(AdaptersCommand),
     /// Answer over HTTP: a page, OpenAI's protocol, chat tools
     Serve(ServeArgs),
     /// Let a language model of your choice search, read and ask: MCP over standard input and output
@@ -179,6 +187,9 @@ pub struct AnswerArgs {
     /// or `extract` to quote without any model
     #[arg(long, value_name = "MODEL")]
     pub generator: Option<String>,
+    /// LoRA adapter that the model writes with: a folder, a .gguf file, or a name of `adapters list`
+    #[arg(long, value_name = "ADAPTER")]
+    pub adapter: Option<String>,
     /// `cot` asks for reasoning steps first and shows them apart; models that can think do
     #[arg(long)]
     pub style: Option<Style>,

@@ -9,7 +9,7 @@ use indicatif::ProgressBar;
 use super::{filter_of, ingest::ingest_paths, show, text_or_stdin};
 use crate::{
     answer::{Answer, AskEvent},
-    cli::AskArgs,
+    cli::{AnswerArgs, AskArgs},
     engine::Engine,
     places::{char_spans, places},
     printer::{Printer, quote_reason_text},
@@ -21,7 +21,7 @@ use crate::{
 pub(super) fn run(session: &mut Session, args: &AskArgs) -> Result<ExitCode> {
     // Before anything is fetched or read: a bad question changes nothing.
     let question = Question::new(&text_or_stdin(&args.question)?)?;
-    let engine = open(session, &args.docs, args.answer.generator.as_deref())?;
+    let engine = open(session, &args.docs, &args.answer)?;
     let filter = filter_of(&engine.index, &args.filter)?;
     let answer = ask(session, &engine, &question, &filter)?;
     let printer = session.printer;
@@ -36,7 +36,7 @@ pub(super) fn run(session: &mut Session, args: &AskArgs) -> Result<ExitCode> {
 pub(super) fn open(
     session: &mut Session,
     docs: &[std::path::PathBuf],
-    generator: Option<&str>,
+    how: &AnswerArgs,
 ) -> Result<Engine> {
     // Before anything is fetched or made: a folder that cannot be read changes nothing.
     if !docs.is_empty() {
@@ -44,7 +44,9 @@ pub(super) fn open(
     }
     let embedder = session.embedder()?;
     // Fetched before the long work, so that its failure does not come after it.
-    let writer = session.writer(generator)?;
+    let writer = session.writer(how.generator.as_deref())?;
+    let adapter = how.adapter.as_deref();
+    let adapter = adapter.map(|it| session.load_adapter(&writer, it)).transpose()?;
     let reranker = session.reranker()?;
     let index = if docs.is_empty() {
         session.open_index(&embedder)?
@@ -53,7 +55,9 @@ pub(super) fn open(
         ingest_paths(session, &index, &embedder, docs)?;
         index
     };
-    session.engine(index, embedder, reranker, writer)
+    let mut engine = session.engine(index, embedder, reranker, writer)?;
+    engine.settings.adapter = adapter;
+    Ok(engine)
 }
 
 /// Answers one question, showing the answer as it is written.

@@ -1,5 +1,6 @@
 //! The commands, one file each.
 
+mod adapters;
 mod ask;
 mod chat;
 mod compare;
@@ -17,6 +18,7 @@ mod serve;
 mod show;
 mod status;
 mod tokens;
+mod tune;
 
 use std::{
     io::{self, Read},
@@ -69,6 +71,8 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Eval(args) => eval::run(&mut session, &args),
         Command::Dataset(args) => dataset::run(&mut session, &args),
         Command::Compare(args) => compare::run(&mut session, &args),
+        Command::Tune(args) => tune::run(&session, &args),
+        Command::Adapters(args) => adapters::run(&session, &args),
         Command::Serve(args) => serve::run(&session, &args),
         Command::Mcp(args) => mcp::run(&session, &args),
         Command::Keys(args) => keys::run(&session, &args),
@@ -102,6 +106,8 @@ fn settings(cli: &Cli) -> Result<Config> {
         Command::Ingest(_)
         | Command::Mcp(_)
         | Command::Dataset(_)
+        | Command::Tune(_)
+        | Command::Adapters(_)
         | Command::Keys(_)
         | Command::Forget(_)
         | Command::Status

@@ -63,6 +63,15 @@ pub(super) fn serving(
     let config = &session.config;
     let embedder = session.embedder()?;
     let writer = session.writer(generator)?;
+    if let Writer::Model(model) = &writer {
+        for (name, path) in session.adapters()? {
+            // One for another base, or damaged, does not stop the server: requests for it fail.
+            if let Err(error) = model.load_adapter(&name, &path) {
+                let error = anyhow::Error::new(error);
+                session.printer.warn(format!("the adapter `{name}` is not loaded: {error:#}"));
+            }
+        }
+    }
     for (name, path) in adapters {
         let Writer::Model(model) = &writer else {
             let what = "--adapter goes with a generator of this process";

@@ -1,3 +1,4 @@
 //! Documents to training data, and training data to adapters.
 
 pub mod dataset;
+pub mod train;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use candle_core::{DType, Device, Tensor, Var};
 use serde_json::json;
 
-use super::TrainError;
+use super::{TrainError, TrainableDecoder};
 use crate::adapter::OWN_FILE;
 use crate::names::Module;
 use crate::sample::Rng;
@@ -62,6 +62,22 @@ impl LoraSpec {
 /// A module's name without the part that it belongs to.
 fn short(module: Module) -> &'static str {
     module.checkpoint().rsplit('.').next().expect("a name has a last part")
+}
+
+impl TrainableDecoder {
+    /// The values of all factors, in the order of [`Self::lora_vars`].
+    pub fn factors(&self) -> Result<Vec<Vec<f32>>, TrainError> {
+        let flat = |(_, var): &(String, Var)| var.flatten_all()?.to_vec1::<f32>();
+        Ok(self.lora_vars().iter().map(flat).collect::<candle_core::Result<_>>()?)
+    }
+
+    /// Sets all factors, in the order of [`Self::lora_vars`].
+    pub fn set_factors(&self, values: &[Vec<f32>]) -> Result<(), TrainError> {
+        for ((_, var), values) in self.lora_vars().iter().zip(values) {
+            var.set(&Tensor::from_slice(values, var.shape(), var.device())?)?;
+        }
+        Ok(())
+    }
 }
 
 /// The two factors of one matrix's change.

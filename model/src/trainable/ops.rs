@@ -64,7 +64,14 @@ impl CustomOp1 for Frozen {
     }
 
     fn bwd(&self, _: &Tensor, _: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
-        grad.contiguous()?.matmul(&self.dense()?).map(Some)
+        self.back(grad).map(Some)
+    }
+}
+
+impl Frozen {
+    /// `g · W`. grad: (rows, n_out), result: (rows, n_in)
+    pub(super) fn back(&self, grad: &Tensor) -> Result<Tensor> {
+        grad.contiguous()?.matmul(&self.dense()?)
     }
 }
 
@@ -190,7 +197,7 @@ struct Known {
     derivative: Box<Derivative>,
 }
 
-fn known(
+pub(super) fn known(
     name: &'static str,
     arg: &Tensor,
     value: Tensor,

@@ -118,6 +118,119 @@ fn next_token_loss(
     candle_nn::loss::cross_entropy(&logits, &Tensor::new(&ids[1..], hidden.device())?)
 }
 
+/// The weighted loss of all next tokens of some sequences, some of which count more than others.
+fn targets(sequences: &[&[u32]]) -> Vec<Target> {
+    let mut res = Vec::new();
+    let mut row = 0;
+    for sequence in sequences {
+        for (idx, id) in sequence.iter().skip(1).enumerate().filter(|(idx, _)| idx % 5 != 2) {
+            let weight = if idx % 3 == 0 { -0.05 } else { 0.1 };
+            res.push(Target { row: row + idx, id: *id, weight });
+        }
+        row += sequence.len();
+    }
+    res
+}
+
+#[test]
+fn over_slices_and_over_tensors_the_loss_has_the_same_gradients() {
+    for model in MODELS {
+        for recompute in [false, true] {
+            let mut options = options(BaseForm::Dense);
+            options.recompute = recompute;
+            let decoder = load(model, &options);
+            scatter(&decoder);
+            let texts: Vec<Vec<u32>> =
+                [3, 40, 2, 27].map(|n| (0..n).map(|it| (it * 7 + n) % 70).collect()).to_vec();
+            let sequences: Vec<&[u32]> = texts.iter().map(Vec::as_slice).collect();
+            let (batch, targets) = (batch(&sequences), targets(&sequences));
+
+            let by_hand = decoder.weighted(&batch, &targets).unwrap();
+            let logits = rows(&decoder.forward(&batch).unwrap());
+            let expected = |it: &Target| {
+                let total: f32 = logits[it.row].iter().map(|it| it.exp()).sum();
+                logits[it.row][it.id as usize] - total.ln()
+            };
+            for (actual, target) in by_hand.log_probs.iter().zip(&targets) {
+                assert!((actual - expected(target)).abs() < 1e-4, "{model}");
+            }
+            let alone = decoder.log_probs(&batch, &targets, With::Adapter).unwrap();
+            assert_eq!(alone, by_hand.log_probs);
+
+            let tensors = decoder.weighted_over_tensors(&batch, &targets).unwrap();
+            assert!(furthest(&tensors.log_probs, &by_hand.log_probs) < 1e-4, "{model}");
+            let loss = |hidden: &Tensor| {
+                let logits = decoder.logits(hidden)?;
+                let log_probs = candle_nn::ops::log_softmax(&logits, 1)?;
+                let mut sum = Tensor::zeros((), DType::F32, &Device::Cpu)?;
+                for it in &targets {
+                    let part = log_probs.get(it.row)?.get(it.id as usize)?;
+                    sum = (sum - (part * f64::from(it.weight))?)?;
+                }
+                Ok(sum)
+            };
+            let (_, plain) = decoder.gradients(&batch, loss).unwrap();
+            let names = decoder.lora_vars();
+            for (idx, (name, _)) in names.iter().enumerate() {
+                let plain = values(&plain[idx]);
+                let size = plain.iter().fold(0.0, |size: f32, it| size.max(it.abs()));
+                for other in [&tensors.grads[idx], &by_hand.grads[idx]] {
+                    let off = furthest(other, &plain);
+                    assert!(off < 2e-4 * size.max(1.0), "{model} {name}: off by {off} of {size}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn without_its_adapter_the_model_is_its_base() {
+    let ids: Vec<u32> = (0..40).map(|it| it * 3 % 70).collect();
+    let sequences = [ids.as_slice()];
+    let (batch, targets) = (batch(&sequences), targets(&sequences));
+    let decoder = load("tiny-qwen3-folder", &options(BaseForm::Dense));
+    let fresh = decoder.log_probs(&batch, &targets, With::Adapter).unwrap();
+    assert_eq!(decoder.log_probs(&batch, &targets, With::Base).unwrap(), fresh);
+    scatter(&decoder);
+    assert_eq!(decoder.log_probs(&batch, &targets, With::Base).unwrap(), fresh);
+    assert_ne!(decoder.log_probs(&batch, &targets, With::Adapter).unwrap(), fresh);
+    let tensors = decoder.log_probs_over_tensors(&batch, &targets, With::Base).unwrap();
+    assert!(furthest(&tensors, &fresh) < 1e-5);
+}
+
+#[test]
+fn long_sequences_have_the_gradients_of_short_tiles() {
+    // Longer than the tiles of both ways, with and without a window.
+    for model in ["tiny-tied-llama-folder", "tiny-mistral-folder"] {
+        let dir = with_context(model, 1_024);
+        let decoder = TrainableDecoder::load(dir.path(), &options(BaseForm::Dense)).unwrap();
+        scatter(&decoder);
+        let ids: Vec<u32> = (0..700).map(|it| it * it % 69).collect();
+        let sequences = [ids.as_slice()];
+        let (batch, targets) = (batch(&sequences), targets(&sequences));
+        let by_hand = decoder.weighted(&batch, &targets).unwrap();
+        let tensors = decoder.weighted_over_tensors(&batch, &targets).unwrap();
+        for (a, b) in by_hand.grads.iter().zip(&tensors.grads) {
+            let size = b.iter().fold(0.0, |size: f32, it| size.max(it.abs()));
+            assert!(furthest(a, b) < 5e-4 * size.max(1e-2), "{model}: {}", furthest(a, b));
+        }
+    }
+}
+
+/// A copy of a model with a longer context.
+fn with_context(model: &str, n_tokens: usize) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    for entry in fs_err::read_dir(golden(model)).unwrap() {
+        let path = entry.unwrap().path();
+        fs_err::copy(&path, dir.path().join(path.file_name().unwrap())).unwrap();
+    }
+    let path = dir.path().join("config.json");
+    let mut config: Value = serde_json::from_slice(&fs_err::read(&path).unwrap()).unwrap();
+    config["max_position_embeddings"] = n_tokens.into();
+    fs_err::write(&path, config.to_string()).unwrap();
+    dir
+}
+
 #[derive(Deserialize)]
 struct Gradients {
     model: String,
@@ -215,15 +328,7 @@ fn gradients_agree_with_finite_differences() {
 fn long_sequences_are_attended_in_tiles() {
     // Longer than a tile, with and without a window.
     for model in ["tiny-tied-llama-folder", "tiny-mistral-folder"] {
-        let dir = tempfile::tempdir().unwrap();
-        for entry in fs_err::read_dir(golden(model)).unwrap() {
-            let path = entry.unwrap().path();
-            fs_err::copy(&path, dir.path().join(path.file_name().unwrap())).unwrap();
-        }
-        let path = dir.path().join("config.json");
-        let mut config: Value = serde_json::from_slice(&fs_err::read(&path).unwrap()).unwrap();
-        config["max_position_embeddings"] = 1_024.into();
-        fs_err::write(&path, config.to_string()).unwrap();
+        let dir = with_context(model, 1_024);
         let decoder = TrainableDecoder::load(dir.path(), &options(BaseForm::Dense)).unwrap();
         let ids: Vec<u32> = (0..700).map(|it| it * it % 69).collect();
         let actual = rows(&decoder.forward(&batch(&[&ids])).unwrap());

@@ -1,0 +1,153 @@
+//! The decoder and its derivative over slices, for f32 on the processor.
+//!
+//! The same network as over candle's tensors, to which the tests hold it. There, each operation
+//! makes a tensor, its gradient another, and products cannot be added to what is there; here, a
+//! layer keeps what its derivative needs and no more, and no logits of a whole batch exist. That is
+//! several times faster and takes a fraction of the memory: `docs/benchmarks.md`, "Training".
+
+mod attention;
+mod functions;
+mod layer;
+mod product;
+
+use candle_core::Result;
+
+use super::{Target, TokenBatch, TrainableDecoder, Weighted, With};
+use crate::kernels;
+use attention::Packed;
+use functions::{cross_entropy, rms_norm, rms_norm_back};
+use layer::{Kept, Pass, values};
+use product::{Put, Threads, View, multiply};
+
+/// Rows whose logits are in memory together.
+const LOGIT_ROWS: usize = 128;
+
+/// How much of a layer is kept for its derivative.
+enum Memory {
+    /// All that the derivative needs.
+    Whole(Box<Kept>),
+    /// Its input: the layer is computed again (Chen et al. 2016).
+    Input(Vec<f32>),
+}
+
+impl TrainableDecoder {
+    /// See [`TrainableDecoder::log_probs`].
+    pub(super) fn log_probs_by_hand(
+        &self,
+        batch: &TokenBatch<'_>,
+        targets: &[Target],
+        with: With,
+    ) -> Result<Vec<f32>> {
+        self.passing(batch, with, |pass| {
+            let mut x = self.embedded(batch)?;
+            for layer in &self.layers {
+                x = layer.keeping(x, pass)?.0;
+            }
+            let hidden = rms_norm(&x, &values(&self.norm)?, self.config.norm_eps);
+            self.head(&hidden, targets, None)
+        })
+    }
+
+    /// See [`TrainableDecoder::weighted`].
+    pub(super) fn weighted_by_hand(
+        &self,
+        batch: &TokenBatch<'_>,
+        targets: &[Target],
+    ) -> Result<Weighted> {
+        self.passing(batch, With::Adapter, |pass| {
+            let mut x = self.embedded(batch)?;
+            let mut memory = Vec::with_capacity(self.layers.len());
+            for layer in &self.layers {
+                let (out, kept) = layer.keeping(x, pass)?;
+                memory.push(match self.options.recompute {
+                    true => Memory::Input(kept.into_input()),
+                    false => Memory::Whole(Box::new(kept)),
+                });
+                x = out;
+            }
+            let (norm, eps) = (values(&self.norm)?, self.config.norm_eps);
+            let hidden = rms_norm(&x, &norm, eps);
+            let mut of_hidden = vec![0.0; hidden.len()];
+            let log_probs = self.head(&hidden, targets, Some(&mut of_hidden))?;
+            drop(hidden);
+            let mut grad = vec![0.0; x.len()];
+            rms_norm_back(&x, &norm, eps, &of_hidden, &mut grad);
+            drop((x, of_hidden));
+            let mut by_layer = Vec::with_capacity(self.layers.len());
+            for (layer, memory) in self.layers.iter().zip(memory).rev() {
+                let kept = match memory {
+                    Memory::Whole(kept) => *kept,
+                    Memory::Input(x) => layer.keeping(x, pass)?.1,
+                };
+                by_layer.push(layer.back(kept, &mut grad, pass)?);
+            }
+            let grads = by_layer.into_iter().rev().flatten().collect();
+            Ok(Weighted { log_probs, grads })
+        })
+    }
+
+    fn passing<T>(
+        &self,
+        batch: &TokenBatch<'_>,
+        with: With,
+        f: impl FnOnce(&Pass<'_>) -> Result<T>,
+    ) -> Result<T> {
+        let lengths: Vec<usize> = batch.sequences.iter().map(|it| it.len()).collect();
+        let angles = self.rope.at(lengths.iter().flat_map(|&n| 0..n));
+        let (cos, sin) = angles.tables();
+        let config = &self.config;
+        let packed = Packed { lengths: &lengths, config };
+        f(&Pass { config, packed, cos, sin, adapted: with == With::Adapter })
+    }
+
+    /// (rows, hidden)
+    fn embedded(&self, batch: &TokenBatch<'_>) -> Result<Vec<f32>> {
+        let (table, hidden) = (values(&self.embed_tokens)?, self.config.hidden);
+        let mut res = Vec::with_capacity(hidden * batch.n_tokens());
+        for &id in batch.sequences.iter().copied().flatten() {
+            let at = id as usize * hidden;
+            res.extend_from_slice(&table[at..at + hidden]);
+        }
+        Ok(res)
+    }
+
+    /// `ln p` of each target; and adds the gradient of the output of the last norm to `into`.
+    fn head(
+        &self,
+        hidden: &[f32],
+        targets: &[Target],
+        mut into: Option<&mut [f32]>,
+    ) -> Result<Vec<f32>> {
+        use rayon::prelude::*;
+        let (width, vocab_size) = (self.config.hidden, self.config.vocab_size);
+        let head = self.lm_head.values()?;
+        let head = View::new(&head, width);
+        let mut res = Vec::with_capacity(targets.len());
+        let mut scores = vec![0.0; LOGIT_ROWS.min(targets.len()) * vocab_size];
+        let mut grad = vec![0.0; LOGIT_ROWS.min(targets.len()) * width];
+        for targets in targets.chunks(LOGIT_ROWS) {
+            let scores = &mut scores[..targets.len() * vocab_size];
+            let rows: Vec<f32> = targets
+                .iter()
+                .flat_map(|it| &hidden[it.row * width..(it.row + 1) * width])
+                .copied()
+                .collect();
+            let factors = (View::new(&rows, width), head.t());
+            multiply(scores, Put::Fresh, factors, 1.0, Threads::All);
+            let of_row = |(scores, target): (&mut [f32], &Target)| {
+                cross_entropy(scores, target.id as usize, target.weight)
+            };
+            let log_probs: Vec<f32> =
+                scores.par_chunks_mut(vocab_size).zip(targets).map(of_row).collect();
+            res.extend(log_probs);
+            let Some(into) = into.as_deref_mut() else { continue };
+            let grad = &mut grad[..targets.len() * width];
+            let factors = (View::new(scores, vocab_size), head);
+            multiply(grad, Put::Fresh, factors, 1.0, Threads::All);
+            for (grad, target) in grad.chunks_exact(width).zip(targets) {
+                kernels::add_bias(&mut into[target.row * width..(target.row + 1) * width], grad);
+            }
+        }
+        Ok(res)
+    }
+}

@@ -1,0 +1,176 @@
+//! The command line of training and adapters: types only, no logic.
+
+use std::{num::NonZeroUsize, path::PathBuf};
+
+use clap::{Args, Subcommand, ValueEnum};
+
+/// `souffleur tune`
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "Examples:
+  souffleur tune --data train.jsonl --validation test.jsonl
+  souffleur tune --data train.jsonl --base qwen3-0.6b --out adapters/handbook --epochs 2
+  souffleur tune --data preferences.jsonl --method dpo --learning-rate 5e-5
+
+Rows are JSON, one a line: {\"messages\": […]}, {\"prompt\", \"completion\"}; for dpo {\"prompt\",
+\"chosen\", \"rejected\"}, for kto {\"prompt\", \"completion\", \"label\"}, for cpt {\"text\"}. The same
+command goes on with a run that was stopped. docs/tune.md says more.")]
+pub struct TuneArgs {
+    /// Rows to learn (JSONL)
+    #[arg(long, value_name = "FILE")]
+    pub data: PathBuf,
+    /// Rows to look at only: which step's adapter is kept, and when to stop (JSONL)
+    #[arg(long, value_name = "FILE")]
+    pub validation: Option<PathBuf>,
+    /// The model to train on: an id, a .gguf file or a folder [default: the generator of the settings]
+    #[arg(long, value_name = "MODEL")]
+    pub base: Option<String>,
+    /// The folder that the adapter becomes [default: adapters/NAME in the data folder, by the data's
+    /// name]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Forget a run that was stopped instead of going on with it
+    #[arg(long)]
+    pub restart: bool,
+    /// What is minimised [default: lora]
+    #[arg(long, value_name = "METHOD")]
+    pub method: Option<MethodArg>,
+    /// What is trained.
+    #[command(flatten)]
+    pub adapter: TuneAdapterArgs,
+    /// How it is trained.
+    #[command(flatten)]
+    pub steps: TuneStepArgs,
+}
+
+/// What is trained.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "The adapter")]
+pub struct TuneAdapterArgs {
+    /// Rank of the factors [default: 16]
+    #[arg(long, value_name = "N")]
+    pub rank: Option<NonZeroUsize>,
+    /// The change counts alpha / rank [default: 32]
+    #[arg(long, value_name = "A")]
+    pub alpha: Option<f64>,
+    /// The change counts alpha / √rank
+    #[arg(long)]
+    pub rslora: bool,
+    /// Train this matrix, such as q_proj; several times for several [default: all]
+    #[arg(long = "target", value_name = "NAME")]
+    pub targets: Vec<String>,
+    /// The share of inputs that a step leaves out [default: 0]
+    #[arg(long, value_name = "P")]
+    pub dropout: Option<f32>,
+    /// Keep the base's matrices quantised as its file has them (QLoRA): less memory, more time
+    #[arg(long)]
+    pub quantised: bool,
+}
+
+/// How it is trained.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "The steps")]
+pub struct TuneStepArgs {
+    /// Times that every row is seen [default: 3]
+    #[arg(long, value_name = "N")]
+    pub epochs: Option<f64>,
+    /// Steps at most
+    #[arg(long, value_name = "N")]
+    pub steps: Option<u64>,
+    /// Rows of one step [default: 8]
+    #[arg(long, value_name = "N")]
+    pub batch: Option<NonZeroUsize>,
+    /// Tokens that are computed together at most: memory grows with it [default: 2048]
+    #[arg(long, value_name = "N")]
+    pub tokens_at_once: Option<NonZeroUsize>,
+    /// Tokens of a row at most [default: the model's context]
+    #[arg(long, value_name = "N")]
+    pub tokens_max: Option<NonZeroUsize>,
+    /// Compute layers again instead of keeping them: a fraction of the memory, a third more time
+    #[arg(long)]
+    pub recompute: bool,
+    /// The highest learning rate [default: 2e-4]
+    #[arg(long, value_name = "RATE")]
+    pub learning_rate: Option<f64>,
+    /// The share of steps in which it rises to that [default: 0.03]
+    #[arg(long, value_name = "SHARE")]
+    pub warmup: Option<f64>,
+    /// How it falls then [default: cosine]
+    #[arg(long, value_name = "DECAY")]
+    pub decay: Option<DecayArg>,
+    /// AdamW's weight decay [default: 0]
+    #[arg(long, value_name = "W")]
+    pub weight_decay: Option<f64>,
+    /// The length that a gradient is cut to; 0 for none [default: 1]
+    #[arg(long, value_name = "NORM")]
+    pub clip: Option<f64>,
+    /// DPO and KTO: how much straying from the base costs [default: 0.1]
+    #[arg(long, value_name = "BETA")]
+    pub beta: Option<f64>,
+    /// Decides the first factors, the order of rows and dropout [default: 0]
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// Steps between validations [default: an epoch]
+    #[arg(long, value_name = "N")]
+    pub validate_every: Option<u64>,
+    /// Stop after so many validations without improvement
+    #[arg(long, value_name = "N")]
+    pub patience: Option<u64>,
+    /// Steps between checkpoints [default: 50]
+    #[arg(long, value_name = "N")]
+    pub save_every: Option<u64>,
+    /// Leave out rows that are too long, and count them
+    #[arg(long)]
+    pub drop_long: bool,
+    /// Leave out rows that are not usable, and count them
+    #[arg(long)]
+    pub skip_bad: bool,
+}
+
+/// A method of training on the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum MethodArg {
+    /// Supervised: what the assistant says becomes likelier
+    Lora,
+    /// Direct preference optimisation
+    Dpo,
+    /// Kahneman-Tversky optimisation, from single labels
+    Kto,
+    /// Continued pre-training on plain text
+    Cpt,
+}
+
+/// How a learning rate falls, on the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DecayArg {
+    /// Half a cosine
+    Cosine,
+    /// A straight line
+    Linear,
+    /// It stays
+    Constant,
+}
+
+/// `souffleur adapters`
+#[derive(Debug, Clone, Subcommand)]
+pub enum AdaptersCommand {
+    /// List the adapters of the data folder
+    #[command(after_help = "Examples:
+  souffleur adapters list
+  souffleur adapters list --json")]
+    List,
+    /// Show how an adapter was made
+    #[command(after_help = "Examples:
+  souffleur adapters show handbook")]
+    Show {
+        /// Its name, or its folder.
+        name: String,
+    },
+    /// Remove adapters from this machine
+    #[command(after_help = "Examples:
+  souffleur adapters remove handbook")]
+    Remove {
+        /// Their names.
+        #[arg(required = true)]
+        names: Vec<String>,
+    },
+}

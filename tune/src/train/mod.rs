@@ -1,0 +1,22 @@
+//! Training data to a LoRA adapter.
+//!
+//! [`rows`] reads a file of examples, [`encode`] turns each into token ids and which of them to
+//! learn, [`run::train`] is the loop, and what it leaves is a PEFT folder with a record of how it
+//! was made. Everything is a function of base, data, settings and seed: a run that was stopped and
+//! goes on ends with the numbers of one that was not.
+
+pub mod adamw;
+pub mod encode;
+pub mod error;
+pub mod order;
+pub mod rows;
+pub mod run;
+pub mod settings;
+
+mod checkpoint;
+mod log;
+mod objective;
+mod report;
+mod result;
+
+pub use error::TuneError;

@@ -1,0 +1,423 @@
+//! The loop: rows to gradients to steps, until an adapter is done or somebody stops it.
+
+use std::io;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use model::prompt::ModelText;
+use model::trainable::{BaseForm, TrainError, TrainOptions, TrainableDecoder};
+use serde_json::{Value, json};
+
+use super::TuneError;
+use super::adamw::{AdamW, clip};
+use super::checkpoint::{self, State};
+use super::encode::Data;
+use super::log::Log;
+pub use super::log::peak_bytes;
+pub use super::log::{Line, StepLine, ValidationLine};
+use super::objective::{Objective, Step};
+use super::order::{mixed, rows_of_step, steps_per_epoch};
+pub use super::result::RECORD;
+use super::result::{self, Made};
+use super::settings::{Method, Settings};
+
+/// What to train on what.
+#[derive(Debug, Clone, Copy)]
+pub struct Setup<'a> {
+    /// The base: a GGUF file or a folder.
+    pub model: &'a Path,
+    /// Rows to learn.
+    pub data: &'a Path,
+    /// Rows to look at only.
+    pub validation: Option<&'a Path>,
+    /// The folder that the adapter becomes; it must not exist. While it is trained, `OUT.run` beside
+    /// it holds the log and the checkpoints.
+    pub out: &'a Path,
+    /// How.
+    pub settings: &'a Settings,
+    /// Whether a run that was stopped is forgotten instead of going on.
+    pub restart: bool,
+}
+
+/// What happens while training.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// The base is being loaded.
+    Loading,
+    /// Training begins, or goes on.
+    Started {
+        /// What is trained on.
+        data: &'a Data,
+        /// Steps that have been made before.
+        step: u64,
+        /// Of all.
+        n_steps: u64,
+        /// Values that are trained.
+        n_values: usize,
+    },
+    /// A step was made.
+    Step(&'a StepLine),
+    /// The validation rows were looked at.
+    Validated(&'a ValidationLine),
+    /// A checkpoint was written.
+    Saved(&'a Path),
+    /// The disk is full: training goes on without the checkpoint.
+    DiskFull(&'a TuneError),
+}
+
+/// How training ended.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outcome {
+    /// The adapter is in its folder.
+    Done {
+        /// The step whose factors it holds: the last, or the one with the best validation.
+        step: u64,
+        /// The last step.
+        n_steps: u64,
+        /// Whether it ended before its time, because the validation got no better.
+        early: bool,
+    },
+    /// It was stopped; the same call goes on.
+    Stopped {
+        /// Steps made.
+        step: u64,
+        /// The checkpoint.
+        checkpoint: PathBuf,
+    },
+}
+
+/// Trains an adapter. `on_event` may stop it after each step; what was done is kept then.
+///
+/// # Errors
+/// [`TuneError`]. A run that failed goes on from its last checkpoint when it is called again.
+pub fn train(
+    setup: &Setup<'_>,
+    on_event: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
+) -> Result<Outcome, TuneError> {
+    let settings = setup.settings;
+    settings.check()?;
+    if setup.out.exists() {
+        return Err(TuneError::Exists { path: setup.out.to_owned() });
+    }
+    let text = ModelText::load(setup.model)?;
+    let data = Data::read(setup.data, &text, settings)?;
+    let validation = setup.validation.map(|it| Data::read(it, &text, settings)).transpose()?;
+    let run_dir = run_dir(setup.out);
+    claim(&run_dir, setup, &text, (&data, validation.as_ref()))?;
+    let _ = on_event(Event::Loading);
+    let decoder = TrainableDecoder::load(
+        setup.model,
+        &TrainOptions {
+            base: if settings.quantised { BaseForm::Stored } else { BaseForm::Dense },
+            lora: settings.lora(),
+            recompute: settings.recompute,
+            seed: settings.seed,
+            ..TrainOptions::default()
+        },
+    )?;
+    let mut run = Run::open(setup, &decoder, (&data, validation.as_ref()), run_dir)?;
+    let started = Event::Started {
+        data: &data,
+        step: run.state.step,
+        n_steps: run.n_steps,
+        n_values: run.values.iter().map(Vec::len).sum(),
+    };
+    if on_event(started).is_break() || run.go(on_event)?.is_break() {
+        let checkpoint = run.save()?;
+        return Ok(Outcome::Stopped { step: run.state.step, checkpoint });
+    }
+    run.finish(&text)
+}
+
+/// Where a run's log and checkpoints are while it goes on.
+pub fn run_dir(out: &Path) -> PathBuf {
+    let mut name = out.file_name().unwrap_or_default().to_owned();
+    name.push(".run");
+    out.with_file_name(name)
+}
+
+/// Makes the run's folder, or checks that the run in it is this very one.
+fn claim(
+    dir: &Path,
+    setup: &Setup<'_>,
+    text: &ModelText,
+    (data, validation): (&Data, Option<&Data>),
+) -> Result<(), TuneError> {
+    let own = json!({
+        "base": text.fingerprint,
+        "data": data.hash,
+        "validation data": validation.map(|it| &it.hash),
+        "settings": setup.settings,
+    });
+    let path = dir.join("run.json");
+    if setup.restart && dir.exists() {
+        fs_err::remove_dir_all(dir)?;
+    }
+    if path.is_file() {
+        let stored: Value =
+            serde_json::from_slice(&fs_err::read(&path)?).map_err(io::Error::from)?;
+        // Numbers come back from their text as they went into it.
+        let own: Value = serde_json::from_str(&own.to_string()).map_err(io::Error::from)?;
+        let what = ["base", "data", "validation data", "settings"];
+        if let Some(what) = what.into_iter().find(|it| stored[it] != own[it]) {
+            return Err(TuneError::OtherRun { path: dir.to_owned(), what });
+        }
+        return Ok(());
+    }
+    fs_err::create_dir_all(dir)?;
+    fs_err::write(&path, format!("{own:#}\n"))?;
+    Ok(())
+}
+
+/// A run that goes on.
+struct Run<'a> {
+    setup: &'a Setup<'a>,
+    decoder: &'a TrainableDecoder,
+    data: &'a Data,
+    validation: Option<&'a Data>,
+    dir: PathBuf,
+    objective: Objective<'a>,
+    validating: Option<Objective<'a>>,
+    /// The factors.
+    values: Vec<Vec<f32>>,
+    optimiser: AdamW,
+    state: State,
+    log: Log,
+    n_steps: u64,
+}
+
+impl<'a> Run<'a> {
+    fn open(
+        setup: &'a Setup<'a>,
+        decoder: &'a TrainableDecoder,
+        (data, validation): (&'a Data, Option<&'a Data>),
+        dir: PathBuf,
+    ) -> Result<Self, TuneError> {
+        let settings = setup.settings;
+        let sizes: Vec<usize> = decoder.factors()?.iter().map(Vec::len).collect();
+        let mut optimiser = AdamW::new(sizes.into_iter(), settings.weight_decay);
+        let last = checkpoint::list(&dir.join("checkpoints"))?.pop();
+        let state = match last {
+            Some(path) => checkpoint::restore(&path, decoder, &mut optimiser)?,
+            None => State::new(),
+        };
+        // Killed between the removal of one and the naming of the next.
+        let (best, new) = (dir.join("best"), dir.join("best.new"));
+        if !best.exists() && new.is_dir() {
+            fs_err::rename(new, best)?;
+        }
+        let log = Log::open(dir.join("log.jsonl"), state.step)?;
+        let per_epoch = steps_per_epoch(data.items.len(), settings.batch);
+        let wanted = (settings.epochs * per_epoch as f64).ceil().max(1.0) as u64;
+        let n_steps = match settings.steps_max {
+            0 => wanted,
+            n => n.min(wanted),
+        };
+        Ok(Self {
+            setup,
+            decoder,
+            data,
+            validation,
+            objective: Objective::new(settings, decoder, &data.items),
+            validating: validation.map(|it| Objective::new(settings, decoder, &it.items)),
+            values: decoder.factors()?,
+            optimiser,
+            state,
+            log,
+            n_steps,
+            dir,
+        })
+    }
+
+    /// Goes to the end, or until somebody stops it.
+    fn go(
+        &mut self,
+        on_event: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
+    ) -> Result<ControlFlow<()>, TuneError> {
+        let settings = self.setup.settings;
+        let per_epoch = steps_per_epoch(self.data.items.len(), settings.batch);
+        let validate_every = match settings.validate_every {
+            0 => per_epoch,
+            n => n,
+        };
+        if self.state.step == 0 && self.log.lines.is_empty() {
+            self.validate(on_event)?;
+        }
+        while self.state.step < self.n_steps && !self.state.ended {
+            let line = self.step()?;
+            let stops = on_event(Event::Step(&line)).is_break();
+            self.log.add(Line::Step(line))?;
+            let step = self.state.step;
+            if step.is_multiple_of(validate_every) || step == self.n_steps {
+                self.validate(on_event)?;
+            }
+            if stops {
+                return Ok(ControlFlow::Break(()));
+            }
+            if settings.save_every > 0 && step.is_multiple_of(settings.save_every) {
+                self.try_to_save(on_event)?;
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    /// One step.
+    fn step(&mut self) -> Result<StepLine, TuneError> {
+        let settings = self.setup.settings;
+        let start = Instant::now();
+        let (step, n_rows) = (self.state.step, self.data.items.len());
+        let rows = rows_of_step(n_rows, settings.batch, settings.seed, step);
+        let seed = mixed(settings.seed, step, 0xd0_5eed);
+        let Step { loss, mut grads, n_tokens, accuracy } = self.objective.step(&rows, seed)?;
+        let grad_norm = clip(&mut grads, settings.clip);
+        if !loss.is_finite() || !grad_norm.is_finite() {
+            let checkpoint = checkpoint::list(&self.dir.join("checkpoints"))?.pop();
+            return Err(TuneError::Diverged { step: step + 1, loss, grad_norm, checkpoint });
+        }
+        let learning_rate = settings.learning_rate_at(step, self.n_steps);
+        self.optimiser.step(&mut self.values, &grads, learning_rate);
+        self.decoder.set_factors(&self.values)?;
+        self.state.step += 1;
+        self.state.n_tokens += n_tokens as u64;
+        let seconds = start.elapsed().as_secs_f64();
+        self.state.seconds += seconds;
+        let per_epoch = steps_per_epoch(n_rows, settings.batch);
+        Ok(StepLine {
+            step: self.state.step,
+            n_steps: self.n_steps,
+            epoch: self.state.step as f64 / per_epoch as f64,
+            loss,
+            accuracy,
+            learning_rate,
+            grad_norm,
+            n_tokens,
+            seconds,
+            peak_bytes: peak_bytes(),
+        })
+    }
+
+    /// Looks at the validation rows, keeps the factors where they are the best so far, and ends
+    /// training where they have not been for long.
+    fn validate(
+        &mut self,
+        on_event: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
+    ) -> Result<(), TuneError> {
+        let (Some(objective), Some(data)) = (&mut self.validating, self.validation) else {
+            return Ok(());
+        };
+        let start = Instant::now();
+        let rows: Vec<usize> = (0..data.items.len()).collect();
+        let (loss, accuracy) = objective.loss(&rows)?;
+        let best = self.state.best_bits.map(f64::from_bits);
+        // Before the first step it is the base that is looked at, which is no adapter to keep.
+        let is_best = self.state.step > 0 && best.is_none_or(|best| loss < best);
+        if is_best {
+            self.state.best_bits = Some(loss.to_bits());
+            self.state.n_worse = 0;
+            self.keep_best()?;
+        } else if self.state.step > 0 {
+            self.state.n_worse += 1;
+            let patience = self.setup.settings.patience;
+            self.state.ended = patience > 0 && self.state.n_worse >= patience;
+        }
+        self.state.seconds += start.elapsed().as_secs_f64();
+        let line = ValidationLine { step: self.state.step, loss, accuracy, is_best };
+        let _ = on_event(Event::Validated(&line));
+        self.log.add(Line::Validation(line))
+    }
+
+    /// Keeps the factors of this step as the best.
+    fn keep_best(&self) -> Result<(), TuneError> {
+        let (best, new) = (self.dir.join("best"), self.dir.join("best.new"));
+        if new.exists() {
+            fs_err::remove_dir_all(&new)?;
+        }
+        self.decoder.save_adapter(&new)?;
+        if best.exists() {
+            fs_err::remove_dir_all(&best)?;
+        }
+        fs_err::rename(&new, &best)?;
+        Ok(())
+    }
+
+    fn save(&self) -> Result<PathBuf, TuneError> {
+        let dir = self.dir.join("checkpoints");
+        checkpoint::save(&dir, self.decoder, &self.optimiser, &self.state)
+    }
+
+    /// Writes a checkpoint; a full disk is told, and training goes on.
+    fn try_to_save(
+        &self,
+        on_event: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
+    ) -> Result<(), TuneError> {
+        match self.save() {
+            Ok(path) => {
+                let _ = on_event(Event::Saved(&path));
+                Ok(())
+            }
+            Err(error) if is_disk_full(&error) => {
+                let _ = on_event(Event::DiskFull(&error));
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Puts the adapter in its place.
+    fn finish(self, text: &ModelText) -> Result<Outcome, TuneError> {
+        // Should the place not take it, the run goes on from its very end.
+        self.save()?;
+        let best = self.dir.join("best");
+        let mut step = self.state.step;
+        if best.is_dir() {
+            self.decoder.restore_adapter(&best)?;
+            let of_best = |it: &Line| match it {
+                Line::Validation(it) if it.is_best => Some(it.step),
+                Line::Validation(_) | Line::Step(_) => None,
+            };
+            step = self.log.lines.iter().rev().find_map(of_best).unwrap_or(step);
+        }
+        let made = Made {
+            setup: self.setup,
+            text,
+            data: self.data,
+            validation: self.validation,
+            lines: &self.log.lines,
+            step,
+            n_tokens: self.state.n_tokens,
+            seconds: self.state.seconds,
+        };
+        result::save(&self.dir.join("adapter"), self.decoder, &made)?;
+        fs_err::copy(self.dir.join("log.jsonl"), self.setup.out.join("log.jsonl"))?;
+        fs_err::remove_dir_all(&self.dir)?;
+        Ok(Outcome::Done { step, n_steps: self.state.step, early: self.state.ended })
+    }
+}
+
+/// Whether there is no room left on the disk.
+pub fn is_disk_full(error: &TuneError) -> bool {
+    let full = |error: &io::Error| error.kind() == io::ErrorKind::StorageFull;
+    match error {
+        TuneError::Io(error) | TuneError::Train(TrainError::Write(error)) => full(error),
+        TuneError::Train(TrainError::Tensors(error)) => {
+            // The tensor library wraps what the system says.
+            error.to_string().contains("No space left on device")
+        }
+        _ => false,
+    }
+}
+
+/// Whether a method compares answers.
+pub fn compares(method: Method) -> bool {
+    matches!(method, Method::Dpo | Method::Kto)
+}
+
+impl Settings {
+    /// Steps of a run over so many rows.
+    pub fn n_steps(&self, n_rows: usize) -> u64 {
+        let per_epoch = steps_per_epoch(n_rows, self.batch);
+        let wanted = (self.epochs * per_epoch as f64).ceil().max(1.0) as u64;
+        if self.steps_max == 0 { wanted } else { wanted.min(self.steps_max) }
+    }
+}
