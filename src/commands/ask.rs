@@ -21,7 +21,7 @@ use crate::{
 pub(super) fn run(session: &mut Session, args: &AskArgs) -> Result<ExitCode> {
     // Before anything is fetched or read: a bad question changes nothing.
     let question = Question::new(&text_or_stdin(&args.question)?)?;
-    let engine = open(session, &args.docs, &args.answer)?;
+    let engine = open_for(session, &args.docs, &args.answer)?;
     let filter = filter_of(&engine.index, &args.filter)?;
     let answer = ask(session, &engine, &question, &filter)?;
     let printer = session.printer;
@@ -36,7 +36,8 @@ pub(super) fn run(session: &mut Session, args: &AskArgs) -> Result<ExitCode> {
 pub(super) fn open(
     session: &mut Session,
     docs: &[std::path::PathBuf],
-    how: &AnswerArgs,
+    generator: Option<&str>,
+    adapter: Option<&str>,
 ) -> Result<Engine> {
     // Before anything is fetched or made: a folder that cannot be read changes nothing.
     if !docs.is_empty() {
@@ -44,8 +45,7 @@ pub(super) fn open(
     }
     let embedder = session.embedder()?;
     // Fetched before the long work, so that its failure does not come after it.
-    let writer = session.writer(how.generator.as_deref())?;
-    let adapter = how.adapter.as_deref();
+    let writer = session.writer(generator)?;
     let adapter = adapter.map(|it| session.load_adapter(&writer, it)).transpose()?;
     let reranker = session.reranker()?;
     let index = if docs.is_empty() {
@@ -58,6 +58,15 @@ pub(super) fn open(
     let mut engine = session.engine(index, embedder, reranker, writer)?;
     engine.settings.adapter = adapter;
     Ok(engine)
+}
+
+/// The same, as flags ask for it.
+pub(super) fn open_for(
+    session: &mut Session,
+    docs: &[std::path::PathBuf],
+    how: &AnswerArgs,
+) -> Result<Engine> {
+    open(session, docs, how.generator.as_deref(), how.adapter.as_deref())
 }
 
 /// Answers one question, showing the answer as it is written.

@@ -36,7 +36,7 @@ struct Chat<'a> {
 }
 
 pub(super) fn run(session: &mut Session, args: &ChatArgs) -> Result<ExitCode> {
-    let engine = ask::open(session, &args.docs, &args.answer)?;
+    let engine = ask::open_for(session, &args.docs, &args.answer)?;
     let mut editor = DefaultEditor::new()?;
     let filter = filter_of(&engine.index, &args.filter)?;
     let mut chat = Chat { session, engine, filter, turns: Vec::new() };

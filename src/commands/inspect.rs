@@ -18,7 +18,7 @@ use crate::{
 
 pub(super) fn run(session: &mut Session, args: &AskArgs) -> Result<ExitCode> {
     let question = Question::new(&text_or_stdin(&args.question)?)?;
-    let engine = ask::open(session, &args.docs, &args.answer)?;
+    let engine = ask::open_for(session, &args.docs, &args.answer)?;
     let filter = filter_of(&engine.index, &args.filter)?;
     let answer = ask::ask(session, &engine, &question, &filter)?;
     let printer = session.printer;

@@ -41,7 +41,11 @@ pub(super) fn open(session: &mut Session, arms: Vec<Arm>, args: &CompareArgs) ->
     // Arms of quotations alone need no model.
     let needs_model = arms.iter().any(|it| it.way != Way::Quotes && it.settings.model.is_none());
     let shared = if needs_model { asked } else { Some(EXTRACT) };
-    let engine = ask::open(session, &args.docs, shared)?;
+    if args.answer.adapter.is_some() {
+        let what = "--adapter goes with one arm: write `rag+ft:NAME=PATH` among the arms";
+        return Err(WrongUsage(what.into()).into());
+    }
+    let engine = ask::open(session, &args.docs, shared, None)?;
     let mut writers: BTreeMap<String, Arc<Writer>> = BTreeMap::new();
     let mut contestants = Vec::new();
     let mut records = Vec::new();

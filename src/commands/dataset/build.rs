@@ -21,7 +21,7 @@ use crate::{
 };
 
 pub(super) fn run(session: &mut Session, args: &DatasetBuildArgs) -> Result<ExitCode> {
-    let engine = open(session, &args.docs, args.generator.as_deref())?;
+    let engine = open(session, &args.docs, args.generator.as_deref(), None)?;
     if args.questions > 0 && matches!(*engine.writer, Writer::Extract { .. }) {
         let what = "--questions needs a generator that writes: name one with --generator";
         return Err(WrongUsage(what.into()).into());

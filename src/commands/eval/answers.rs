@@ -52,7 +52,7 @@ pub(super) fn run(
     set.questions.truncate(limit.map_or(usize::MAX, NonZeroUsize::get));
     let paragraphs = write_paragraphs(session, file, &set)?;
     let docs: Vec<PathBuf> = docs.iter().cloned().chain(paragraphs).collect();
-    let engine = ask::open(session, &docs, answer)?;
+    let engine = ask::open_for(session, &docs, answer)?;
     let total = u64::try_from(set.questions.len()).unwrap_or(u64::MAX);
     let bar = session.printer.bar(total, "questions").with_prefix("answering");
     let mut rows = Vec::new();

@@ -93,7 +93,9 @@ fn regex(pattern: &str) -> Regex {
 #[must_use]
 pub fn find(text: &str) -> Vec<(Range<usize>, Personal)> {
     // The surer ones first: where two overlap, the first one counts.
-    let patterns: [(&Regex, Personal, fn(&str) -> bool); 5] = [
+    /// Whether what a pattern found is what it looks like.
+    type Check = fn(&str) -> bool;
+    let patterns: [(&Regex, Personal, Check); 5] = [
         (&EMAIL, Personal::Email, |_| true),
         (&IBAN, Personal::Iban, is_iban),
         (&NIR, Personal::Nir, is_nir),

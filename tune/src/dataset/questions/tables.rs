@@ -101,7 +101,7 @@ impl AskedTable<'_> {
             for (column, cell) in cells.iter().enumerate() {
                 let of = [&self.document.source.path, &self.name, cells[0], &column.to_string()];
                 let order = id_of(&of.map(|it| it as &str));
-                let by = keys[usize::from(order.as_bytes()[0] % 2 == 0 && keys.len() > 1)];
+                let by = keys[usize::from(order.as_bytes()[0].is_multiple_of(2) && keys.len() > 1)];
                 let key = plain(cells[by]);
                 let header = plain(self.table.header[column]);
                 let is_other_key = keys.contains(&column) || column == by || header.is_empty();
