@@ -1,9 +1,12 @@
 //! The command line: types only, no logic.
 
+mod compare;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, builder::Styles};
 
+pub use self::compare::CompareArgs;
 use crate::{config::Style, records::Scope};
 
 /// Answers questions over your documents with a local language model and proven citations.
@@ -109,6 +112,8 @@ pub enum Command {
     /// Measure retrieval or answers on a set of questions
     #[command(subcommand)]
     Eval(EvalCommand),
+    /// Ask several variants the same questions, and say which one to take
+    Compare(CompareArgs),
     /// Answer over HTTP: a page, OpenAI's protocol, chat tools
     Serve(ServeArgs),
     /// Make, list and revoke keys of the HTTP API

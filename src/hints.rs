@@ -8,6 +8,7 @@ use model::store::StoreError;
 
 use crate::{
     build_index::BuildError,
+    compare::arms::ArmError,
     config::ConfigError,
     embedder::EmbedError,
     engine::AskError,
@@ -233,6 +234,7 @@ pub fn exit_code(error: &anyhow::Error) -> ExitCode {
                 || it.is::<QuestionError>()
                 || it.is::<UnknownModel>()
                 || it.is::<WrongUsage>()
+                || it.is::<ArmError>()
         });
     ExitCode::from(if usage { 2 } else { 1 })
 }

@@ -15,6 +15,7 @@ pub mod build_index;
 pub mod cite;
 pub mod cli;
 pub mod commands;
+pub mod compare;
 pub mod compose;
 pub mod condense;
 pub mod config;

@@ -2,6 +2,7 @@
 
 mod ask;
 mod chat;
+mod compare;
 mod doctor;
 mod eval;
 mod forget;
@@ -64,6 +65,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Models(args) => models::run(&session, &args),
         Command::Tokens(args) => tokens::run(&session, &args),
         Command::Eval(args) => eval::run(&mut session, &args),
+        Command::Compare(args) => compare::run(&mut session, &args),
         Command::Serve(args) => serve::run(&session, &args),
         Command::Keys(args) => keys::run(&session, &args),
         Command::Completions { .. } => Ok(ExitCode::SUCCESS),
@@ -87,6 +89,7 @@ fn settings(cli: &Cli) -> Result<Config> {
         Command::Eval(crate::cli::EvalCommand::Answers { answer, .. }) => {
             override_answers(&mut overrides, answer);
         }
+        Command::Compare(args) => override_answers(&mut overrides, &args.answer),
         Command::Search(args) => overrides.retrieval.reranker.clone_from(&args.rerank),
         Command::Eval(crate::cli::EvalCommand::Retrieval { rerank, .. }) => {
             overrides.retrieval.reranker.clone_from(rerank);

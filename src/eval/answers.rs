@@ -11,7 +11,7 @@ use serde::Deserialize;
 use crate::cite::fold;
 
 /// A question with its accepted answers.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 pub struct KnownQuestion {
     /// The question.
     pub question: String,
@@ -23,6 +23,12 @@ pub struct KnownQuestion {
     /// Its page.
     #[serde(default)]
     pub page: Option<u32>,
+    /// Its language (ISO 639-1).
+    #[serde(default)]
+    pub language: Option<String>,
+    /// What kind of question it is, as whoever wrote it sorts them.
+    #[serde(default, rename = "type")]
+    pub kind: Option<String>,
 }
 
 /// Why a file of questions cannot be used.
@@ -143,7 +149,7 @@ fn of_squad(squad: Squad) -> QuestionSet {
                     question: it.question,
                     answers: it.answers.into_iter().map(|it| it.text).collect(),
                     document: Some(document.clone()),
-                    page: None,
+                    ..KnownQuestion::default()
                 });
             }
             res.paragraphs.push((title.clone(), paragraph.context));
@@ -178,7 +184,7 @@ pub fn score(answer: &str, accepted: &[String]) -> AnswerScore {
 }
 
 /// Words without case, accents, punctuation and articles.
-fn normalised(text: &str) -> Vec<String> {
+pub(crate) fn normalised(text: &str) -> Vec<String> {
     const ARTICLES: [&str; 10] = ["a", "an", "the", "le", "la", "les", "l", "un", "une", "des"];
     // `1 250` and `1,250` and `1250` are one word.
     let folded = fold(text);

@@ -1,0 +1,185 @@
+//! Arms that can answer: models, adapters and index opened, and where their answers are kept.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::UNIX_EPOCH,
+};
+
+use anyhow::{Context as _, Result};
+use serde_json::json;
+
+use super::super::ask;
+use crate::{
+    cli::CompareArgs,
+    compare::{
+        arms::{Arm, Way},
+        run::Contestant,
+        trained::{Trained, trained},
+    },
+    engine::Engine,
+    session::{EXTRACT, Session, WrongUsage},
+    writer::Writer,
+};
+
+/// All that a run needs.
+pub(super) struct Ready {
+    pub(super) contestants: Vec<Contestant>,
+    /// What is known of each arm's adapter.
+    pub(super) trained: Vec<Trained>,
+    /// Where answers are kept.
+    pub(super) dir: PathBuf,
+}
+
+pub(super) fn open(session: &mut Session, arms: Vec<Arm>, args: &CompareArgs) -> Result<Ready> {
+    let asked = args.answer.generator.as_deref();
+    let mut places: Vec<Option<PathBuf>> = Vec::new();
+    for arm in &arms {
+        places.push(place_of(session, arm)?);
+    }
+    // Arms of quotations alone need no model.
+    let needs_model = arms.iter().any(|it| it.way != Way::Quotes && it.settings.model.is_none());
+    let shared = if needs_model { asked } else { Some(EXTRACT) };
+    let engine = ask::open(session, &args.docs, shared)?;
+    let mut writers: BTreeMap<String, Arc<Writer>> = BTreeMap::new();
+    let mut contestants = Vec::new();
+    let mut records = Vec::new();
+    for (arm, place) in arms.into_iter().zip(places) {
+        let writer = match &arm.settings.model {
+            None => Arc::clone(&engine.writer),
+            Some(name) => match writers.get(name) {
+                Some(it) => Arc::clone(it),
+                None => {
+                    let new = Arc::new(session.writer(Some(name))?);
+                    writers.insert(name.clone(), Arc::clone(&new));
+                    new
+                }
+            },
+        };
+        check_writer(&arm, &writer)?;
+        records.push(load_adapter(&arm, &writer, place.as_deref())?);
+        let key = key_of(session, &arm, &writer, place.as_deref())?;
+        contestants.push(Contestant { engine: arm.engine(&engine, &writer), key, arm });
+    }
+    let dir = session.config.data_dir.join("runs/compare").join(shared_hash(session, &engine)?);
+    Ok(Ready { contestants, trained: records, dir })
+}
+
+/// Where an arm's adapter is.
+fn place_of(session: &Session, arm: &Arm) -> Result<Option<PathBuf>> {
+    let Some(adapter) = &arm.adapter else { return Ok(None) };
+    let place = adapter.place(&session.config.data_dir);
+    if !place.exists() {
+        let what = format!(
+            "`{}`: no adapter at `{}`; name a PEFT folder or a .gguf file as {}=PATH",
+            arm.label,
+            place.display(),
+            arm.label.split('[').next().unwrap_or_default()
+        );
+        return Err(WrongUsage(what.into()).into());
+    }
+    Ok(Some(place))
+}
+
+/// Refuses arms that a writer cannot stand for: all else would be another arm under its name.
+fn check_writer(arm: &Arm, writer: &Writer) -> Result<()> {
+    if arm.way == Way::Quotes {
+        return Ok(());
+    }
+    match writer {
+        Writer::Extract { .. } => {
+            let what = format!(
+                "`{}` needs a language model, and there is none: name one with --generator, or \
+                 fetch that of the settings with `souffleur models pull`",
+                arm.label
+            );
+            Err(WrongUsage(what.into()).into())
+        }
+        Writer::Upstream(_) if arm.adapter.is_some() => {
+            let what = format!(
+                "`{}`: adapters go with a model of this machine, and a server writes",
+                arm.label
+            );
+            Err(WrongUsage(what.into()).into())
+        }
+        Writer::Upstream(_) | Writer::Model(_) => Ok(()),
+    }
+}
+
+fn load_adapter(arm: &Arm, writer: &Writer, place: Option<&Path>) -> Result<Trained> {
+    let (Some(adapter), Some(place), Writer::Model(model)) = (&arm.adapter, place, writer) else {
+        return Ok(Trained::default());
+    };
+    if !model.adapters().iter().any(|it| it.name == adapter.name && it.path == place) {
+        model
+            .load_adapter(&adapter.name, place)
+            .with_context(|| format!("could not load the adapter of `{}`", arm.label))?;
+    }
+    trained(place).with_context(|| format!("could not read the record of `{}`", place.display()))
+}
+
+/// What an arm's answers are kept under: what it does, with which weights.
+fn key_of(session: &Session, arm: &Arm, writer: &Writer, place: Option<&Path>) -> Result<String> {
+    let writer = match (arm.way, writer) {
+        (Way::Quotes, _) | (_, Writer::Extract { .. }) => EXTRACT.to_owned(),
+        (_, Writer::Model(model)) => {
+            let path = session.generator_path(&model.name)?;
+            format!("{} {} {}", model.name, model.insisted, stamp(&path)?)
+        }
+        (_, Writer::Upstream(chat)) => format!("{} {}", chat.base().host(), chat.model()),
+    };
+    let adapter = match place {
+        Some(place) => stamp(place)?,
+        None => String::new(),
+    };
+    let what = format!("{}\n{writer}\n{adapter}", arm.description());
+    let hash = blake3::hash(what.as_bytes()).to_hex();
+    let label = arm.label.split('#').next().unwrap_or_default();
+    Ok(format!("{label} {}", &hash[..16]))
+}
+
+/// Names, sizes and times of the files of a model: another file is another model.
+fn stamp(path: &Path) -> Result<String> {
+    let mut files = vec![path.to_owned()];
+    if path.is_dir() {
+        files.clear();
+        for entry in fs_err::read_dir(path)? {
+            files.push(entry?.path());
+        }
+        files.sort();
+    }
+    let mut res = String::new();
+    for file in files {
+        let metadata = fs_err::metadata(&file)?;
+        let changed = metadata.modified()?.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let (size, nanos) = (metadata.len(), changed.as_nanos());
+        res.push_str(&format!("{} {size} {nanos}\n", file.display()));
+    }
+    Ok(res)
+}
+
+/// What all arms share and what makes their answers: program, documents, embedder, settings and
+/// prompts. Answers of another state are kept in another folder.
+fn shared_hash(session: &Session, engine: &Engine) -> Result<String> {
+    let documents = engine.index.catalog().list()?;
+    let documents: Vec<_> = documents
+        .iter()
+        .map(|it| json!([it.source.path, it.source.content_hash, it.made_by]))
+        .collect();
+    let mut generation = engine.settings.generation.clone();
+    // Threads make answers quicker, not other.
+    generation.threads = 0;
+    let config = &session.config;
+    let shared = json!({
+        "program": env!("CARGO_PKG_VERSION"),
+        "documents": documents,
+        "embedder": [json!(config.models.embedder), json!(config.models.embedder_precision)],
+        "chunks": [config.ingest.chunk_tokens_max, config.ingest.chunk_overlap],
+        "retrieval": engine.settings.retrieval,
+        "generation": generation,
+        "style": engine.settings.prompts,
+        "prompts": engine.prompts.hash(),
+    });
+    Ok(blake3::hash(shared.to_string().as_bytes()).to_hex()[..16].to_owned())
+}

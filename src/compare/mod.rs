@@ -1,0 +1,17 @@
+//! The same questions to several variants of the engine, and what follows from their answers:
+//! arms → answers → scores → statistics → verdict → report.
+//!
+//! The rules are stated in `docs/compare.md`.
+
+pub mod arms;
+pub mod kept;
+pub mod report;
+pub mod result;
+pub mod run;
+pub mod scores;
+pub mod stats;
+pub mod trained;
+pub mod verdict;
+
+#[cfg(test)]
+mod tests;

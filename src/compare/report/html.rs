@@ -1,0 +1,298 @@
+//! A comparison as a page that stands alone: no script, no font, nothing from elsewhere.
+
+use std::fmt::Write as _;
+
+use super::{
+    super::{
+        result::{Comparison, Pair, Slice},
+        scores::{Better, Metric},
+        stats::Outcome,
+    },
+    markdown::value,
+    plots::{Mark, bars, intervals},
+    words::Words,
+};
+use crate::eval::metrics::Mean;
+
+/// Colours of the style sheet.
+const N_COLOURS: usize = 6;
+
+/// Metrics whose differences are drawn.
+const DRAWN: [Metric; 4] = [Metric::Right, Metric::F1, Metric::Supported, Metric::Refusal];
+
+/// Text that cannot be taken for markup.
+pub(super) fn escape(text: &str) -> String {
+    let text = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+    text.replace('"', "&quot;")
+}
+
+/// Writes a comparison.
+#[must_use]
+pub fn html(it: &Comparison, words: Words) -> String {
+    let title = words.pick("Comparison", "Comparaison");
+    let n = it.questions.len();
+    let mut res = format!(
+        "<!doctype html>\n<html lang=\"{}\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+         <title>{title}</title>\n<style>\n{}</style>\n</head>\n<body>\n<h1>{title}</h1>\n\
+         <p class=\"verdict\">{}</p>\n<p class=\"faint\">{n} questions. {}</p>\n",
+        words.language.code(),
+        include_str!("report.css"),
+        quoted(it.verdict.text(words.language)),
+        words.pick(
+            "Means over questions with 95 % bootstrap intervals.",
+            "Moyennes sur les questions, intervalles à 95 % par bootstrap."
+        )
+    );
+    section(&mut res, words.pick("Arms", "Variantes"), &arms(it, words));
+    if it.arms.len() > 1 {
+        section(&mut res, words.pick("Differences", "Écarts"), &differences(it, words));
+    }
+    if !it.slices.is_empty() {
+        let title =
+            words.pick("Right answers by kind of question", "Réponses justes par catégorie");
+        section(&mut res, title, &slices(it, words));
+    }
+    section(&mut res, words.pick("Time of an answer", "Temps d'une réponse"), &times(it, words));
+    if it.arms.len() > 1 {
+        let title = words.pick("Questions that flipped", "Questions qui basculent");
+        section(&mut res, title, &flipped(it, words));
+    }
+    section(&mut res, words.pick("All answers", "Toutes les réponses"), &answers(it, words));
+    res + "</body>\n</html>\n"
+}
+
+/// A text with names in back quotes.
+fn quoted(text: &str) -> String {
+    let parts = text.split('`').enumerate().map(|(i, it)| {
+        let it = escape(it);
+        if i % 2 == 1 { format!("<code>{it}</code>") } else { it }
+    });
+    parts.collect()
+}
+
+fn section(res: &mut String, title: &str, body: &str) {
+    let _ = writeln!(res, "<h2>{}</h2>\n{body}", escape(title));
+}
+
+fn cells(kind: &str, cells: impl IntoIterator<Item = String>) -> String {
+    let cells = cells.into_iter().map(|it| {
+        let class = if kind == "td" { " class=\"n\"" } else { "" };
+        format!("<{kind}{class}>{}</{kind}>", escape(&it))
+    });
+    format!("<tr>{}</tr>\n", cells.collect::<String>())
+}
+
+fn labels(it: &Comparison) -> impl Iterator<Item = String> {
+    it.arms.iter().map(|it| it.arm.label.clone())
+}
+
+fn arms(it: &Comparison, words: Words) -> String {
+    let mut res = "<div class=\"wide\"><table>\n".to_owned();
+    res.push_str(&cells("th", [String::new()].into_iter().chain(labels(it))));
+    for metric in Metric::ALL {
+        let each: Vec<Option<Mean>> = it.arms.iter().map(|it| it.mean(metric)).collect();
+        if each.iter().any(Option::is_some) {
+            let unit = if metric.better() == Better::Higher { " (%)" } else { "" };
+            let shown = each
+                .iter()
+                .map(|it| it.as_ref().map_or("–".to_owned(), |it| value(metric, it, words)));
+            let name = format!("{}{unit}", words.metric(metric));
+            res.push_str(&cells("td", [name].into_iter().chain(shown)));
+        }
+    }
+    let wrote = it.arms.iter().map(|it| {
+        let each = it.generators.iter().map(|(name, n)| format!("{name}: {n}"));
+        each.collect::<Vec<_>>().join(", ")
+    });
+    let name = words.pick("written by", "écrites par").to_owned();
+    res.push_str(&cells("td", [name].into_iter().chain(wrote)));
+    let name = words.pick("cut at the limit of tokens", "coupées à la limite de jetons").to_owned();
+    let cut = it.arms.iter().map(|it| it.n_truncated.to_string());
+    res.push_str(&cells("td", [name].into_iter().chain(cut)));
+    res + "</table></div>"
+}
+
+fn name_of(it: &Comparison, pair: &Pair) -> String {
+    format!("{} − {}", it.arms[pair.b].arm.label, it.arms[pair.a].arm.label)
+}
+
+fn differences(it: &Comparison, words: Words) -> String {
+    let mut res = String::new();
+    for metric in DRAWN {
+        let marks: Vec<Mark> = it
+            .pairs_by(metric)
+            .map(|pair| Mark {
+                name: name_of(it, pair),
+                mean: pair.difference.mean,
+                figures: words.outcome(pair.outcome).to_owned(),
+                class: match pair.outcome {
+                    Outcome::CannotTell => "unsure",
+                    _ => "sure",
+                }
+                .to_owned(),
+            })
+            .collect();
+        if !marks.is_empty() {
+            let title = format!("{}, {}", words.metric(metric), words.pick("points", "points"));
+            let _ = writeln!(res, "<h3>{}</h3>\n{}", escape(&title), intervals(&title, &marks));
+        }
+    }
+    res.push_str("<div class=\"wide\"><table>\n");
+    let head = [
+        words.pick("metric", "mesure"),
+        words.pick("pair", "paire"),
+        words.pick("difference", "écart"),
+        "p",
+        "p (Holm)",
+        words.pick("more / as much / less", "plus / autant / moins"),
+        words.pick("smallest that shows", "plus petit décelable"),
+        words.pick("more questions", "questions de plus"),
+        words.pick("the first is", "la première est"),
+    ];
+    res.push_str(&cells("th", head.map(str::to_owned)));
+    for pair in &it.pairs {
+        res.push_str(&pair_row(it, pair, words));
+    }
+    res + "</table></div>"
+}
+
+fn pair_row(it: &Comparison, pair: &Pair, words: Words) -> String {
+    let of = &pair.difference;
+    let is_share = pair.metric.better() == Better::Higher;
+    let (factor, digits) = if is_share { (100.0, 1) } else { (1.0, 0) };
+    let none = || "–".to_owned();
+    let cell = [
+        words.metric(pair.metric).to_owned(),
+        name_of(it, pair),
+        value(pair.metric, &of.mean, words),
+        words.number(of.p, 3),
+        words.number(pair.p_holm, 3),
+        format!("{} / {} / {}", of.wins, of.ties, of.losses),
+        of.detectable.map_or_else(none, |it| words.number(factor * it, digits)),
+        of.more_questions.map_or_else(none, |it| it.to_string()),
+        words.outcome(pair.outcome).to_owned(),
+    ];
+    cells("td", cell)
+}
+
+fn colour(i: usize) -> String {
+    format!("arm{}", i % N_COLOURS)
+}
+
+fn slices(it: &Comparison, words: Words) -> String {
+    let of_slice = |slice: &Slice| {
+        let marks: Vec<Mark> = slice
+            .right
+            .iter()
+            .enumerate()
+            .map(|(i, mean)| Mark {
+                name: it.arms[i].arm.label.clone(),
+                mean: *mean,
+                figures: words.percent(mean.value),
+                class: colour(i),
+            })
+            .collect();
+        let title = format!("{}: {} ({})", slice.by, slice.value, slice.n);
+        format!("<h3>{}</h3>\n{}\n", escape(&title), bars(&title, &marks, 1.0))
+    };
+    it.slices.iter().map(of_slice).collect()
+}
+
+fn times(it: &Comparison, words: Words) -> String {
+    let marks: Vec<Mark> = it
+        .arms
+        .iter()
+        .enumerate()
+        .map(|(i, arm)| {
+            let (median, ninth) = arm.total_ms;
+            Mark {
+                name: arm.arm.label.clone(),
+                mean: Mean { value: median, low: arm.first_ms, high: ninth },
+                figures: words.seconds(median / 1000.0),
+                class: colour(i),
+            }
+        })
+        .collect();
+    let high = it.arms.iter().map(|it| it.total_ms.1).fold(0.0, f64::max);
+    let title = words.pick("Median time of an answer", "Temps médian d'une réponse");
+    format!(
+        "<p class=\"faint\">{}</p>\n{}",
+        words.pick(
+            "Bars: medians. Lines: from the first piece (median) to what nine answers in ten need.",
+            "Barres : médianes. Traits : du premier morceau (médiane) à ce qu'il faut à neuf \
+             réponses sur dix."
+        ),
+        bars(title, &marks, high)
+    )
+}
+
+fn side_by_side(it: &Comparison, i: usize, arms: &[usize], words: Words) -> String {
+    let known = &it.questions[i];
+    let mut res = format!("<details><summary>{}</summary>\n", escape(&known.question));
+    let accepted = match known.answers.as_slice() {
+        [] => words.pick("the documents do not say", "les documents ne le disent pas").to_owned(),
+        them => them.join(" · "),
+    };
+    let document = known.document.as_deref().unwrap_or_default();
+    let _ = write!(
+        res,
+        "<p class=\"faint\">{}: {} {}</p>\n<div class=\"side\">",
+        words.pick("Accepted", "Attendu"),
+        escape(&accepted),
+        if document.is_empty() { String::new() } else { format!("({})", escape(document)) }
+    );
+    for arm in arms {
+        let reply = &it.replies[i][*arm];
+        let right = it.scores[i][*arm].get(Metric::Right) == Some(1.0);
+        let (class, mark) = if right { ("yes", "✓") } else { ("no", "✗") };
+        let n_supported = reply.sentences.iter().filter(|it| it.supported).count();
+        let checked = match reply.sentences.len() {
+            0 => String::new(),
+            n => format!(", {n_supported}/{n} {}", words.pick("supported", "étayées")),
+        };
+        let _ = write!(
+            res,
+            "<div><b class=\"{class}\">{mark} {}</b> <span class=\"faint\">{}{checked}</span>\n{}\
+             </div>",
+            escape(&it.arms[*arm].arm.label),
+            words.seconds(reply.total_us as f64 / 1e6),
+            escape(&reply.text)
+        );
+    }
+    res + "</div></details>\n"
+}
+
+fn flipped(it: &Comparison, words: Words) -> String {
+    let mut res = String::new();
+    for pair in it.pairs_by(Metric::Right) {
+        let (first, second) = it.flipped(pair.a, pair.b);
+        for (right, wrong, which) in [(pair.a, pair.b, first), (pair.b, pair.a, second)] {
+            if which.is_empty() {
+                continue;
+            }
+            let title = match words.language {
+                ingest::document::Language::English => "{a} right, {b} wrong: {n}",
+                ingest::document::Language::French => "{a} juste, {b} faux : {n}",
+            };
+            let title = title
+                .replace("{a}", &it.arms[right].arm.label)
+                .replace("{b}", &it.arms[wrong].arm.label)
+                .replace("{n}", &which.len().to_string());
+            let _ = writeln!(res, "<h3>{}</h3>", escape(&title));
+            for i in which {
+                res.push_str(&side_by_side(it, i, &[right, wrong], words));
+            }
+        }
+    }
+    if res.is_empty() {
+        let none = words.pick("None.", "Aucune.");
+        return format!("<p>{none}</p>");
+    }
+    res
+}
+
+fn answers(it: &Comparison, words: Words) -> String {
+    let arms: Vec<usize> = (0..it.arms.len()).collect();
+    (0..it.questions.len()).map(|i| side_by_side(it, i, &arms, words)).collect()
+}

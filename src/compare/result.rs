@@ -1,0 +1,275 @@
+//! Answers to figures: what each arm is worth, how each pair differs, where, and what follows.
+
+use std::collections::BTreeMap;
+
+use super::{
+    arms::{Arm, Way},
+    kept::Reply,
+    scores::{Better, Metric, Scores},
+    stats::{Difference, Judge, Outcome, holm},
+    trained::Trained,
+    verdict::{ArmLine, Case, Verdict, verdict},
+};
+use crate::eval::{
+    answers::{KnownQuestion, same_document},
+    metrics::{Bootstrap, Mean, quantile},
+};
+
+/// Shares that differ by less are alike for whoever must choose.
+pub const MARGIN: f64 = 0.05;
+
+/// All that a report says.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Comparison {
+    /// The questions.
+    pub questions: Vec<KnownQuestion>,
+    /// The arms.
+    pub arms: Vec<ArmResult>,
+    /// The answers to each question, in the order of the arms.
+    pub replies: Vec<Vec<Reply>>,
+    /// What they are worth.
+    pub scores: Vec<Vec<Scores>>,
+    /// Each arm with each later one, by metric.
+    pub pairs: Vec<Pair>,
+    /// Shares of right answers by kind of question.
+    pub slices: Vec<Slice>,
+    /// What follows.
+    pub verdict: Verdict,
+}
+
+/// What an arm is worth.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ArmResult {
+    /// The arm.
+    pub arm: Arm,
+    /// What is known of its adapter's training.
+    pub trained: Trained,
+    /// Each metric that some answer has: on how many, and its mean with a 95 % interval.
+    pub means: Vec<(Metric, usize, Mean)>,
+    /// Median milliseconds to the first piece of an answer.
+    pub first_ms: f64,
+    /// Median milliseconds of an answer, and the time that nine in ten need at most.
+    pub total_ms: (f64, f64),
+    /// What wrote how many answers; refusals without a model are under no name.
+    pub generators: BTreeMap<String, usize>,
+    /// Answers that quote where a model should have written.
+    pub n_quoted: usize,
+    /// Answers that hit the limit of tokens.
+    pub n_truncated: usize,
+    /// Of the questions without an answer, how many it refuses.
+    pub n_refused: usize,
+    /// Questions whose document its adapter was trained on.
+    pub n_seen: usize,
+}
+
+impl ArmResult {
+    /// The mean of a metric.
+    #[must_use]
+    pub fn mean(&self, metric: Metric) -> Option<Mean> {
+        self.means.iter().find(|it| it.0 == metric).map(|it| it.2)
+    }
+}
+
+/// Two arms and a metric.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Pair {
+    /// The first arm.
+    pub a: usize,
+    /// The second one, later than the first.
+    pub b: usize,
+    /// What is compared.
+    pub metric: Metric,
+    /// Second minus first.
+    pub difference: Difference,
+    /// Its probability, corrected for the number of pairs.
+    pub p_holm: f64,
+    /// What is said of the second.
+    pub outcome: Outcome,
+}
+
+/// A kind of questions.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Slice {
+    /// What sorts them.
+    pub by: &'static str,
+    /// Which of them.
+    pub value: String,
+    /// How many.
+    pub n: usize,
+    /// The share that each arm has right.
+    pub right: Vec<Mean>,
+}
+
+/// Compares arms by their answers to each question (in the order of the arms).
+///
+/// # Panics
+/// When there is not one answer of each arm to each question.
+#[must_use]
+pub fn compare(
+    arms: Vec<(Arm, Trained)>,
+    questions: Vec<KnownQuestion>,
+    replies: Vec<Vec<Reply>>,
+) -> Comparison {
+    assert_eq!(questions.len(), replies.len(), "each question has its answers");
+    assert!(replies.iter().all(|it| it.len() == arms.len()), "each arm has answered");
+    let of_question = |(known, replies): (&KnownQuestion, &Vec<Reply>)| {
+        let each = replies.iter().zip(&arms);
+        each.map(|(reply, (arm, _))| Scores::of(known, reply, arm.reads_documents())).collect()
+    };
+    let scores: Vec<Vec<Scores>> = questions.iter().zip(&replies).map(of_question).collect();
+    let arms: Vec<ArmResult> = arms
+        .into_iter()
+        .enumerate()
+        .map(|(i, arm)| {
+            let replies: Vec<&Reply> = replies.iter().map(|it| &it[i]).collect();
+            let scores: Vec<Scores> = scores.iter().map(|it| it[i]).collect();
+            arm_result(arm, &questions, &replies, &scores)
+        })
+        .collect();
+    let pairs = pairs(arms.len(), &replies, &scores);
+    let slices = slices(&questions, &scores);
+    let n_unanswerable = questions.iter().filter(|it| it.answers.is_empty()).count();
+    let lines: Vec<ArmLine<'_>> = arms.iter().map(|it| line(it, n_unanswerable)).collect();
+    let verdict = verdict(&Case { n_questions: questions.len(), arms: &lines, pairs: &pairs });
+    Comparison { questions, arms, replies, scores, pairs, slices, verdict }
+}
+
+fn line(it: &ArmResult, n_unanswerable: usize) -> ArmLine<'_> {
+    ArmLine {
+        label: &it.arm.label,
+        retrieves: it.arm.way == Way::Documents,
+        tuned: it.arm.adapter.is_some(),
+        right: it.mean(Metric::Right).map_or(0.0, |it| it.value),
+        seconds: it.total_ms.0 / 1000.0,
+        first_seconds: it.first_ms / 1000.0,
+        training_seconds: it.trained.seconds,
+        n_refused: it.n_refused,
+        n_unanswerable,
+        n_quoted: it.n_quoted,
+        n_seen: it.n_seen,
+    }
+}
+
+fn arm_result(
+    (arm, trained): (Arm, Trained),
+    questions: &[KnownQuestion],
+    replies: &[&Reply],
+    scores: &[Scores],
+) -> ArmResult {
+    let values = |metric| scores.iter().filter_map(|it| it.get(metric)).collect::<Vec<f64>>();
+    let means = Metric::ALL.into_iter().filter_map(|metric| {
+        let values = values(metric);
+        Bootstrap::default().mean(&values).map(|mean| (metric, values.len(), mean))
+    });
+    let share = |metric, share| {
+        let mut values = values(metric);
+        values.sort_by(f64::total_cmp);
+        if values.is_empty() { 0.0 } else { quantile(&values, share) }
+    };
+    let mut generators: BTreeMap<String, usize> = BTreeMap::new();
+    for it in replies.iter().filter_map(|it| it.generator.clone()) {
+        *generators.entry(it).or_default() += 1;
+    }
+    let was_seen = |it: &&KnownQuestion| {
+        let seen = trained.documents.iter().flatten();
+        it.document.as_ref().is_some_and(|it| seen.into_iter().any(|seen| same_document(it, seen)))
+    };
+    ArmResult {
+        means: means.collect(),
+        first_ms: share(Metric::FirstToken, 0.5),
+        total_ms: (share(Metric::Total, 0.5), share(Metric::Total, 0.9)),
+        generators,
+        n_quoted: replies.iter().filter(|it| it.quoted).count(),
+        n_truncated: replies.iter().filter(|it| it.truncated).count(),
+        n_refused: (questions.iter().zip(replies))
+            .filter(|(known, reply)| known.answers.is_empty() && reply.refused)
+            .count(),
+        n_seen: questions.iter().filter(was_seen).count(),
+        arm,
+        trained,
+    }
+}
+
+/// Every two arms by every metric, probabilities corrected within each metric.
+fn pairs(n_arms: usize, replies: &[Vec<Reply>], scores: &[Vec<Scores>]) -> Vec<Pair> {
+    let mut res = Vec::new();
+    for metric in Metric::ALL.into_iter().filter(|it| it.better() != Better::Neither) {
+        let mut found = Vec::new();
+        for a in 0..n_arms {
+            for b in a + 1..n_arms {
+                let both = scores.iter().filter_map(|it| it[a].get(metric).zip(it[b].get(metric)));
+                let (first, second): (Vec<f64>, Vec<f64>) = both.unzip();
+                let difference = Difference::of(&first, &second, metric.is_binary());
+                found.extend(difference.map(|it| (a, b, it)));
+            }
+        }
+        let corrected = holm(&found.iter().map(|it| it.2.p).collect::<Vec<f64>>());
+        let higher_is_better = metric.better() == Better::Higher;
+        let judge = Judge { margin: higher_is_better.then_some(MARGIN), higher_is_better };
+        for ((a, b, difference), p_holm) in found.into_iter().zip(corrected) {
+            let is_same = higher_is_better
+                && replies.iter().all(|it| {
+                    let of = |it: &Reply| (it.text.clone(), it.refused);
+                    of(&it[a]) == of(&it[b])
+                });
+            let outcome = judge.outcome(&difference, p_holm, is_same);
+            res.push(Pair { a, b, metric, difference, p_holm, outcome });
+        }
+    }
+    res
+}
+
+/// Shares of right answers by what sorts the questions; what does not sort them is left out.
+fn slices(questions: &[KnownQuestion], scores: &[Vec<Scores>]) -> Vec<Slice> {
+    let of_document = |it: &KnownQuestion| {
+        let path = it.document.as_deref()?;
+        Some(path.rsplit_once('.').map_or("other", |(_, end)| end).to_lowercase())
+    };
+    let is_answerable =
+        |it: &KnownQuestion| Some(if it.answers.is_empty() { "no" } else { "yes" }.to_owned());
+    let sorters: [(&str, &dyn Fn(&KnownQuestion) -> Option<String>); 4] = [
+        ("answerable", &is_answerable),
+        ("language", &|it| it.language.clone()),
+        ("type", &|it| it.kind.clone()),
+        ("document", &of_document),
+    ];
+    let mut res = Vec::new();
+    for (by, sort) in sorters {
+        let mut sorted: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+        for (i, it) in questions.iter().enumerate() {
+            if let Some(value) = sort(it) {
+                sorted.entry(value).or_default().push(i);
+            }
+        }
+        if sorted.len() < 2 {
+            continue;
+        }
+        for (value, of) in sorted {
+            let n_arms = scores.first().map_or(0, Vec::len);
+            let right = (0..n_arms).filter_map(|arm| {
+                let values: Vec<f64> =
+                    of.iter().filter_map(|i| scores[*i][arm].get(Metric::Right)).collect();
+                Bootstrap::default().mean(&values)
+            });
+            res.push(Slice { by, value, n: of.len(), right: right.collect() });
+        }
+    }
+    res
+}
+
+impl Comparison {
+    /// The pairs of a metric.
+    pub fn pairs_by(&self, metric: Metric) -> impl Iterator<Item = &Pair> {
+        self.pairs.iter().filter(move |it| it.metric == metric)
+    }
+
+    /// Questions that only one of two arms has right: those of the first, those of the second.
+    #[must_use]
+    pub fn flipped(&self, a: usize, b: usize) -> (Vec<usize>, Vec<usize>) {
+        let right = |i: usize, arm: usize| self.scores[i][arm].get(Metric::Right) == Some(1.0);
+        let only = |this: usize, other: usize| {
+            (0..self.questions.len()).filter(|i| right(*i, this) && !right(*i, other)).collect()
+        };
+        (only(a, b), only(b, a))
+    }
+}

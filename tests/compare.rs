@@ -1,0 +1,202 @@
+//! `souffleur compare`: arms, reports, limits, and runs that end early, with real models.
+
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test fails by panicking")]
+
+#[expect(dead_code, reason = "each test file uses a part of it")]
+mod support;
+
+use std::{
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
+
+use serde_json::{Value, json};
+use support::{POLICY, World, check_failure, check_keys, json_of, signal, wait_until};
+
+const QUESTIONS: &str = r#"{"question": "How many days per week may employees work remotely?", "answers": ["three days per week"], "document": "remote.md", "language": "en", "type": "fact"}
+{"question": "What does the company lend?", "answers": ["a screen and a chair"], "document": "remote.md", "language": "en", "type": "list"}
+{"question": "When does the car park open?", "answers": ["7:00"], "document": "parking.md", "language": "en", "type": "fact"}
+{"question": "Who won the football cup in 1998?", "answers": [], "language": "en", "type": "unanswerable"}
+"#;
+
+fn world() -> Option<World> {
+    let world = World::new()?;
+    world.write("docs/remote.md", POLICY);
+    world.write("docs/parking.md", "# Parking\n\nThe car park opens at 7:00.\n");
+    world.write("q.jsonl", QUESTIONS);
+    world.json(&["ingest", "docs"]);
+    Some(world)
+}
+
+fn compare<'a>(more: &[&'a str]) -> Vec<&'a str> {
+    [&["compare", "--questions", "q.jsonl"], more].concat()
+}
+
+/// The one file of answers.
+fn answers(world: &World) -> PathBuf {
+    let runs = world.path().join("data/runs/compare");
+    let mut dirs = fs_err::read_dir(runs).unwrap();
+    let dir = dirs.next().unwrap().unwrap().path();
+    assert!(dirs.next().is_none(), "one state of documents and settings, one folder");
+    dir.join("answers.jsonl")
+}
+
+fn n_lines(path: &Path) -> usize {
+    fs_err::read_to_string(path).map_or(0, |it| it.lines().count())
+}
+
+/// A report without what a clock measured.
+fn without_times(mut report: Value) -> Value {
+    fn strip(value: &mut Value) {
+        match value {
+            Value::Object(it) => {
+                it.retain(|key, _| !key.ends_with("_ms") && !["en", "fr"].contains(&key.as_str()));
+                it.values_mut().for_each(strip);
+            }
+            Value::Array(it) => it.iter_mut().for_each(strip),
+            _ => {}
+        }
+    }
+    report["pairs"]
+        .as_array_mut()
+        .unwrap()
+        .retain(|it| !it["metric"].as_str().unwrap().ends_with("_ms"));
+    strip(&mut report);
+    report
+}
+
+#[test]
+fn arms_are_compared_and_reported() {
+    let Some(world) = world() else { return };
+    let args = compare(&["--html", "report.html", "--markdown", "report.md"]);
+    let report = world.json(&args);
+    check_keys(&report, &[("arms", "array"), ("pairs", "array"), ("slices", "array")]);
+    check_keys(&report, &[("verdict", "object"), ("questions", "array"), ("n_questions", "int")]);
+    let labels: Vec<&str> =
+        report["arms"].as_array().unwrap().iter().map(|it| it["arm"].as_str().unwrap()).collect();
+    assert_eq!(labels, ["base", "rag", "extract"]);
+    for pair in report["pairs"].as_array().unwrap() {
+        check_keys(pair, &[("a", "string"), ("b", "string"), ("metric", "string"), ("n", "int")]);
+        check_keys(pair, &[("difference", "number"), ("interval", "array"), ("p", "number")]);
+        check_keys(pair, &[("verdict", "string"), ("p_holm", "number"), ("wins", "int")]);
+        assert_eq!(pair["verdict"], "cannot_tell", "four questions tell nothing: {pair}");
+    }
+    assert_eq!(report["verdict"]["decision"], "too_few_questions");
+    let extract = &report["arms"][2]["metrics"];
+    assert_eq!(extract["right"]["mean"], 1.0, "{report:#}");
+    assert_eq!(extract["citation_recall"]["mean"], 1.0);
+    assert_eq!(extract["refusal"]["n"], 4);
+    assert_eq!(
+        report["arms"][0]["metrics"].get("citation_recall"),
+        None,
+        "alone, nothing is cited"
+    );
+    assert_eq!(report["questions"][0]["answers"][0]["sources"], json!([]));
+    assert_eq!(report["questions"][3]["answers"][1]["refused"], true);
+    let page = fs_err::read_to_string(world.path().join("report.html")).unwrap();
+    assert!(page.contains("<svg") && page.contains("car park"), "{page}");
+    let text = fs_err::read_to_string(world.path().join("report.md")).unwrap();
+    assert!(text.contains("Nothing can be concluded: 4 questions"), "{text}");
+
+    // Nothing is asked again, and all is said again.
+    assert_eq!(n_lines(&answers(&world)), 12);
+    assert_eq!(world.json(&args), report);
+    assert_eq!(n_lines(&answers(&world)), 12);
+    // An arm more is asked alone.
+    let more = compare(&["--arms", "extract,rag[passages=1],extract", "--only", "type=fact"]);
+    let report = world.json(&more);
+    assert_eq!(n_lines(&answers(&world)), 14);
+    assert_eq!(report["n_questions"], 2);
+    assert_eq!(report["arms"][2]["arm"], "extract#2");
+}
+
+#[test]
+fn a_killed_run_resumes_to_the_same_report() {
+    let Some(world) = world() else { return };
+    let args = compare(&["--arms", "rag,extract"]);
+    let whole = world.json(&args);
+    let path = answers(&world);
+    let kept = fs_err::read_to_string(&path).unwrap();
+    assert_eq!(kept.lines().count(), 8);
+    fs_err::remove_file(&path).unwrap();
+    let mut child =
+        world.command(&args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    wait_until("the first answers", Duration::from_secs(120), || n_lines(&path) >= 2);
+    signal(&child, "KILL");
+    child.wait().unwrap();
+    let n_kept = n_lines(&path);
+    // As if the kill had hit the writing of a line.
+    let mut torn = fs_err::read_to_string(&path).unwrap();
+    torn.push_str("{\"arm\":\"rag");
+    fs_err::write(&path, &torn).unwrap();
+    let resumed = world.json(&args);
+    let after = fs_err::read_to_string(&path).unwrap();
+    assert_eq!(after.lines().count(), 8);
+    let first = |text: &str| text.lines().take(n_kept).map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(first(&after), first(&torn), "what was answered is not asked again");
+    assert_eq!(without_times(resumed.clone()), without_times(whole));
+    assert_eq!(world.json(&args), resumed);
+}
+
+#[test]
+fn ctrl_c_keeps_what_was_answered() {
+    let Some(world) = world() else { return };
+    let args = compare(&["--arms", "base,rag"]);
+    let child = world.command(&args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let runs = world.path().join("data/runs/compare");
+    let ready = || fs_err::read_dir(&runs).is_ok_and(|mut it| it.next().is_some());
+    wait_until("the run's folder", Duration::from_secs(120), ready);
+    wait_until("an answer", Duration::from_secs(120), || n_lines(&answers(&world)) >= 1);
+    signal(&child, "INT");
+    let out = child.wait_with_output().unwrap();
+    if out.status.success() {
+        // It was done before the signal came: nothing to look at.
+        assert_eq!(n_lines(&answers(&world)), 8);
+        return;
+    }
+    check_failure(&out, 130, &["what was done is kept"]);
+    let n_kept = n_lines(&answers(&world));
+    assert!((1..8).contains(&n_kept), "{n_kept}");
+    world.json(&args);
+    assert_eq!(n_lines(&answers(&world)), 8);
+}
+
+#[test]
+fn limits_decide_the_exit_status() {
+    let Some(world) = world() else { return };
+    let args = compare(&["--arms", "extract", "--fail-under", "extract:right=0.9"]);
+    assert!(world.run(&args).status.success());
+    let out = world.run(&compare(&["--arms", "extract", "--fail-under", "f1=0.99"]));
+    let error = String::from_utf8_lossy(&out.stderr);
+    assert_eq!(out.status.code(), Some(1), "{error}");
+    assert!(error.contains("f1 of `extract` is 0."), "{error}");
+    assert!(error.contains("under 0.99"), "{error}");
+    assert!(!out.stdout.is_empty(), "the result is printed all the same");
+}
+
+#[test]
+fn wrong_input_is_refused_before_anything_is_read() {
+    let Some(world) = world() else { return };
+    let fails = |more: &[&str], code, words: &[&str]| world.fails(&compare(more), code, words);
+    fails(&["--arms", "base,raag"], 2, &["no arm `raag`", "known are base, rag"]);
+    fails(&["--arms", "rag[seed=1]"], 2, &["no setting `seed`"]);
+    fails(&["--arms", "ft:rh=nowhere"], 2, &["no adapter at `nowhere`", "ft:rh=PATH"]);
+    fails(&["--arms", "rag+ft:rh"], 2, &["no adapter at `", "adapters/rh`"]);
+    fails(&["--arms", "base", "--generator", "extract"], 2, &["needs a language model"]);
+    fails(&["--fail-under", "f2=1"], 2, &["no metric `f2`", "rouge_l"]);
+    fails(&["--fail-under", "ft:f1=1"], 2, &["no arm `ft`"]);
+    fails(&["--only", "type=none"], 2, &["no question", "--only"]);
+    world.write("missing.jsonl", "{\"question\": \"Who?\"}\n");
+    world.fails(&["compare", "--questions", "missing.jsonl"], 1, &["line 1", "answers"]);
+    world.write("twice.jsonl", [QUESTIONS, QUESTIONS].concat());
+    world.fails(&["compare", "--questions", "twice.jsonl"], 2, &["twice"]);
+    assert!(!world.path().join("data/runs").exists(), "nothing was asked");
+    // An adapter of another base, or none at all.
+    world.write("adapter/adapter_config.json", "{}");
+    let mut command = world.command(&compare(&["--arms", "ft:rh=adapter"]));
+    check_failure(&command.output().unwrap(), 1, &["could not load the adapter of `ft:rh`"]);
+    let report =
+        json_of(world.command(&compare(&["--arms", "extract", "--limit", "1"])).arg("--json"));
+    assert_eq!(report["verdict"]["decision"], "one_arm");
+}
