@@ -118,6 +118,7 @@ pub fn build(
         style: options.style,
         policy: config.personal_data,
         found_within: config.found_within.get(),
+        examples_max: config.examples_max,
     };
     let mut work =
         Work { teller, config, folder: &mut folder, on_progress, n_feedback_left_out: 0 };
