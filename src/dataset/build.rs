@@ -1,5 +1,5 @@
-//! Documents to a dataset: sources, questions, prompts, rows. Every step can be stopped, and goes on
-//! where it was.
+//! Documents to a dataset: sources, questions, prompts, rows. Every step can be stopped, and goes
+//! on where it was.
 
 use std::{collections::BTreeMap, ops::ControlFlow};
 

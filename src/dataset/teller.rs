@@ -1,5 +1,5 @@
-//! A question to a row: the passages that it finds, in the very prompt that answering makes of them,
-//! and the answer that is to be learnt.
+//! A question to a row: the passages that it finds, in the very prompt that answering makes of
+//! them, and the answer that is to be learnt.
 
 use std::collections::BTreeMap;
 
