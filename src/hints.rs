@@ -56,7 +56,8 @@ pub fn of(error: &anyhow::Error) -> Option<&'static str> {
     })
 }
 
-const NO_SOURCE: &str = "see `groups` and `licences_forbidden` in [dataset] of the settings, or name a group with --group";
+const NO_SOURCE: &str =
+    "see `groups` and `licences_forbidden` in [dataset] of the settings, or use --group";
 
 fn folder(error: &FolderError) -> Option<&'static str> {
     match error {

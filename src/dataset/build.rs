@@ -1,5 +1,5 @@
-//! Documents to a dataset: sources, questions, prompts, rows. Every step can be stopped, and goes on
-//! where it was.
+//! Documents to a dataset: sources, questions, prompts, rows. Every step can be stopped, and goes
+//! on where it was.
 
 use std::{collections::BTreeMap, ops::ControlFlow};
 
@@ -118,6 +118,7 @@ pub fn build(
         style: options.style,
         policy: config.personal_data,
         found_within: config.found_within.get(),
+        examples_max: config.examples_max,
     };
     let mut work =
         Work { teller, config, folder: &mut folder, on_progress, n_feedback_left_out: 0 };

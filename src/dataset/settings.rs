@@ -27,6 +27,8 @@ pub struct DatasetConfig {
     pub instruction_share: f64,
     /// A question must find its passage among so many.
     pub found_within: NonZeroUsize,
+    /// Few-shot examples in a prompt at most: their answers would be learnt by heart.
+    pub examples_max: usize,
     /// Characters of a text for continued pre-training at most.
     pub text_chars_max: NonZeroUsize,
 }

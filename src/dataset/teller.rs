@@ -1,5 +1,5 @@
-//! A question to a row: the passages that it finds, in the very prompt that answering makes of them,
-//! and the answer that is to be learnt.
+//! A question to a row: the passages that it finds, in the very prompt that answering makes of
+//! them, and the answer that is to be learnt.
 
 use std::collections::BTreeMap;
 
@@ -95,6 +95,7 @@ pub(super) struct Teller<'a> {
     pub(super) style: PromptStyle,
     pub(super) policy: PersonalPolicy,
     pub(super) found_within: usize,
+    pub(super) examples_max: usize,
 }
 
 /// Passages for a prompt, and which of them answers (from 0).
@@ -253,7 +254,7 @@ impl Teller<'_> {
             return Ok(Some((turns, answer.passages)));
         }
         let settings = &self.engine.settings;
-        let examples_max = settings.prompts.examples_max;
+        let examples_max = self.examples_max.min(settings.prompts.examples_max);
         let (context_length, count): (usize, Box<dyn Fn(&[Turn]) -> usize>) =
             match &*self.engine.writer {
                 Writer::Model(model) => {

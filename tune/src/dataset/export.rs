@@ -1,4 +1,4 @@
-//! A dataset for another trainer: its data in the form that it reads, and a configuration that runs.
+//! A dataset for another trainer: its data in the form that it reads, and a ready configuration.
 //!
 //! Keys as in LLaMA-Factory (`data/README.md`, `examples/train_lora`), axolotl (documentation of
 //! `datasets` and `rl`) and TRL (scripts `trl sft`, `trl dpo`, `trl kto`).

@@ -1,5 +1,5 @@
-//! Rows in files, one a line: read with the number of each bad line, written so that a kill loses at
-//! most the line that was being written.
+//! Rows in files, one a line: read with the number of each bad line, written so that a kill loses
+//! at most the line that was being written.
 
 use std::{
     collections::BTreeMap,

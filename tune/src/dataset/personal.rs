@@ -1,8 +1,8 @@
 //! Personal data in a text: found, with checksums where there are some, and masked.
 //!
 //! Checksums: IBAN as in ISO 13616 (ISO 7064, mod 97-10); the key of the French social-security
-//! number (NIR), 97 minus the number modulo 97; the Luhn formula for SIRET, with the exception of La
-//! Poste, whose digits sum to a multiple of 5.
+//! number (NIR), 97 minus the number modulo 97; the Luhn formula for SIRET, with the exception of
+//! La Poste, whose digits sum to a multiple of 5.
 
 use std::{ops::Range, sync::LazyLock};
 

@@ -197,7 +197,7 @@ pub(super) fn is_feminine(column: &str) -> bool {
     FEMININE.contains(&first_word(column).as_str())
 }
 
-/// Whether an English column name is a singular noun: `Lead time (days)`, `Hotel ceiling per night`.
+/// Whether an English column name is a singular noun: `Lead time (days)`, `Hotel ceiling a night`.
 pub(super) fn is_english_noun(column: &str) -> bool {
     let bare = column.split(" (").next().unwrap_or(column).to_lowercase();
     let head = [" per ", " of ", " in ", " for ", " excl", " incl"]

@@ -40,6 +40,8 @@ pub(super) fn fill(phrasing: &str, values: &[(&str, &str)]) -> String {
 
 /// A text in the quotation marks of a language. Marks inside it would end them: they go.
 pub(super) fn quoted(text: &str, language: Language) -> String {
+    // A star at the end points to a note.
+    let text = text.trim_end_matches('*');
     let bare: String = text.chars().filter(|it| !"«»“”\"".contains(*it)).collect();
     match language {
         Language::French => format!("« {} »", bare.trim()),

@@ -184,7 +184,9 @@ impl AskedTable<'_> {
         let mut question = fill(pick(questions, &of), &values);
         question = question.replace(", Quel", ", quel").replace(": Quel", ": quel");
         let answer = vec![ended(&fill(answer, &values))];
-        let (made_by, value) = (MadeBy::TableCell, Some(cell.to_owned()));
+        // A figure without the unit that its column names would say too little by itself.
+        let value = (!column.contains('(')).then(|| cell.to_owned());
+        let made_by = MadeBy::TableCell;
         let (span, subject) = (span.clone(), key.to_owned());
         Qa { made_by, language, question, answer, value, span, subject }
     }
@@ -202,9 +204,9 @@ impl AskedTable<'_> {
                 "What does the table {table} say about {key}?",
             ],
         };
-        let (table, colon) = match language {
-            Language::French => (quoted(&self.name, language), " : "),
-            Language::English => (quoted(&self.name, language), ": "),
+        let (table, (colon, semicolon)) = match language {
+            Language::French => (quoted(&self.name, language), (" : ", " ; ")),
+            Language::English => (quoted(&self.name, language), (": ", "; ")),
         };
         let mut res = Vec::new();
         for (span, cells) in &self.table.rows {
@@ -228,7 +230,7 @@ impl AskedTable<'_> {
                 made_by: MadeBy::TableRow,
                 language,
                 question: fill(pick(&phrasings, &of), &values),
-                answer: vec![ended(&format!("{key}{colon}{}", parts.join(" ; ")))],
+                answer: vec![ended(&format!("{key} – {}", parts.join(semicolon)))],
                 value: None,
                 span: span.clone(),
                 subject: key,

@@ -118,6 +118,8 @@ fn terms_rules_codes_and_records_are_found() {
     assert_eq!(all[0].answer.join(" "), "VPN-401 : la clé manque. Attendez.");
     let other = with_other_code(&all[0], text).unwrap();
     assert!(other.question.contains(&other.subject) && !text.contains(&other.subject));
+    let accented = Qa { subject: "Versement mobilité".to_owned(), ..all[0].clone() };
+    assert_eq!(with_other_code(&accented, text), None, "once a panic");
 }
 
 #[test]

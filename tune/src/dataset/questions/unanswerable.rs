@@ -1,5 +1,5 @@
-//! Questions that documents do not answer: about matters that companies' documents rarely treat, and
-//! about codes and keys that are made to look like those of the documents. Whoever uses them checks
+//! Questions that documents do not answer: about matters that companies' documents rarely treat,
+//! and about codes and keys that are made to look like those of the documents. Whoever uses them checks
 //! that retrieval finds nothing, or that no text holds the key.
 
 use std::collections::BTreeSet;
@@ -112,7 +112,7 @@ pub fn with_other_code(qa: &Qa, corpus: &str) -> Option<Qa> {
     let code = &qa.subject;
     let is_code = code.contains('-')
         && code.chars().all(|it| it.is_ascii_uppercase() || it.is_ascii_digit() || it == '-');
-    let start = code.rfind(|it: char| !it.is_ascii_digit()).map(|at| at + 1)?;
+    let start = code.trim_end_matches(|it: char| it.is_ascii_digit()).len();
     let digits = &code[start..];
     if !is_code || digits.is_empty() || !qa.question.contains(code.as_str()) {
         return None;
