@@ -227,7 +227,9 @@ fn slices(questions: &[KnownQuestion], scores: &[Vec<Scores>]) -> Vec<Slice> {
     };
     let is_answerable =
         |it: &KnownQuestion| Some(if it.answers.is_empty() { "no" } else { "yes" }.to_owned());
-    let sorters: [(&str, &dyn Fn(&KnownQuestion) -> Option<String>); 4] = [
+    /// The slice that a question belongs to.
+    type Sorter<'a> = &'a dyn Fn(&KnownQuestion) -> Option<String>;
+    let sorters: [(&str, Sorter<'_>); 4] = [
         ("answerable", &is_answerable),
         ("language", &|it| it.language.clone()),
         ("type", &|it| it.kind.clone()),

@@ -37,7 +37,7 @@ pub enum RunError {
         /// The question.
         question: String,
         /// Why.
-        source: AskError,
+        source: Box<AskError>,
     },
     /// An answer could not be kept.
     #[error(transparent)]
@@ -91,10 +91,10 @@ fn ask(
         Way::Alone => engine.ask_alone(&[], question, &mut |_| flow()),
         Way::Documents | Way::Quotes => engine.ask(question, &Filter::default(), &mut |_| flow()),
     };
-    let answer = answer.map_err(|source| RunError::Ask {
+    let answer = answer.map_err(|error| RunError::Ask {
         arm: arm.label.clone(),
         question: question.text().to_owned(),
-        source,
+        source: Box::new(error),
     })?;
     let refused = answer.refused || (arm.way == Way::Alone && refuses(engine, &answer));
     Ok(Reply { refused, ..Reply::from(&answer) })

@@ -386,7 +386,6 @@ impl Work<'_> {
 }
 
 /// A number from 0 to 1 that is always the same for the same texts.
-#[expect(clippy::cast_precision_loss, reason = "a share needs no more digits")]
 fn share_of(parts: &[&str]) -> f64 {
     let n = u32::from_str_radix(&id_of(parts)[..8], 16).unwrap_or(0);
     f64::from(n) / (u32::MAX as f64)

@@ -39,6 +39,12 @@ pub enum PromptStyle {
     Full,
 }
 
+/// A conversation, and the passages that are in it.
+type Composed = (Vec<Turn>, Vec<Passage>);
+
+/// Counts the tokens of a conversation.
+type TokenCount<'a> = Box<dyn Fn(&[Turn]) -> usize + 'a>;
+
 impl PromptStyle {
     /// What the engine's writer is asked with.
     #[must_use]
@@ -247,7 +253,7 @@ impl Teller<'_> {
         language: Language,
         found: &Found,
         passages: Vec<Passage>,
-    ) -> Result<Option<(Vec<Turn>, Vec<Passage>)>, AskError> {
+    ) -> Result<Option<Composed>, AskError> {
         let mut answer = Answer { passages, ..Answer::empty(language) };
         if self.style == PromptStyle::Small {
             let turns = self.engine.small_prompt(&found.asked, &answer)?;
@@ -255,22 +261,20 @@ impl Teller<'_> {
         }
         let settings = &self.engine.settings;
         let examples_max = self.examples_max.min(settings.prompts.examples_max);
-        let (context_length, count): (usize, Box<dyn Fn(&[Turn]) -> usize>) =
-            match &*self.engine.writer {
-                Writer::Model(model) => {
-                    let encoder = model.encoder();
-                    let count =
-                        |it: &[Turn]| encoder.encode_chat(it).map_or(usize::MAX, |it| it.len());
-                    (encoder.context_length(), Box::new(count))
-                }
-                Writer::Upstream(chat) => {
-                    (chat.context_tokens(), Box::new(|it: &[Turn]| chat.estimate(it)))
-                }
-                Writer::Extract { .. } => {
-                    let of = |it: &Turn| it.content.len().div_ceil(BYTES_PER_TOKEN);
-                    (usize::MAX, Box::new(move |it: &[Turn]| it.iter().map(of).sum()))
-                }
-            };
+        let (context_length, count): (usize, TokenCount<'_>) = match &*self.engine.writer {
+            Writer::Model(model) => {
+                let encoder = model.encoder();
+                let count = |it: &[Turn]| encoder.encode_chat(it).map_or(usize::MAX, |it| it.len());
+                (encoder.context_length(), Box::new(count))
+            }
+            Writer::Upstream(chat) => {
+                (chat.context_tokens(), Box::new(|it: &[Turn]| chat.estimate(it)))
+            }
+            Writer::Extract { .. } => {
+                let of = |it: &Turn| it.content.len().div_ceil(BYTES_PER_TOKEN);
+                (usize::MAX, Box::new(move |it: &[Turn]| it.iter().map(of).sum()))
+            }
+        };
         let limits = PromptLimits::new(settings, context_length);
         match self.engine.compose_within(question, &mut answer, &limits, examples_max, &count) {
             Ok(()) => {}
