@@ -1,6 +1,6 @@
 //! Training here and in PEFT on the same rows: the loss of each step is the same.
 
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test fails by panicking")]
+#![expect(clippy::print_stdout, reason = "a test fails by panicking")]
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};

@@ -6,6 +6,7 @@
 //! its square.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use candle_core::{D, DType, Device, Result, Tensor};
 use candle_nn::ops::softmax_last_dim;
@@ -63,7 +64,7 @@ impl PackedAttention {
                 let n_keys = first + n_queries - first_key;
                 // The same for all sequences, as far as they reach.
                 let at = (first, n_queries);
-                if !masks.contains_key(&at) {
+                if let Entry::Vacant(place) = masks.entry(at) {
                     let sees = |query: usize, key: usize| key <= query && query - key < window;
                     let values: Vec<f32> = (first..first + n_queries)
                         .flat_map(|query| {
@@ -72,7 +73,7 @@ impl PackedAttention {
                         .map(|(query, key)| if sees(query, key) { 0.0 } else { f32::NEG_INFINITY })
                         .collect();
                     let mask = Tensor::from_vec(values, (1, n_queries, n_keys), device)?;
-                    masks.insert(at, mask);
+                    place.insert(mask);
                 }
                 let mask = masks[&at].clone();
                 tiles.push(Tile { first, n_queries, first_key, n_keys, mask });
