@@ -21,7 +21,7 @@ pub struct TuneArgs {
     /// Rows to look at only: which step's adapter is kept, and when to stop (JSONL)
     #[arg(long, value_name = "FILE")]
     pub validation: Option<PathBuf>,
-    /// The model to train on: an id, a .gguf file or a folder [default: the generator of the settings]
+    /// The model to train on: an id, a .gguf file or a folder [default: that of the settings]
     #[arg(long, value_name = "MODEL")]
     pub base: Option<String>,
     /// The folder that the adapter becomes [default: adapters/NAME in the data folder, by the data's
