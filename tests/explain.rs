@@ -271,7 +271,7 @@ fn status_shows_what_is_indexed_without_any_model() {
 }
 
 /// Every command, with those below it.
-const COMMANDS: [&str; 28] = [
+const COMMANDS: [&str; 41] = [
     "",
     "ask",
     "chat",
@@ -291,6 +291,19 @@ const COMMANDS: [&str; 28] = [
     "eval",
     "eval retrieval",
     "eval answers",
+    "compare",
+    "dataset",
+    "dataset build",
+    "dataset check",
+    "dataset show",
+    "dataset split",
+    "dataset export",
+    "dataset import",
+    "tune",
+    "adapters",
+    "adapters list",
+    "adapters show",
+    "adapters remove",
     "serve",
     "mcp",
     "keys",
@@ -313,7 +326,7 @@ fn help_teaches_with_examples() {
         assert_eq!(out.status.code(), Some(0), "{command}");
         let text = String::from_utf8(out.stdout).unwrap();
         check_words(&text, &["Usage: souffleur"]);
-        let groups = ["", "help", "models", "help models", "eval", "keys"];
+        let groups = ["", "help", "models", "help models", "eval", "keys", "dataset", "adapters"];
         if groups.contains(&command) {
             check_words(&text, &["Commands:"]);
         } else {
@@ -327,8 +340,14 @@ fn help_teaches_with_examples() {
 /// No command is left out of the list above.
 #[test]
 fn help_lists_every_command() {
-    for (command, above) in [("", ""), ("models", "models "), ("eval", "eval "), ("keys", "keys ")]
-    {
+    for (command, above) in [
+        ("", ""),
+        ("models", "models "),
+        ("eval", "eval "),
+        ("keys", "keys "),
+        ("dataset", "dataset "),
+        ("adapters", "adapters "),
+    ] {
         let out = program().args(command.split_whitespace()).arg("--help").output().unwrap();
         let text = String::from_utf8(out.stdout).unwrap();
         let list = text.split("Commands:\n").nth(1).unwrap().split("\n\n").next().unwrap();

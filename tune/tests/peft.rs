@@ -1,6 +1,5 @@
 //! Training here and in PEFT on the same rows: the loss of each step is the same.
 
-#![expect(clippy::print_stdout, reason = "says loudly that a test was skipped")]
 #![expect(clippy::print_stdout, reason = "a test fails by panicking")]
 
 use std::ops::ControlFlow;

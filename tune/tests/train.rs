@@ -347,6 +347,7 @@ fn rows_that_do_not_fit_are_refused_or_counted() {
         ],
     );
     let text = world.text();
+    #[expect(clippy::result_large_err, reason = "an error here is a failed test")]
     let read = |settings: &Settings| Data::read(&data, &text, settings);
     let error = read(&settings()).unwrap_err();
     assert!(matches!(error, TuneError::Row { line: 3, .. }), "{error}");

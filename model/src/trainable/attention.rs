@@ -7,7 +7,6 @@
 
 use std::collections::HashMap;
 use std::ops::Range;
-use std::collections::hash_map::Entry;
 
 use candle_core::{D, DType, Device, Result, Tensor};
 use candle_nn::ops::softmax_last_dim;
@@ -90,18 +89,6 @@ impl PackedAttention {
                         mask.insert(made).clone()
                     }
                 };
-                if let Entry::Vacant(place) = masks.entry(at) {
-                    let sees = |query: usize, key: usize| key <= query && query - key < window;
-                    let values: Vec<f32> = (first..first + n_queries)
-                        .flat_map(|query| {
-                            (first_key..first_key + n_keys).map(move |key| (query, key))
-                        })
-                        .map(|(query, key)| if sees(query, key) { 0.0 } else { f32::NEG_INFINITY })
-                        .collect();
-                    let mask = Tensor::from_vec(values, (1, n_queries, n_keys), device)?;
-                    place.insert(mask);
-                }
-                let mask = masks[&at].clone();
                 tiles.push(Tile { first, n_queries, first_key, n_keys, mask });
             }
             sequences.push(Sequence { row, n_tokens, tiles });

@@ -94,7 +94,11 @@ impl Data {
                     return Err(TuneError::Row { path: path.to_owned(), line, reason });
                 }
                 Err(Unusable::Chat(source)) => {
-                    return Err(TuneError::Chat { path: path.to_owned(), line, source });
+                    return Err(TuneError::Chat {
+                        path: path.to_owned(),
+                        line,
+                        source: Box::new(source),
+                    });
                 }
             };
             for item in encoded {

@@ -38,7 +38,7 @@ pub enum TuneError {
         /// From 1.
         line: usize,
         /// Why.
-        source: ChatError,
+        source: Box<ChatError>,
     },
     /// A row is longer than what is trained at once.
     #[error("`{}`, line {line}: {n_tokens} tokens, where a row has {tokens_max} at most",
