@@ -75,7 +75,12 @@ fn a_folder_becomes_rows_with_provenance_and_nothing_forbidden() {
         let shown = row["meta"]["context"].as_array().unwrap();
         match row["meta"]["made_by"].as_str().unwrap() {
             "unanswerable" | "gold_removed" => {
-                assert_eq!(answer, "The documents do not answer this question.");
+                // In the question's language, and these documents are in both.
+                let refusals = [
+                    "The documents do not answer this question.",
+                    "Les documents ne répondent pas à cette question.",
+                ];
+                assert!(refusals.contains(&answer), "{answer}");
                 assert!(shown.iter().all(|it| it["gold"] == false));
             }
             _ => {

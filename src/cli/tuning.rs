@@ -6,6 +6,7 @@ use clap::{Args, Subcommand, ValueEnum};
 
 /// `souffleur tune`
 #[derive(Debug, Clone, Args)]
+#[command(args_override_self = true)]
 #[command(after_help = "Examples:
   souffleur tune --data train.jsonl --validation test.jsonl
   souffleur tune --data train.jsonl --base qwen3-0.6b --out adapters/handbook --epochs 2
