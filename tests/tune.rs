@@ -95,7 +95,7 @@ fn an_adapter_is_trained_listed_shown_and_removed() {
     check_keys(&made, &keys);
     assert_eq!((&made["rows"], &made["steps"]), (&json!(8), &json!(24)));
     let loss = |key: &str| made[key].as_f64().unwrap();
-    assert!(loss("last_loss") < loss("first_loss") * 0.8, "{made}");
+    assert!(loss("last_loss") < loss("first_loss") * 0.9, "{made}");
     assert_eq!(made["name"], "echo");
 
     let list = world.json(&["adapters", "list"]);

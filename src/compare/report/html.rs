@@ -54,11 +54,15 @@ pub fn html(it: &Comparison, words: Words) -> String {
         section(&mut res, title, &slices(it, words));
     }
     section(&mut res, words.pick("Time of an answer", "Temps d'une réponse"), &times(it, words));
+    let right = |i: usize, arm: usize| it.scores[i][arm].get(Metric::Right);
+    let (flips, others): (Vec<usize>, Vec<usize>) =
+        (0..n).partition(|i| (0..it.arms.len()).any(|arm| right(*i, arm) != right(*i, 0)));
     if it.arms.len() > 1 {
         let title = words.pick("Questions that flipped", "Questions qui basculent");
-        section(&mut res, title, &flipped(it, words));
+        section(&mut res, title, &flipped(it, &flips, words));
     }
-    section(&mut res, words.pick("All answers", "Toutes les réponses"), &answers(it, words));
+    let title = words.pick("The other questions", "Les autres questions");
+    section(&mut res, title, &answers(it, &others, words));
     res + "</body>\n</html>\n"
 }
 
@@ -166,8 +170,8 @@ fn pair_row(it: &Comparison, pair: &Pair, words: Words) -> String {
         words.metric(pair.metric).to_owned(),
         name_of(it, pair),
         value(pair.metric, &of.mean, words),
-        words.number(of.p, 3),
-        words.number(pair.p_holm, 3),
+        words.p_value(of.p),
+        words.p_value(pair.p_holm),
         format!("{} / {} / {}", of.wins, of.ties, of.losses),
         of.detectable.map_or_else(none, |it| words.number(factor * it, digits)),
         of.more_questions.map_or_else(none, |it| it.to_string()),
@@ -227,9 +231,19 @@ fn times(it: &Comparison, words: Words) -> String {
     )
 }
 
-fn side_by_side(it: &Comparison, i: usize, arms: &[usize], words: Words) -> String {
+fn side_by_side(it: &Comparison, i: usize, words: Words) -> String {
     let known = &it.questions[i];
-    let mut res = format!("<details><summary>{}</summary>\n", escape(&known.question));
+    let is_right = |arm: usize| it.scores[i][arm].get(Metric::Right) == Some(1.0);
+    let mark = |arm: usize| if is_right(arm) { ("yes", "✓") } else { ("no", "✗") };
+    let marks = (0..it.arms.len()).map(|arm| {
+        let (class, mark) = mark(arm);
+        format!("<b class=\"{class}\">{mark}</b>")
+    });
+    let mut res = format!(
+        "<details><summary>{} {}</summary>\n",
+        marks.collect::<String>(),
+        escape(&known.question)
+    );
     let accepted = match known.answers.as_slice() {
         [] => words.pick("the documents do not say", "les documents ne le disent pas").to_owned(),
         them => them.join(" · "),
@@ -242,10 +256,8 @@ fn side_by_side(it: &Comparison, i: usize, arms: &[usize], words: Words) -> Stri
         escape(&accepted),
         if document.is_empty() { String::new() } else { format!("({})", escape(document)) }
     );
-    for arm in arms {
-        let reply = &it.replies[i][*arm];
-        let right = it.scores[i][*arm].get(Metric::Right) == Some(1.0);
-        let (class, mark) = if right { ("yes", "✓") } else { ("no", "✗") };
+    for (arm, reply) in it.replies[i].iter().enumerate() {
+        let (class, mark) = mark(arm);
         let n_supported = reply.sentences.iter().filter(|it| it.supported).count();
         let checked = match reply.sentences.len() {
             0 => String::new(),
@@ -255,7 +267,7 @@ fn side_by_side(it: &Comparison, i: usize, arms: &[usize], words: Words) -> Stri
             res,
             "<div><b class=\"{class}\">{mark} {}</b> <span class=\"faint\">{}{checked}</span>\n{}\
              </div>",
-            escape(&it.arms[*arm].arm.label),
+            escape(&it.arms[arm].arm.label),
             words.seconds(reply.total_us as f64 / 1e6),
             escape(&reply.text)
         );
@@ -263,36 +275,31 @@ fn side_by_side(it: &Comparison, i: usize, arms: &[usize], words: Words) -> Stri
     res + "</div></details>\n"
 }
 
-fn flipped(it: &Comparison, words: Words) -> String {
-    let mut res = String::new();
+/// Questions that not all arms have right or wrong: how many of each pair, then each one with all
+/// its answers.
+fn flipped(it: &Comparison, which: &[usize], words: Words) -> String {
+    let mut res = "<div class=\"wide\"><table>\n".to_owned();
+    let head = [
+        words.pick("pair", "paire"),
+        words.pick("only the first right", "seule la première juste"),
+        words.pick("only the second right", "seule la seconde juste"),
+    ];
+    res.push_str(&cells("th", head.map(str::to_owned)));
     for pair in it.pairs_by(Metric::Right) {
         let (first, second) = it.flipped(pair.a, pair.b);
-        for (right, wrong, which) in [(pair.a, pair.b, first), (pair.b, pair.a, second)] {
-            if which.is_empty() {
-                continue;
-            }
-            let title = match words.language {
-                ingest::document::Language::English => "{a} right, {b} wrong: {n}",
-                ingest::document::Language::French => "{a} juste, {b} faux : {n}",
-            };
-            let title = title
-                .replace("{a}", &it.arms[right].arm.label)
-                .replace("{b}", &it.arms[wrong].arm.label)
-                .replace("{n}", &which.len().to_string());
-            let _ = writeln!(res, "<h3>{}</h3>", escape(&title));
-            for i in which {
-                res.push_str(&side_by_side(it, i, &[right, wrong], words));
-            }
-        }
+        let name = format!("{} / {}", it.arms[pair.a].arm.label, it.arms[pair.b].arm.label);
+        res.push_str(&cells("td", [name, first.len().to_string(), second.len().to_string()]));
     }
-    if res.is_empty() {
-        let none = words.pick("None.", "Aucune.");
-        return format!("<p>{none}</p>");
-    }
+    res.push_str("</table></div>\n");
+    res.push_str(&answers(it, which, words));
     res
 }
 
-fn answers(it: &Comparison, words: Words) -> String {
-    let arms: Vec<usize> = (0..it.arms.len()).collect();
-    (0..it.questions.len()).map(|i| side_by_side(it, i, &arms, words)).collect()
+/// Each question with the answers of all arms, one beside the other.
+fn answers(it: &Comparison, which: &[usize], words: Words) -> String {
+    if which.is_empty() {
+        let none = words.pick("None.", "Aucune.");
+        return format!("<p>{none}</p>");
+    }
+    which.iter().map(|i| side_by_side(it, *i, words)).collect()
 }

@@ -114,7 +114,7 @@ fn pair_row(it: &Comparison, pair: &Pair, words: Words) -> String {
         words.metric(pair.metric).to_owned(),
         format!("`{}` − `{}`", label(pair.b), label(pair.a)),
         value(pair.metric, &of.mean, words),
-        words.number(pair.p_holm, 3),
+        words.p_value(pair.p_holm),
         format!("{} / {} / {}", of.wins, of.ties, of.losses),
         of.detectable.map_or("–".to_owned(), |it| words.number(factor * it, digits)),
         words.outcome(pair.outcome).to_owned(),

@@ -66,14 +66,17 @@ impl Words {
         )
     }
 
-    /// A probability.
+    /// A probability in a sentence.
     #[must_use]
     pub fn probability(self, p: f64) -> String {
-        if p < 0.001 {
-            format!("p < {}", self.number(0.001, 3))
-        } else {
-            format!("p = {}", self.number(p, 3))
-        }
+        let sign = if p < 0.001 { "" } else { "= " };
+        format!("p {sign}{}", self.p_value(p))
+    }
+
+    /// A probability in a table.
+    #[must_use]
+    pub fn p_value(self, p: f64) -> String {
+        if p < 0.001 { format!("< {}", self.number(0.001, 3)) } else { self.number(p, 3) }
     }
 
     /// Names in quotes, joined.
