@@ -49,6 +49,7 @@ pub enum RunError {
 ///
 /// # Errors
 /// [`RunError`]; what was answered before is kept.
+#[expect(clippy::result_large_err, reason = "it ends the run; hints look for what is inside")]
 pub fn run(
     contestants: &[Contestant],
     questions: &[Question],
@@ -81,6 +82,7 @@ pub fn run(
     Ok(questions.iter().map(of).collect())
 }
 
+#[expect(clippy::result_large_err, reason = "it ends the run; hints look for what is inside")]
 fn ask(
     contestant: &Contestant,
     question: &Question,
