@@ -219,6 +219,9 @@ fn pairs(n_arms: usize, replies: &[Vec<Reply>], scores: &[Vec<Scores>]) -> Vec<P
     res
 }
 
+/// What kind a question is of, where that is known.
+type Sort<'a> = dyn Fn(&KnownQuestion) -> Option<String> + 'a;
+
 /// Shares of right answers by what sorts the questions; what does not sort them is left out.
 fn slices(questions: &[KnownQuestion], scores: &[Vec<Scores>]) -> Vec<Slice> {
     let of_document = |it: &KnownQuestion| {
@@ -227,9 +230,7 @@ fn slices(questions: &[KnownQuestion], scores: &[Vec<Scores>]) -> Vec<Slice> {
     };
     let is_answerable =
         |it: &KnownQuestion| Some(if it.answers.is_empty() { "no" } else { "yes" }.to_owned());
-    /// The slice that a question belongs to.
-    type Sorter<'a> = &'a dyn Fn(&KnownQuestion) -> Option<String>;
-    let sorters: [(&str, Sorter<'_>); 4] = [
+    let sorters: [(&'static str, &Sort<'_>); 4] = [
         ("answerable", &is_answerable),
         ("language", &|it| it.language.clone()),
         ("type", &|it| it.kind.clone()),

@@ -37,7 +37,7 @@ pub enum RunError {
         /// The question.
         question: String,
         /// Why.
-        source: Box<AskError>,
+        source: AskError,
     },
     /// An answer could not be kept.
     #[error(transparent)]
@@ -49,6 +49,7 @@ pub enum RunError {
 ///
 /// # Errors
 /// [`RunError`]; what was answered before is kept.
+#[expect(clippy::result_large_err, reason = "it ends the run; hints look for what is inside")]
 pub fn run(
     contestants: &[Contestant],
     questions: &[Question],
@@ -81,6 +82,7 @@ pub fn run(
     Ok(questions.iter().map(of).collect())
 }
 
+#[expect(clippy::result_large_err, reason = "it ends the run; hints look for what is inside")]
 fn ask(
     contestant: &Contestant,
     question: &Question,
@@ -91,10 +93,10 @@ fn ask(
         Way::Alone => engine.ask_alone(&[], question, &mut |_| flow()),
         Way::Documents | Way::Quotes => engine.ask(question, &Filter::default(), &mut |_| flow()),
     };
-    let answer = answer.map_err(|error| RunError::Ask {
+    let answer = answer.map_err(|source| RunError::Ask {
         arm: arm.label.clone(),
         question: question.text().to_owned(),
-        source: Box::new(error),
+        source,
     })?;
     let refused = answer.refused || (arm.way == Way::Alone && refuses(engine, &answer));
     Ok(Reply { refused, ..Reply::from(&answer) })
