@@ -461,7 +461,7 @@ mod tests {
             licences_forbidden: vec!["all rights reserved".to_owned()],
             groups: vec!["rh".to_owned()],
         };
-        let no = [String::new(); 0];
+        let no: [String; 0] = [];
         assert_eq!(allowed.left_out(Some("internal use"), &no), None);
         assert!(allowed.left_out(Some("© X. All rights reserved."), &no).is_some());
         assert!(allowed.left_out(None, &["direction".to_owned()]).is_some());
