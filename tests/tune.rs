@@ -185,7 +185,7 @@ fn what_cannot_be_trained_is_refused_before_it_begins() {
     refused(&["--tokens-max", "20", "--drop-long"], 1, &["no row to train on", "8 are too long"]);
     refused(&["--base", "elsewhere"], 2, &["elsewhere"]);
     refused(
-        &["--learning-rate", "1e30", "--warmup", "0", "--epochs", "20"],
+        &["--learning-rate", "1e30", "--warmup", "0", "--epochs", "20", "--restart"],
         1,
         &["has diverged", "--learning-rate"],
     );
