@@ -134,8 +134,8 @@ pub(super) fn warnings(config: &crate::config::Config) -> Vec<&'static str> {
     if !serve.slack.signing_secret.is_empty() {
         res.push(
             "`offline` forbids posting to Slack: commands are answered only if the answer is ready \
-             within the 2 seconds that Slack waits, mentions and direct messages are not answered, \
-             and buttons do not change the message",
+             within two seconds, mentions and direct messages are not answered, and buttons do not \
+             change the message",
         );
     }
     if !serve.mattermost.tokens.is_empty() && !serve.mattermost.url.is_empty() {
