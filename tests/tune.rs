@@ -178,14 +178,16 @@ fn what_cannot_be_trained_is_refused_before_it_begins() {
         world.fails(&mut world.tune(args), code, words);
         assert!(!world.at("data/adapters/echo").exists());
     };
+    let leaves_nothing = || assert!(!world.at("data/adapters/echo.run").exists());
     refused(&["--target", "fc1"], 1, &["fc1", "down_proj"]);
     refused(&["--warmup", "3"], 2, &["`warmup` is 3", "from 0 to 1"]);
     refused(&["--method", "dpo"], 1, &["echo.jsonl", "line 1", "`chosen`", "--skip-bad"]);
     refused(&["--tokens-max", "20"], 1, &["line 1", "--drop-long"]);
     refused(&["--tokens-max", "20", "--drop-long"], 1, &["no row to train on", "8 are too long"]);
     refused(&["--base", "elsewhere"], 2, &["elsewhere"]);
+    leaves_nothing();
     refused(
-        &["--learning-rate", "1e30", "--warmup", "0", "--epochs", "20", "--restart"],
+        &["--learning-rate", "1e30", "--warmup", "0", "--epochs", "20"],
         1,
         &["has diverged", "--learning-rate"],
     );

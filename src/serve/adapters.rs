@@ -14,10 +14,7 @@ use super::{
     state::App,
     work::on_thread,
 };
-use crate::{
-    records::NewEntry,
-    writer::{LocalModel, Writer},
-};
+use crate::writer::{LocalModel, Writer};
 
 impl App {
     /// Names of the adapters that are loaded.
@@ -99,7 +96,7 @@ pub(crate) async fn load(
         model.load_adapter(&name, &request.path).map_err(|error| {
             ApiError::bad_field("path", format!("{:#}", anyhow::Error::new(error)))
         })?;
-        audit(app, &reader, "adapter.load", &name)?;
+        app.audit(&reader, "adapter.load", Some(&name), None)?;
         let loaded = model.adapters().into_iter().find(|it| it.name == name);
         loaded.as_ref().map(describe).ok_or_else(|| ApiError::not_found("adapter", &name))
     })
@@ -122,11 +119,22 @@ pub(crate) async fn unload(
         if !model.unload_adapter(&name) {
             return Err(ApiError::not_found("adapter", &name));
         }
-        audit(app, &reader, "adapter.unload", &name)?;
+        app.audit(&reader, "adapter.unload", Some(&name), None)?;
         Ok(json!({ "name": name, "loaded": false }))
     })
     .await?;
     Ok(Json(out))
+}
+
+/// As `POST /v1/adapters`, under vLLM's name.
+#[utoipa::path(post, path = "/v1/load_lora_adapter", tag = "Adapters", request_body = AdapterRequest,
+    responses((status = 201, description = "It is loaded", body = Value)))]
+pub(crate) async fn load_as_vllm(
+    state: State<Arc<App>>,
+    admin: Admin,
+    request: Body<AdapterRequest>,
+) -> Result<(StatusCode, Json<Value>), ApiError> {
+    load(state, admin, request).await
 }
 
 /// As `DELETE /v1/adapters/{name}`, under vLLM's name.
@@ -138,14 +146,4 @@ pub(crate) async fn unload_as_vllm(
     Body(request): Body<UnloadRequest>,
 ) -> Result<Json<Value>, ApiError> {
     unload(state, admin, Id(request.lora_name)).await
-}
-
-fn audit(app: &App, reader: &Reader, action: &str, name: &str) -> Result<(), ApiError> {
-    app.audit(&NewEntry {
-        key: reader.key.as_ref().map(|it| it.id.as_str()),
-        action,
-        object: Some(name),
-        detail: None,
-        request: Some(&reader.request),
-    })
 }

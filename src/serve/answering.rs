@@ -7,12 +7,14 @@ use index::{filter::Filter, hit::DocumentId};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
-use super::{access::Reader, error::ApiError, gate::Ticket, metrics::Kind, state::App};
+use super::{
+    access::Reader, error::ApiError, gate::Ticket, metrics::Kind, state::App, work::in_place,
+};
 use crate::{
     answer::{Answer, AskEvent, Cut},
     engine::Engine,
     places::{char_spans, places},
-    records::{AnswerRecord, NewEntry, new_id},
+    records::{AnswerRecord, new_id},
     retrieve::{Passage, Question},
     wire::{AnswerOut, SourceOut},
 };
@@ -74,31 +76,16 @@ pub(crate) struct Answered {
 
 /// Answers on a thread of its own. The channel closes after [`Progress::Done`]; dropping it ends the
 /// answer where it is.
-///
-/// Nobody waits for the reader of the channel: it holds no more than one answer.
 pub(crate) fn answer(
     app: &Arc<App>,
     asking: Asking,
     ticket: Ticket,
 ) -> mpsc::UnboundedReceiver<Progress> {
-    let (sender, receiver) = mpsc::unbounded_channel();
-    let app = Arc::clone(app);
-    tokio::spawn(async move {
-        let _ = sender.send(Progress::Status { state: "queued", done: 0, total: 0 });
-        let place = tokio::select! {
-            place = ticket.place() => place,
-            () = sender.closed() => return,
-        };
-        let ran = tokio::task::spawn_blocking(move || {
-            let _place = place;
-            let outcome = run(&app, &asking, &sender);
-            let _ = sender.send(Progress::Done(Box::new(outcome)));
-        });
-        if let Err(error) = ran.await {
-            tracing::error!(%error, "an answer ended the hard way");
-        }
-    });
-    receiver
+    let queued = Progress::Status { state: "queued", done: 0, total: 0 };
+    in_place(app, ticket, Some(queued), move |app, sender| {
+        let outcome = run(app, &asking, sender);
+        let _ = sender.send(Progress::Done(Box::new(outcome)));
+    })
 }
 
 /// The same, for whoever wants only the end.
@@ -224,13 +211,7 @@ fn finish(
         })?;
     }
     let question = app.config.serve.audit_questions.then(|| asking.question.text());
-    app.audit(&NewEntry {
-        key: asking.reader.key.as_ref().map(|it| it.id.as_str()),
-        action: asking.channel,
-        object: Some(&id),
-        detail: question,
-        request: Some(&asking.reader.request),
-    })?;
+    app.audit(&asking.reader, asking.channel, Some(&id), question)?;
     Ok(Answered { id, answer, json })
 }
 

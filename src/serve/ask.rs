@@ -25,7 +25,6 @@ use super::{
     work::{on_search_place, on_thread},
 };
 use crate::{
-    records::NewEntry,
     retrieve::{Found, Question},
     writer::Writer,
 };
@@ -275,13 +274,7 @@ pub(crate) fn run_search(
     let Found { passages, report, .. } = app.engine.retrieve_top(&question, &filter, limit)?;
     let results = sources(&app.engine, &passages, base)?;
     app.metrics.took(Kind::Search, start.elapsed());
-    app.audit(&NewEntry {
-        key: reader.key.as_ref().map(|it| it.id.as_str()),
-        action: channel,
-        object: None,
-        detail: app.config.serve.audit_questions.then(|| question.text()),
-        request: Some(&reader.request),
-    })?;
+    app.audit(reader, channel, None, app.config.serve.audit_questions.then(|| question.text()))?;
     Ok(json!({
         "results": results,
         "question_cut_at": report.question_cut_at,

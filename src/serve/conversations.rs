@@ -12,7 +12,7 @@ use super::{
     state::App,
     work::on_thread,
 };
-use crate::records::{AnswerRecord, Feedback, NewEntry, Scope};
+use crate::records::{AnswerRecord, Feedback, Scope};
 
 /// Conversations of one list at most.
 const LISTED_MAX: usize = 200;
@@ -80,7 +80,7 @@ pub(crate) async fn delete(
         if !app.records.delete_conversation(&id, reader.owner())? {
             return Err(ApiError::not_found("conversation", &id));
         }
-        app.audit(&entry(&reader, "conversation.delete", &id))?;
+        app.audit(&reader, "conversation.delete", Some(&id), None)?;
         Ok(json!({ "id": id, "deleted": true }))
     })
     .await?;
@@ -130,19 +130,9 @@ pub(crate) async fn feedback(
     let out = on_thread(&app, move |app| {
         own_answer(app, &reader, &feedback.answer)?;
         app.records.give_feedback(&feedback, reader.owner())?;
-        app.audit(&entry(&reader, "feedback", &feedback.answer))?;
+        app.audit(&reader, "feedback", Some(&feedback.answer), None)?;
         Ok(json!({ "recorded": true, "feedback": feedback }))
     })
     .await?;
     Ok((StatusCode::CREATED, Json(out)))
-}
-
-fn entry<'a>(reader: &'a Reader, action: &'a str, object: &'a str) -> NewEntry<'a> {
-    NewEntry {
-        key: reader.key.as_ref().map(|it| it.id.as_str()),
-        action,
-        object: Some(object),
-        detail: None,
-        request: Some(&reader.request),
-    }
 }

@@ -25,7 +25,7 @@ use super::{
     uploads::{self, Upload},
     work::on_thread,
 };
-use crate::{build_index::place, printer::finding_text, records::NewEntry};
+use crate::{build_index::place, printer::finding_text};
 
 /// Documents of one page of the list at most.
 const LIMIT_MAX: usize = 1_000;
@@ -184,13 +184,7 @@ pub(crate) async fn upload(
     };
     let job = app.jobs.ingest(&app, reader.owner(), vec![uploads::root(&app.config.data_dir)])?;
     tracing::info!(files, "documents were uploaded");
-    app.audit(&NewEntry {
-        key: reader.key.as_ref().map(|it| it.id.as_str()),
-        action: "document.upload",
-        object: Some(&job.id),
-        detail: Some(&names.join(", ")),
-        request: Some(&reader.request),
-    })?;
+    app.audit(&reader, "document.upload", Some(&job.id), Some(&names.join(", ")))?;
     let mut out = job.json(true);
     out["files"] = json!(saved);
     Ok((StatusCode::ACCEPTED, Json(out)).into_response())
@@ -218,13 +212,12 @@ pub(crate) async fn delete(
         index.catalog().delete(document.id)?;
         index.apply()?;
         app.records.forget_documents(&[document.id])?;
-        app.audit(&NewEntry {
-            key: reader.key.as_ref().map(|it| it.id.as_str()),
-            action: "document.delete",
-            object: Some(&document.id.0.to_string()),
-            detail: Some(&document.source.path),
-            request: Some(&reader.request),
-        })?;
+        app.audit(
+            &reader,
+            "document.delete",
+            Some(&document.id.0.to_string()),
+            Some(&document.source.path),
+        )?;
         Ok(json!({
             "id": document.id.0,
             "object": "document.deleted",
@@ -248,13 +241,12 @@ pub(crate) async fn original(
 ) -> Result<Response, ApiError> {
     let document = on_thread(&app, move |app| {
         let document = find(app, &reader, id)?;
-        app.audit(&NewEntry {
-            key: reader.key.as_ref().map(|it| it.id.as_str()),
-            action: "document.read",
-            object: Some(&document.id.0.to_string()),
-            detail: Some(&document.source.path),
-            request: Some(&reader.request),
-        })?;
+        app.audit(
+            &reader,
+            "document.read",
+            Some(&document.id.0.to_string()),
+            Some(&document.source.path),
+        )?;
         Ok(document)
     })
     .await?;

@@ -127,7 +127,9 @@ pub(crate) async fn audit(
     if !(1..=1_000).contains(&limit) {
         return Err(ApiError::bad_field("limit", "limit must be from 1 to 1000"));
     }
-    let entries =
-        on_thread(&app, move |app| app.audit_after(params.after.unwrap_or(0), limit)).await?;
+    let entries = on_thread(&app, move |app| {
+        Ok(app.records.audit_after(params.after.unwrap_or(0), limit)?)
+    })
+    .await?;
     Ok(Json(json!({ "object": "list", "data": entries })))
 }

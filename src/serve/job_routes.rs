@@ -22,10 +22,7 @@ use super::{
     uploads,
     work::on_thread,
 };
-use crate::{
-    known_roots::known_roots,
-    records::{NewEntry, Scope},
-};
+use crate::{known_roots::known_roots, records::Scope};
 
 /// `POST /v1/jobs`
 #[derive(Debug, Clone, Copy, Deserialize, utoipa::ToSchema)]
@@ -81,13 +78,7 @@ pub(crate) async fn create(
         ));
     }
     let job = app.jobs.ingest(&app, reader.owner(), roots)?;
-    app.audit(&NewEntry {
-        key: reader.key.as_ref().map(|it| it.id.as_str()),
-        action: "job.create",
-        object: Some(&job.id),
-        detail: Some("ingest"),
-        request: Some(&reader.request),
-    })?;
+    app.audit(&reader, "job.create", Some(&job.id), Some("ingest"))?;
     Ok((StatusCode::ACCEPTED, Json(tell(&reader, &job))))
 }
 
@@ -128,13 +119,7 @@ pub(crate) async fn cancel(
 ) -> Result<Json<Value>, ApiError> {
     let job = find(&app, &reader, &id)?;
     job.cancel();
-    app.audit(&NewEntry {
-        key: reader.key.as_ref().map(|it| it.id.as_str()),
-        action: "job.cancel",
-        object: Some(&id),
-        detail: None,
-        request: Some(&reader.request),
-    })?;
+    app.audit(&reader, "job.cancel", Some(&id), None)?;
     Ok(Json(tell(&reader, &job)))
 }
 

@@ -37,7 +37,7 @@ pub struct ServeConfig {
     pub answers_max: NonZeroUsize,
     /// Requests that wait for one of those places at most.
     pub queue_max: NonZeroUsize,
-    /// Requests a minute of one key, or of one address where no key is needed; 0 for any number.
+    /// Requests a minute of one key; 0 for any number. Without keys there is no limit.
     pub requests_per_minute: u32,
     /// Seconds that a shutdown waits for answers that are being written.
     pub drain_seconds: u64,

@@ -6,6 +6,7 @@ use std::{
 };
 
 use super::{
+    access::Reader,
     error::ApiError,
     gate::{Gate, Rates},
     jobs::Jobs,
@@ -16,7 +17,7 @@ use crate::{
     build_index::BuildOptions,
     config::Config,
     engine::Engine,
-    records::{AuditEntry, NewEntry, Records},
+    records::{NewEntry, Records},
 };
 
 /// Searches that run at a time for each core: they wait for the disk now and then.
@@ -87,18 +88,17 @@ impl App {
         Ok(self.is_exposed || self.records.has_keys()?)
     }
 
-    /// Adds to the audit record.
-    pub(crate) fn audit(&self, entry: &NewEntry<'_>) -> Result<(), ApiError> {
-        Ok(self.records.audit(entry)?)
-    }
-
-    /// Entries of the audit record.
-    pub(crate) fn audit_after(
+    /// Adds to the audit record what somebody did.
+    pub(crate) fn audit(
         &self,
-        after: i64,
-        limit: usize,
-    ) -> Result<Vec<AuditEntry>, ApiError> {
-        Ok(self.records.audit_after(after, limit)?)
+        reader: &Reader,
+        action: &str,
+        object: Option<&str>,
+        detail: Option<&str>,
+    ) -> Result<(), ApiError> {
+        let key = reader.key.as_ref().map(|it| it.id.as_str());
+        let request = Some(reader.request.as_str());
+        Ok(self.records.audit(&NewEntry { key, action, object, detail, request })?)
     }
 
     pub(crate) fn is_stopping(&self) -> bool {

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use super::{error::ApiError, state::App};
+use tokio::sync::mpsc;
+
+use super::{error::ApiError, gate::Ticket, state::App};
 
 /// Does work that computes, once there is a place for it.
 pub(crate) async fn on_search_place<T: Send + 'static>(
@@ -27,4 +29,36 @@ pub(crate) async fn on_thread<T: Send + 'static>(
         Ok(outcome) => outcome,
         Err(error) => Err(ApiError::internal(&error)),
     }
+}
+
+/// Does long work once its ticket has become a place, on a thread that may wait. What it tells comes
+/// through the channel; dropping that ends the waiting, and tells the work that nobody listens.
+///
+/// Nobody waits for the reader of the channel: it must hold no more than one answer.
+pub(crate) fn in_place<T: Send + 'static>(
+    app: &Arc<App>,
+    ticket: Ticket,
+    first: Option<T>,
+    work: impl FnOnce(&App, &mpsc::UnboundedSender<T>) + Send + 'static,
+) -> mpsc::UnboundedReceiver<T> {
+    let (sender, receiver) = mpsc::unbounded_channel();
+    let app = Arc::clone(app);
+    tokio::spawn(async move {
+        if let Some(it) = first {
+            // A reader who has left already is noticed below.
+            let _ = sender.send(it);
+        }
+        let place = tokio::select! {
+            place = ticket.place() => place,
+            () = sender.closed() => return,
+        };
+        let ran = tokio::task::spawn_blocking(move || {
+            let _place = place;
+            work(&app, &sender);
+        });
+        if let Err(error) = ran.await {
+            tracing::error!(%error, "an answer ended the hard way");
+        }
+    });
+    receiver
 }

@@ -231,3 +231,16 @@ fn the_generator_alone_writes_json_when_asked_and_several_at_once() {
         }
     });
 }
+
+#[test]
+fn an_adapter_that_cannot_be_loaded_is_refused_under_both_names() {
+    let Some(world) = World::new() else { return };
+    let Some(server) = Server::start(world, &documents(), &[]) else { return };
+    assert_eq!(server.get("/v1/adapters").expect(200)["data"], json!([]));
+    let nowhere = json!({ "name": "ton", "path": "/nowhere/at/all" });
+    server.post("/v1/adapters", &nowhere).refuses(400, &["nowhere"]);
+    let nowhere = json!({ "lora_name": "ton", "lora_path": "/nowhere/at/all" });
+    server.post("/v1/load_lora_adapter", &nowhere).refuses(400, &["nowhere"]);
+    server.post("/v1/unload_lora_adapter", &json!({ "lora_name": "ton" })).refuses(404, &["ton"]);
+    server.delete("/v1/adapters/ton").refuses(404, &["ton"]);
+}

@@ -9,7 +9,6 @@ use serde_json::{Value, json};
 use super::{Caller, Given, tools::DocumentParams};
 use crate::{
     build_index::place,
-    records::NewEntry,
     serve::{documents::find, error::ApiError, state::App},
 };
 
@@ -25,13 +24,12 @@ pub(super) fn get(app: &App, caller: &Caller, params: &DocumentParams) -> Result
     let stored = app.engine.index.catalog().text(document.id)?;
     let stored = stored.ok_or_else(|| ApiError::not_found("document", document.id.0))?;
     let reader = &caller.reader;
-    app.audit(&NewEntry {
-        key: reader.key.as_ref().map(|it| it.id.as_str()),
-        action: "mcp.document.read",
-        object: Some(&document.id.0.to_string()),
-        detail: Some(&document.source.path),
-        request: Some(&reader.request),
-    })?;
+    app.audit(
+        reader,
+        "mcp.document.read",
+        Some(&document.id.0.to_string()),
+        Some(&document.source.path),
+    )?;
     let url = match caller.base.as_str() {
         "" => file_url(&place(&document)),
         base => format!("{base}/v1/documents/{}/original", document.id.0),

@@ -27,7 +27,6 @@ use super::{
 };
 use crate::{
     engine::{AnswerSettings, AskError, Engine, sample_options},
-    records::NewEntry,
     retrieve::Question,
     serve::{
         KEEP_ALIVE,
@@ -37,6 +36,7 @@ use crate::{
         extract::Body,
         gate::Ticket,
         state::App,
+        work::in_place,
     },
     upstream::chat::ReplyEvent,
     writer::{WriteError, Writer},
@@ -318,23 +318,10 @@ fn draft(
     options: SampleOptions,
     ticket: Ticket,
 ) -> mpsc::UnboundedReceiver<Drafting> {
-    let (sender, receiver) = mpsc::unbounded_channel();
-    let app = Arc::clone(app);
-    tokio::spawn(async move {
-        let place = tokio::select! {
-            place = ticket.place() => place,
-            () = sender.closed() => return,
-        };
-        let ran = tokio::task::spawn_blocking(move || {
-            let _place = place;
-            let outcome = write(&app, &plain, options, &sender);
-            let _ = sender.send(Drafting::Done(Box::new(outcome)));
-        });
-        if let Err(error) = ran.await {
-            tracing::error!(%error, "a draft ended the hard way");
-        }
-    });
-    receiver
+    in_place(app, ticket, None, move |app, sender| {
+        let outcome = write(app, &plain, options, sender);
+        let _ = sender.send(Drafting::Done(Box::new(outcome)));
+    })
 }
 
 fn write(
@@ -400,13 +387,7 @@ fn write(
     if let Some(elapsed) = first {
         app.metrics.took(crate::serve::metrics::Kind::FirstToken, elapsed);
     }
-    app.audit(&NewEntry {
-        key: plain.reader.key.as_ref().map(|it| it.id.as_str()),
-        action: "chat.completion",
-        object: None,
-        detail: None,
-        request: Some(&plain.reader.request),
-    })?;
+    app.audit(&plain.reader, "chat.completion", None, None)?;
     Ok(written)
 }
 

@@ -3,10 +3,11 @@
 use std::convert::Infallible;
 
 use axum::response::sse::Event;
+use futures_util::{Stream, StreamExt as _, stream};
 use ingest::document::Language;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
-use tokio_stream::{Stream, StreamExt as _, wrappers::UnboundedReceiverStream};
+use tokio_stream::wrappers::UnboundedReceiverStream;
 
 use super::{
     chat::{Completion, usage},
@@ -31,22 +32,13 @@ pub(super) fn chunks(
         has_begun: false,
         shown: String::new(),
     };
-    UnboundedReceiverStream::new(progress)
-        .flat_map_compat(move |it| chunker.take(it))
-        .map(|it| Ok(Event::default().data(it)))
+    UnboundedReceiverStream::new(progress).flat_map(move |it| events(chunker.take(it)))
 }
 
-/// `flat_map` over vectors, which `tokio-stream` lacks.
-trait FlatMap: Stream + Sized {
-    fn flat_map_compat(
-        self,
-        mut f: impl FnMut(Self::Item) -> Vec<String>,
-    ) -> impl Stream<Item = String> {
-        futures_util::StreamExt::flat_map(self, move |it| tokio_stream::iter(f(it)))
-    }
+/// Each text as an event.
+fn events(texts: Vec<String>) -> impl Stream<Item = Result<Event, Infallible>> {
+    stream::iter(texts.into_iter().map(|it| Ok(Event::default().data(it))))
 }
-
-impl<S: Stream> FlatMap for S {}
 
 struct Chunker {
     completion: Completion,
@@ -163,37 +155,35 @@ pub(super) fn plain_chunks(
 ) -> impl Stream<Item = Result<Event, Infallible>> {
     use super::chat::Drafting;
     let mut has_begun = false;
-    UnboundedReceiverStream::new(drafts)
-        .flat_map_compat(move |it| {
-            let mut res: Vec<Value> = Vec::new();
-            if !std::mem::replace(&mut has_begun, true) {
-                let delta = json!({ "role": "assistant", "content": "" });
-                res.push(completion.chunk(&delta, None));
+    UnboundedReceiverStream::new(drafts).flat_map(move |it| {
+        let mut res: Vec<Value> = Vec::new();
+        if !std::mem::replace(&mut has_begun, true) {
+            let delta = json!({ "role": "assistant", "content": "" });
+            res.push(completion.chunk(&delta, None));
+        }
+        let mut is_over = false;
+        match it {
+            Drafting::Text(text) => {
+                res.push(completion.chunk(&json!({ "content": text }), None));
             }
-            let mut is_over = false;
-            match it {
-                Drafting::Text(text) => {
-                    res.push(completion.chunk(&json!({ "content": text }), None));
-                }
-                Drafting::Done(outcome) => {
-                    is_over = true;
-                    match *outcome {
-                        Ok(written) => {
-                            res.push(completion.chunk(&json!({}), Some(written.finish())));
-                            if completion.include_usage {
-                                let mut chunk = completion.chunk(&json!({}), None);
-                                chunk["choices"] = json!([]);
-                                chunk["usage"] = written.usage();
-                                res.push(chunk);
-                            }
+            Drafting::Done(outcome) => {
+                is_over = true;
+                match *outcome {
+                    Ok(written) => {
+                        res.push(completion.chunk(&json!({}), Some(written.finish())));
+                        if completion.include_usage {
+                            let mut chunk = completion.chunk(&json!({}), None);
+                            chunk["choices"] = json!([]);
+                            chunk["usage"] = written.usage();
+                            res.push(chunk);
                         }
-                        Err(error) => res.push(error.json()),
                     }
+                    Err(error) => res.push(error.json()),
                 }
             }
-            let mut texts: Vec<String> = res.iter().map(Value::to_string).collect();
-            texts.extend(is_over.then(|| DONE.to_owned()));
-            texts
-        })
-        .map(|it| Ok(Event::default().data(it)))
+        }
+        let mut texts: Vec<String> = res.iter().map(Value::to_string).collect();
+        texts.extend(is_over.then(|| DONE.to_owned()));
+        events(texts)
+    })
 }

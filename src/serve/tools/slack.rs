@@ -26,7 +26,7 @@ use super::{
     words::Words,
 };
 use crate::{
-    records::{Feedback, Labels, NewEntry, Rating, now},
+    records::{Feedback, Labels, Rating, now},
     serve::{
         access::request_id, answering::base_url, error::ApiError, state::App, work::on_thread,
     },
@@ -219,12 +219,6 @@ fn judge(
     if !app.records.give_feedback(&feedback, reader.owner())? {
         return Ok(None);
     }
-    app.audit(&NewEntry {
-        key: Some(reader.owner()),
-        action: "slack.feedback",
-        object: Some(answer),
-        detail: None,
-        request: Some(&reader.request),
-    })?;
+    app.audit(&reader, "slack.feedback", Some(answer), None)?;
     Ok(Some(Reply::new(&found.json)))
 }

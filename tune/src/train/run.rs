@@ -104,7 +104,8 @@ pub fn train(
     let data = Data::read(setup.data, &text, settings)?;
     let validation = setup.validation.map(|it| Data::read(it, &text, settings)).transpose()?;
     let run_dir = run_dir(setup.out);
-    claim(&run_dir, setup, &text, (&data, validation.as_ref()))?;
+    let own = identity(setup, &text, (&data, validation.as_ref()))?;
+    let goes_on = !setup.restart && is_known(&run_dir, &own)?;
     let _ = on_event(Event::Loading);
     let decoder = TrainableDecoder::load(
         setup.model,
@@ -116,6 +117,10 @@ pub fn train(
             ..TrainOptions::default()
         },
     )?;
+    // Only now, so that what cannot be trained leaves nothing and takes nothing away.
+    if !goes_on {
+        claim(&run_dir, &own, setup.restart)?;
+    }
     let mut run = Run::open(setup, &decoder, (&data, validation.as_ref()), run_dir)?;
     let started = Event::Started {
         data: &data,
@@ -137,36 +142,46 @@ pub fn run_dir(out: &Path) -> PathBuf {
     out.with_file_name(name)
 }
 
-/// Makes the run's folder, or checks that the run in it is this very one.
-fn claim(
-    dir: &Path,
+/// What makes a run this very one.
+fn identity(
     setup: &Setup<'_>,
     text: &ModelText,
     (data, validation): (&Data, Option<&Data>),
-) -> Result<(), TuneError> {
+) -> Result<Value, TuneError> {
     let own = json!({
         "base": text.fingerprint,
         "data": data.hash,
         "validation data": validation.map(|it| &it.hash),
         "settings": setup.settings,
     });
-    let path = dir.join("run.json");
-    if setup.restart && dir.exists() {
+    // Numbers come back from their text as they went into it.
+    Ok(serde_json::from_str(&own.to_string()).map_err(io::Error::from)?)
+}
+
+/// The file that says which run a folder holds.
+const IDENTITY: &str = "run.json";
+
+/// Whether a folder holds this very run already; another one is an error.
+fn is_known(dir: &Path, own: &Value) -> Result<bool, TuneError> {
+    let path = dir.join(IDENTITY);
+    if !path.is_file() {
+        return Ok(false);
+    }
+    let stored: Value = serde_json::from_slice(&fs_err::read(&path)?).map_err(io::Error::from)?;
+    let what = ["base", "data", "validation data", "settings"];
+    match what.into_iter().find(|it| stored[it] != own[it]) {
+        Some(what) => Err(TuneError::OtherRun { path: dir.to_owned(), what }),
+        None => Ok(true),
+    }
+}
+
+/// Makes the run's folder, with `restart` instead of one that is there.
+fn claim(dir: &Path, own: &Value, restart: bool) -> Result<(), TuneError> {
+    if restart && dir.exists() {
         fs_err::remove_dir_all(dir)?;
     }
-    if path.is_file() {
-        let stored: Value =
-            serde_json::from_slice(&fs_err::read(&path)?).map_err(io::Error::from)?;
-        // Numbers come back from their text as they went into it.
-        let own: Value = serde_json::from_str(&own.to_string()).map_err(io::Error::from)?;
-        let what = ["base", "data", "validation data", "settings"];
-        if let Some(what) = what.into_iter().find(|it| stored[it] != own[it]) {
-            return Err(TuneError::OtherRun { path: dir.to_owned(), what });
-        }
-        return Ok(());
-    }
     fs_err::create_dir_all(dir)?;
-    fs_err::write(&path, format!("{own:#}\n"))?;
+    fs_err::write(dir.join(IDENTITY), format!("{own:#}\n"))?;
     Ok(())
 }
 
