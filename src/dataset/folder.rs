@@ -1,10 +1,12 @@
 //! A dataset on disk: one file for each kind of row, what was dropped and why, and how it was made.
 //!
-//!     DIR/build.json          what it is made from; written first
-//!     DIR/supervised.jsonl    conversations, with their provenance
-//!     DIR/text.jsonl, preference.jsonl, unpaired.jsonl
-//!     DIR/dropped.jsonl       what was not kept, and why
-//!     DIR/report.json         counts; written last
+//! ```text
+//! DIR/build.json          what it is made from; written first
+//! DIR/supervised.jsonl    conversations, with their provenance
+//! DIR/text.jsonl, preference.jsonl, unpaired.jsonl
+//! DIR/dropped.jsonl       what was not kept, and why
+//! DIR/report.json         counts; written last
+//! ```
 //!
 //! Rows are appended as they are made: a build that was stopped goes on from there.
 
