@@ -69,18 +69,28 @@ impl WithSimd for ScaledProduct<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
+        // Tiles as those of [`Product`].
         match S::F32_LANES {
-            16 => self.run::<S, 12, 2>(simd),
-            8 => self.run::<S, 3, 4>(simd),
-            4 => self.run::<S, 3, 8>(simd),
-            _ => self.run::<S, 1, PANEL>(simd),
+            16 => self.run::<S, 12, 2, 1, 2>(simd),
+            8 => self.run::<S, 6, 2, 2, 4>(simd),
+            4 => self.run::<S, 6, 4, 2, 8>(simd),
+            _ => self.run::<S, 1, PANEL, 1, PANEL>(simd),
         }
     }
 }
 
 impl ScaledProduct<'_> {
     #[inline(always)]
-    fn run<S: Simd, const ROWS: usize, const VECTORS: usize>(mut self, simd: S) {
+    fn run<
+        S: Simd,
+        const ROWS: usize,
+        const VECTORS: usize,
+        const PARTS: usize,
+        const WIDE: usize,
+    >(
+        mut self,
+        simd: S,
+    ) {
         let n_blocks = self.scales.len() / PANEL;
         let rows = self.x.len() / (n_blocks * self.block);
         for out in self.out.chunks_mut(self.out_stride).take(rows) {
@@ -90,33 +100,53 @@ impl ScaledProduct<'_> {
         for block in 0..n_blocks {
             let codes = &mut codes[..self.block * PANEL];
             unpack_block(self.codes, block, codes);
-            let mut row = 0;
-            while row < rows {
-                let at = (block, row);
-                row += match rows - row {
-                    left if left >= ROWS => self.tile::<S, ROWS, VECTORS>(simd, codes, at),
-                    left if left >= 8 && ROWS > 8 => self.tile::<S, 8, VECTORS>(simd, codes, at),
-                    left if left >= 4 && ROWS > 4 => self.tile::<S, 4, VECTORS>(simd, codes, at),
-                    3 => self.tile::<S, 3, VECTORS>(simd, codes, at),
-                    2 => self.tile::<S, 2, VECTORS>(simd, codes, at),
-                    _ => self.tile::<S, 1, VECTORS>(simd, codes, at),
-                };
+            let mut done = 0;
+            for part in 0..PARTS {
+                done = self.tall::<S, ROWS, VECTORS, PARTS>(simd, codes, (block, part), rows);
+            }
+            if rows - done == 2 {
+                self.tile::<S, 2, WIDE, 1>(simd, codes, (block, 0, done));
+            } else if rows - done == 1 {
+                self.tile::<S, 1, WIDE, 1>(simd, codes, (block, 0, done));
             }
         }
     }
 
-    /// Adds one block's share to `ROWS` rows of outputs, and returns how many rows that were.
+    /// One block's share of some columns of all rows but the last one or two; gives how many.
     #[inline(always)]
-    fn tile<S: Simd, const ROWS: usize, const VECTORS: usize>(
+    fn tall<S: Simd, const ROWS: usize, const VECTORS: usize, const PARTS: usize>(
         &mut self,
         simd: S,
         codes: &[f32],
-        (block, row): (usize, usize),
+        (block, part): (usize, usize),
+        rows: usize,
+    ) -> usize {
+        let mut row = 0;
+        while rows - row > 2 {
+            let at = (block, part, row);
+            row += match rows - row {
+                left if left >= ROWS && ROWS > 2 => {
+                    self.tile::<S, ROWS, VECTORS, PARTS>(simd, codes, at)
+                }
+                left if left >= 8 && ROWS > 8 => self.tile::<S, 8, VECTORS, PARTS>(simd, codes, at),
+                left if left >= 4 && ROWS > 4 => self.tile::<S, 4, VECTORS, PARTS>(simd, codes, at),
+                _ => self.tile::<S, 3, VECTORS, PARTS>(simd, codes, at),
+            };
+        }
+        row
+    }
+
+    /// Adds one block's share to some columns of `ROWS` rows of outputs; returns `ROWS`.
+    #[inline(always)]
+    fn tile<S: Simd, const ROWS: usize, const VECTORS: usize, const PARTS: usize>(
+        &mut self,
+        simd: S,
+        codes: &[f32],
+        (block, part, row): (usize, usize, usize),
     ) -> usize {
         let len = self.block;
         let n_in = self.scales.len() / PANEL * len;
-        let (codes, _) = S::as_simd_f32s(codes);
-        let (codes, _) = pulp::as_arrays::<VECTORS, _>(codes); // one array per input
+        let codes = inputs_of::<S, VECTORS, PARTS>(codes);
         let x: [&[f32]; ROWS] =
             std::array::from_fn(|idx| &self.x[(row + idx) * n_in + block * len..][..codes.len()]);
         let mut dots = [[simd.splat_f32s(0.0); VECTORS]; ROWS];
@@ -125,14 +155,17 @@ impl ScaledProduct<'_> {
                 let input = simd.splat_f32s(x[idx][k]);
                 for vector in 0..VECTORS {
                     dots[idx][vector] =
-                        simd.mul_add_e_f32s(input, codes[vector], dots[idx][vector]);
+                        simd.mul_add_e_f32s(input, codes[part][vector], dots[idx][vector]);
                 }
             }
         }
-        let (scales, _) = S::as_simd_f32s(&self.scales[block * PANEL..][..PANEL]);
-        let (mins, _) = S::as_simd_f32s(self.mins.get(block * PANEL..).unwrap_or(&[]));
+        let columns = PANEL / PARTS;
+        let at = block * PANEL + part * columns;
+        let (scales, _) = S::as_simd_f32s(&self.scales[at..at + columns]);
+        let mins = self.mins.get(at..at + columns).unwrap_or(&[]);
+        let (mins, _) = S::as_simd_f32s(mins);
         for (idx, dots) in dots.iter().enumerate() {
-            let out = &mut self.out[(row + idx) * self.out_stride..][..PANEL];
+            let out = &mut self.out[(row + idx) * self.out_stride + part * columns..][..columns];
             let (out, _) = S::as_mut_simd_f32s(out);
             for vector in 0..VECTORS {
                 out[vector] = simd.mul_add_e_f32s(dots[vector], scales[vector], out[vector]);
@@ -148,6 +181,16 @@ impl ScaledProduct<'_> {
         }
         ROWS
     }
+}
+
+/// The 32 weights of each input, as `PARTS` times `VECTORS` vectors. weights: (n_in, 32)
+#[inline(always)]
+fn inputs_of<S: Simd, const VECTORS: usize, const PARTS: usize>(
+    weights: &[f32],
+) -> &[[[S::f32s; VECTORS]; PARTS]] {
+    let (vectors, _) = S::as_simd_f32s(weights);
+    let (parts, _) = pulp::as_arrays::<VECTORS, _>(vectors);
+    pulp::as_arrays::<PARTS, _>(parts).0
 }
 
 /// The codes of one block of inputs as f32. out: (block, 32)
@@ -222,55 +265,89 @@ impl<const ADD: bool> WithSimd for Job<'_, ADD> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        // Tiles are as tall as the registers allow: accumulators, one row of weights, one input.
+        // Tiles are as large as the registers allow: accumulators, weights of one input, the input.
+        // One accumulator too many goes through memory at every step, which doubles the time. AVX-512
+        // has 32 registers, AVX2 has 16, NEON has 32.
         match S::F32_LANES {
-            16 => self.run::<S, 12, 2>(simd),
-            8 => self.run::<S, 3, 4>(simd),
-            4 => self.run::<S, 3, 8>(simd),
-            _ => self.run::<S, 1, PANEL>(simd),
+            16 => self.run::<S, 12, 2, 1, 2>(simd),
+            8 => self.run::<S, 6, 2, 2, 4>(simd),
+            4 => self.run::<S, 6, 4, 2, 8>(simd),
+            _ => self.run::<S, 1, PANEL, 1, PANEL>(simd),
         }
     }
 }
 
 impl<const ADD: bool> Job<'_, ADD> {
+    /// In tiles of `ROWS` rows and one of `PARTS` parts of the 32 columns, of `VECTORS` vectors. One
+    /// or two rows that are left take all columns, `WIDE` vectors, at once: in fewer, each sum would
+    /// wait for the one before.
     #[inline(always)]
-    fn run<S: Simd, const ROWS: usize, const VECTORS: usize>(self, simd: S) {
+    fn run<
+        S: Simd,
+        const ROWS: usize,
+        const VECTORS: usize,
+        const PARTS: usize,
+        const WIDE: usize,
+    >(
+        self,
+        simd: S,
+    ) {
         let Self(Product { weights, rows, x, x_stride, out, out_stride }) = self;
-        let (weights, _) = S::as_simd_f32s(weights);
-        let (weights, _) = pulp::as_arrays::<VECTORS, _>(weights); // one array per input
-        let mut row = 0;
-        while row < rows {
-            let x = (&x[row * x_stride..], x_stride);
-            let out = (&mut out[row * out_stride..], out_stride);
-            row += match rows - row {
-                left if left >= ROWS => tile::<S, ROWS, VECTORS, ADD>(simd, weights, x, out),
-                left if left >= 8 && ROWS > 8 => tile::<S, 8, VECTORS, ADD>(simd, weights, x, out),
-                left if left >= 4 && ROWS > 4 => tile::<S, 4, VECTORS, ADD>(simd, weights, x, out),
-                3 => tile::<S, 3, VECTORS, ADD>(simd, weights, x, out),
-                2 => tile::<S, 2, VECTORS, ADD>(simd, weights, x, out),
-                _ => tile::<S, 1, VECTORS, ADD>(simd, weights, x, out),
-            };
+        let parts = inputs_of::<S, VECTORS, PARTS>(weights);
+        let mut done = 0;
+        for part in 0..PARTS {
+            let mut row = 0;
+            while rows - row > 2 {
+                let x = (&x[row * x_stride..], x_stride);
+                let out = (&mut out[row * out_stride..], out_stride);
+                let at = (parts, part);
+                row += match rows - row {
+                    left if left >= ROWS && ROWS > 2 => {
+                        tile::<S, ROWS, VECTORS, PARTS, ADD>(simd, at, x, out)
+                    }
+                    left if left >= 8 && ROWS > 8 => {
+                        tile::<S, 8, VECTORS, PARTS, ADD>(simd, at, x, out)
+                    }
+                    left if left >= 4 && ROWS > 4 => {
+                        tile::<S, 4, VECTORS, PARTS, ADD>(simd, at, x, out)
+                    }
+                    _ => tile::<S, 3, VECTORS, PARTS, ADD>(simd, at, x, out),
+                };
+            }
+            done = row;
         }
+        if done == rows {
+            return;
+        }
+        let x = (&x[done * x_stride..], x_stride);
+        let out = (&mut out[done * out_stride..], out_stride);
+        let at = (inputs_of::<S, WIDE, 1>(weights), 0);
+        match rows - done {
+            2 => tile::<S, 2, WIDE, 1, ADD>(simd, at, x, out),
+            _ => tile::<S, 1, WIDE, 1, ADD>(simd, at, x, out),
+        };
     }
 }
 
-/// `ROWS` rows of outputs of one panel, accumulated in registers; returns `ROWS`.
+/// Some columns of `ROWS` rows of outputs of one panel, accumulated in registers; returns `ROWS`.
 #[inline(always)]
-fn tile<S: Simd, const ROWS: usize, const VECTORS: usize, const ADD: bool>(
+fn tile<S: Simd, const ROWS: usize, const VECTORS: usize, const PARTS: usize, const ADD: bool>(
     simd: S,
-    weights: &[[S::f32s; VECTORS]],
+    (weights, part): (&[[[S::f32s; VECTORS]; PARTS]], usize),
     (x, x_stride): (&[f32], usize),
     (out, out_stride): (&mut [f32], usize),
 ) -> usize {
+    let columns = part * (PANEL / PARTS)..(part + 1) * (PANEL / PARTS);
     let x: [&[f32]; ROWS] = std::array::from_fn(|row| &x[row * x_stride..][..weights.len()]);
     let mut sums = [[simd.splat_f32s(0.0); VECTORS]; ROWS];
     if ADD {
         for (row, sums) in sums.iter_mut().enumerate() {
-            let (out, _) = S::as_simd_f32s(&out[row * out_stride..][..PANEL]);
+            let (out, _) = S::as_simd_f32s(&out[row * out_stride..][columns.clone()]);
             sums.copy_from_slice(out);
         }
     }
     for (k, weights) in weights.iter().enumerate() {
+        let weights = &weights[part];
         for row in 0..ROWS {
             let input = simd.splat_f32s(x[row][k]);
             for vector in 0..VECTORS {
@@ -279,7 +356,7 @@ fn tile<S: Simd, const ROWS: usize, const VECTORS: usize, const ADD: bool>(
         }
     }
     for (row, sums) in sums.iter().enumerate() {
-        let (out, _) = S::as_mut_simd_f32s(&mut out[row * out_stride..][..PANEL]);
+        let (out, _) = S::as_mut_simd_f32s(&mut out[row * out_stride..][columns.clone()]);
         out.copy_from_slice(sums);
     }
     ROWS
