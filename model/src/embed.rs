@@ -11,7 +11,6 @@ use crate::bert::Bert;
 use crate::count::TokenCounter;
 use crate::encode::TextEncoder;
 use crate::packed::{Encoded, Packed, batches};
-use crate::panels::Threads;
 use crate::tokenizer;
 
 pub use crate::checkpoint::encoder_files;
@@ -153,6 +152,18 @@ impl Embedder {
             Self::Hash(it) => Ok(it.embed(texts)),
         }
     }
+
+    /// The same numbers, computed together and counted text by text.
+    pub fn embed_each(
+        &self,
+        texts: &[&str],
+        role: TextRole,
+    ) -> Result<Vec<Embeddings>, EmbedError> {
+        match self {
+            Self::Bert(it) => it.embed_each(texts, role),
+            Self::Hash(it) => Ok(texts.iter().map(|text| it.embed(&[text])).collect()),
+        }
+    }
 }
 
 impl Embeddings {
@@ -247,21 +258,42 @@ impl BertEmbedder {
 
     fn embed(&self, texts: &[&str], role: TextRole) -> Result<Embeddings, EmbedError> {
         let encoded = self.encode(texts, role)?;
+        let data = self.vectors(&encoded)?;
         let n_tokens = encoded.iter().map(|it| it.ids.len()).sum();
         let n_truncated = encoded.iter().filter(|it| it.truncated).count();
+        Ok(Embeddings { data, dim: self.bert.hidden(), n_tokens, n_truncated })
+    }
 
-        let batches = batches(&encoded);
+    fn embed_each(&self, texts: &[&str], role: TextRole) -> Result<Vec<Embeddings>, EmbedError> {
+        let encoded = self.encode(texts, role)?;
+        let data = self.vectors(&encoded)?;
+        let dim = self.bert.hidden();
+        let each = encoded.iter().zip(data.chunks_exact(dim)).map(|(it, vector)| Embeddings {
+            data: vector.to_vec(),
+            dim,
+            n_tokens: it.ids.len(),
+            n_truncated: usize::from(it.truncated),
+        });
+        Ok(each.collect())
+    }
+
+    /// One unit vector per text. result: (texts, dim)
+    fn vectors(&self, encoded: &[Encoded]) -> Result<Vec<f32>, EmbedError> {
+        let batches = batches(encoded);
         let pooled: Vec<Vec<f32>> = batches
             .par_iter()
             .map(|batch| {
-                let packed = Packed::of(&encoded, batch);
-                let hidden = self.bert.forward(&packed, Threads::each_of(batches.len())); // (tokens, dim)
+                let packed = Packed::of(encoded, batch);
+                let hidden = match batches.len() {
+                    1 => self.bert.forward_together(&packed),
+                    _ => self.bert.forward(&packed),
+                }; // (tokens, dim)
                 pool(&hidden, &packed.lens, self.spec.pooling)
             })
             .collect();
 
         let dim = self.bert.hidden();
-        let mut data = vec![0.0; texts.len() * dim];
+        let mut data = vec![0.0; encoded.len() * dim];
         for (batch, pooled) in iter::zip(&batches, &pooled) {
             for (&text_idx, vector) in iter::zip(batch, pooled.chunks_exact(dim)) {
                 let out = &mut data[text_idx * dim..][..dim];
@@ -271,7 +303,7 @@ impl BertEmbedder {
                 }
             }
         }
-        Ok(Embeddings { data, dim, n_tokens, n_truncated })
+        Ok(data)
     }
 
     fn encode(&self, texts: &[&str], role: TextRole) -> Result<Vec<Encoded>, EmbedError> {

@@ -42,6 +42,7 @@ mod build_tokenizer;
 mod checkpoint;
 mod config_json;
 mod count;
+mod crew;
 mod decoder;
 mod encode;
 mod gguf;

@@ -12,6 +12,8 @@
 //! summation. That is exact where candle's quantised products are not (they round activations to 8
 //! bits), and fast for every inner size that is a multiple of 32, where theirs ask for 256.
 
+use std::ops::Range;
+
 use pulp::Arch;
 use rayon::prelude::*;
 
@@ -65,22 +67,6 @@ enum Codes {
     Nibbles(Vec<u8>),
     /// (n_panels, n_in, 32)
     Bytes(Vec<i8>),
-}
-
-/// What a product is computed with.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Threads {
-    /// The calling one: for callers that are parallel themselves.
-    One,
-    /// Rayon's pool.
-    All,
-}
-
-impl Threads {
-    /// For each of so many pieces of work that are handed to the pool already.
-    pub(crate) fn each_of(n_pieces: usize) -> Self {
-        if n_pieces == 1 { Self::All } else { Self::One }
-    }
 }
 
 /// Up to 32 quantised weights of one row: `weight[i] = codes[i] * scale + min`.
@@ -227,21 +213,25 @@ impl Panels {
         }
     }
 
-    /// out = x · Wᵀ. x: (rows, n_in), out: (rows, n_out)
-    pub(crate) fn matmul(&self, x: &[f32], out: &mut [f32], threads: Threads) {
+    /// out = x · Wᵀ on the calling thread. x: (rows, n_in), out: (rows, n_out)
+    pub(crate) fn matmul(&self, x: &[f32], out: &mut [f32]) {
         if self.n_out == 0 || x.is_empty() {
             return;
         }
         assert_eq!(x.len() % self.n_in, 0, "inputs of whole rows");
         assert_eq!(out.len(), x.len() / self.n_in * self.n_out, "room for every output");
-        if threads == Threads::One {
-            let inputs = Inputs::of(x, &[self]);
-            for (panel, start) in (0..self.n_out).step_by(PANEL).enumerate() {
-                self.product(panel, &inputs, (&mut out[start..], self.n_out));
-            }
-        } else {
-            let [product] = Self::matmul_together([self], x);
-            out.copy_from_slice(&product);
+        let inputs = Inputs::of(x, &[self]);
+        for (panel, start) in (0..self.n_out).step_by(PANEL).enumerate() {
+            self.product(panel, &inputs, (&mut out[start..], self.n_out));
+        }
+    }
+
+    /// The products with some panels. x: (rows, n_in), out: (panels, rows, 32)
+    pub(crate) fn product_of(&self, panels: Range<usize>, x: &[f32], out: &mut [f32]) {
+        let inputs = Inputs::of(x, &[self]);
+        let len = x.len() / self.n_in * PANEL;
+        for (panel, out) in panels.zip(out.chunks_exact_mut(len)) {
+            self.product_padded(panel, &inputs, out);
         }
     }
 
@@ -308,7 +298,8 @@ impl Panels {
         res
     }
 
-    fn n_panels(&self) -> usize {
+    /// Panels that it is cut into.
+    pub(crate) fn n_panels(&self) -> usize {
         self.n_out.div_ceil(PANEL)
     }
 
@@ -448,9 +439,10 @@ mod tests {
     fn check(panels: &Panels, rows: usize) {
         let (n_in, n_out) = (panels.n_in(), panels.n_out());
         let x = values(rows * n_in, 3);
-        for threads in [Threads::One, Threads::All] {
-            let mut out = vec![f32::NAN; rows * n_out];
-            panels.matmul(&x, &mut out, threads);
+        let mut alone = vec![f32::NAN; rows * n_out];
+        panels.matmul(&x, &mut alone);
+        let [together] = Panels::matmul_together([panels], &x);
+        for out in [alone, together] {
             let mut weight = vec![0.0; n_in];
             for j in 0..n_out {
                 panels.row(j, &mut weight);

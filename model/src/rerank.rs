@@ -15,7 +15,6 @@ use crate::bert::{Bert, Head};
 use crate::embed::Precision;
 use crate::encode::TextEncoder;
 use crate::packed::{Encoded, Packed, batches};
-use crate::panels::Threads;
 use crate::tokenizer;
 
 /// Fewer tokens than this leave no room for a question and a passage.
@@ -121,7 +120,10 @@ impl Reranker {
             .par_iter()
             .map(|batch| {
                 let packed = Packed::of(&encoded, batch);
-                let hidden = self.bert.forward(&packed, Threads::each_of(batches.len())); // (tokens, hidden)
+                let hidden = match batches.len() {
+                    1 => self.bert.forward_together(&packed),
+                    _ => self.bert.forward(&packed),
+                }; // (tokens, hidden)
                 self.head.logits(&first_rows(&hidden, &packed.lens))
             })
             .collect();

@@ -3,7 +3,7 @@
 //! Both families compute `out · tanh(dense · x)`; in BERT the dense layer is the pooler's.
 
 use crate::kernels;
-use crate::panels::{Panels, Threads};
+use crate::panels::Panels;
 
 /// A sequence-classification head with one label.
 pub(crate) struct Head {
@@ -39,7 +39,7 @@ impl Head {
     pub(crate) fn logits(&self, first: &[f32]) -> Vec<f32> {
         let hidden = self.out.len();
         let mut inner = vec![0.0; first.len()];
-        self.dense.matmul(first, &mut inner, Threads::One);
+        self.dense.matmul(first, &mut inner);
         kernels::add_bias(&mut inner, &self.dense_bias);
         let logit = |row: &[f32]| {
             let sum: f32 = row.iter().zip(&self.out).map(|(x, weight)| x.tanh() * weight).sum();

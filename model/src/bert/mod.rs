@@ -4,14 +4,16 @@
 //! tall matrix, and attention runs text by text (Krell et al. 2021, "Efficient Sequence Packing
 //! without Cross-contamination"). A batch is computed by one thread and sized so that its
 //! activations stay in that core's cache; threads take different batches and never wait for each
-//! other. A batch that comes alone, a question mostly, is shared by all. Follows Devlin et al. 2018 and the checkpoint's own names.
+//! other. A batch that comes alone, a question mostly, is shared by all. Follows Devlin et al. 2018
+//! and the checkpoint's own names.
 
 use crate::bert::attention::AttentionBuffers;
 use crate::checkpoint::Rows;
+use crate::crew::{Crew, with_crew};
 use crate::int8::{Int8Panels, QuantisedRows};
 use crate::kernels::{self, LayerNorm};
 use crate::packed::Packed;
-use crate::panels::{Panels, Threads};
+use crate::panels::Panels;
 
 mod attention;
 mod config;
@@ -85,17 +87,25 @@ impl Bert {
         self.type_embeddings.len() / self.hidden
     }
 
-    /// The last layer's hidden vectors: the same numbers whatever the threads.
-    /// result: (tokens, hidden)
+    /// The last layer's hidden vectors, computed by the calling thread. result: (tokens, hidden)
     ///
     /// # Panics
     ///
     /// When an id is not below `vocab_size` or a text is longer than `positions_max`.
-    pub(crate) fn forward(&self, batch: &Packed, threads: Threads) -> Vec<f32> {
+    pub(crate) fn forward(&self, batch: &Packed) -> Vec<f32> {
+        self.pass(batch, None)
+    }
+
+    /// The same numbers, computed by all threads of the pool.
+    pub(crate) fn forward_together(&self, batch: &Packed) -> Vec<f32> {
+        with_crew(|crew| self.pass(batch, Some(crew)))
+    }
+
+    fn pass<'a>(&'a self, batch: &Packed, crew: Option<&Crew<'a>>) -> Vec<f32> {
         let mut x = self.embed_tokens(batch); // (tokens, hidden)
-        let mut buffers = Buffers::new(threads);
+        let mut buffers = Buffers::default();
         for layer in &self.layers {
-            layer.forward(&mut x, &batch.lens, self.n_heads, &mut buffers);
+            layer.forward(&mut x, (&batch.lens, self.n_heads), &mut buffers, crew);
         }
         x
     }
@@ -122,9 +132,8 @@ impl Bert {
 }
 
 /// Intermediate results, kept from layer to layer so that their memory stays warm.
+#[derive(Default)]
 struct Buffers {
-    /// What products are computed with.
-    threads: Threads,
     qkv: Vec<f32>,
     attended: Vec<f32>,
     projected: Vec<f32>,
@@ -133,52 +142,46 @@ struct Buffers {
     quantised: QuantisedRows,
 }
 
-impl Buffers {
-    fn new(threads: Threads) -> Self {
-        Self {
-            threads,
-            qkv: Vec::new(),
-            attended: Vec::new(),
-            projected: Vec::new(),
-            inner: Vec::new(),
-            attention: AttentionBuffers::default(),
-            quantised: QuantisedRows::default(),
-        }
-    }
-}
-
 impl Layer {
     /// x: (tokens, hidden)
-    fn forward(&self, x: &mut Vec<f32>, lens: &[usize], n_heads: usize, buffers: &mut Buffers) {
-        let threads = buffers.threads;
-        let Buffers { qkv, attended, projected, inner, attention, quantised, .. } = buffers;
-        self.query_key_value.product(x, qkv, threads, quantised); // (tokens, 3 * hidden)
+    fn forward<'a>(
+        &'a self,
+        x: &mut Vec<f32>,
+        (lens, n_heads): (&[usize], usize),
+        buffers: &mut Buffers,
+        crew: Option<&Crew<'a>>,
+    ) {
+        let Buffers { qkv, attended, projected, inner, attention, quantised } = buffers;
+        self.query_key_value.product(x, qkv, crew, quantised); // (tokens, 3 * hidden)
         kernels::add_bias(qkv, &self.query_key_value.bias);
         attended.resize(x.len(), 0.0);
         attention::attend(qkv, lens, n_heads, attended, attention); // (tokens, hidden)
-        self.attention_output.product(attended, projected, threads, quantised);
+        self.attention_output.product(attended, projected, crew, quantised);
         self.attention_norm.add_and_normalise(projected, x, &self.attention_output.bias);
 
-        self.intermediate.product(projected, inner, threads, quantised); // (tokens, intermediate)
+        self.intermediate.product(projected, inner, crew, quantised); // (tokens, intermediate)
         kernels::gelu_with_bias(inner, &self.intermediate.bias);
-        self.output.product(inner, x, threads, quantised);
+        self.output.product(inner, x, crew, quantised);
         self.output_norm.add_and_normalise(x, projected, &self.output.bias);
     }
 }
 
 impl Dense {
     /// x: (tokens, n_in), out: (tokens, n_out)
-    fn product(
-        &self,
+    fn product<'a>(
+        &'a self,
         x: &[f32],
         out: &mut Vec<f32>,
-        threads: Threads,
+        crew: Option<&Crew<'a>>,
         quantised: &mut QuantisedRows,
     ) {
         match &self.weight {
             Weight::F32(weight) => {
                 out.resize(x.len() / weight.n_in() * weight.n_out(), 0.0);
-                weight.matmul(x, out, threads);
+                match crew {
+                    Some(crew) => crew.matmul(weight, x, out),
+                    None => weight.matmul(x, out),
+                }
             }
             Weight::Int8(weight) => {
                 quantised.fill(x, weight.n_in());

@@ -32,7 +32,7 @@ fn check_golden(name: &str) {
     let text = fs_err::read_to_string(folder(name).join("golden.json")).unwrap();
     let golden: Golden = serde_json::from_str(&text).unwrap();
     let model = Bert::load(&folder(name), Precision::F32).unwrap();
-    let hidden = model.forward(&packed(&golden.ids), Threads::One);
+    let hidden = model.forward(&packed(&golden.ids));
     let expected = golden.hidden.concat();
     assert_eq!(hidden.len(), expected.len() * model.hidden());
     for (row, expected) in hidden.chunks_exact(model.hidden()).zip(&expected) {
@@ -58,7 +58,7 @@ fn camembert_is_computed_as_xlm_roberta() {
     assert_ne!(config, other);
     fs_err::write(dir.path().join("config.json"), other).unwrap();
     let texts = packed(&[vec![5, 9, 7], vec![3]]);
-    let run = |dir: &Path| Bert::load(dir, Precision::F32).unwrap().forward(&texts, Threads::One);
+    let run = |dir: &Path| Bert::load(dir, Precision::F32).unwrap().forward(&texts);
     assert_eq!(run(dir.path()), run(&folder(name)));
 }
 
@@ -69,7 +69,7 @@ fn a_batch_that_threads_share_has_the_same_numbers() {
     let texts = packed(&[(0..40).collect(), vec![7], (10..30).collect()]);
     for precision in [Precision::F32, Precision::Int8] {
         let model = Bert::load(dir.path(), precision).unwrap();
-        assert_eq!(model.forward(&texts, Threads::One), model.forward(&texts, Threads::All));
+        assert_eq!(model.forward(&texts), model.forward_together(&texts));
     }
 }
 
@@ -78,7 +78,7 @@ fn eight_bits_stay_near_f32() {
     let dir = tempfile::tempdir().unwrap();
     save_random(dir.path());
     let texts = packed(&[(0..40).collect(), vec![7], (10..30).collect()]);
-    let run = |precision| Bert::load(dir.path(), precision).unwrap().forward(&texts, Threads::One);
+    let run = |precision| Bert::load(dir.path(), precision).unwrap().forward(&texts);
     let (exact, rounded) = (run(Precision::F32), run(Precision::Int8));
     assert_ne!(exact, rounded);
     for (a, b) in exact.chunks_exact(90).zip(rounded.chunks_exact(90)) {
@@ -155,7 +155,7 @@ fn agrees_with_candles_padded_bert() {
         .iter()
         .map(|&len| (0..len).map(|_| (rng.next() % 50) as u32).collect())
         .collect();
-    let hidden = ours.forward(&packed(&texts), Threads::One);
+    let hidden = ours.forward(&packed(&texts));
     let mut start = 0;
     for text in &texts {
         let ids = Tensor::new(text.as_slice(), &Device::Cpu).unwrap().unsqueeze(0).unwrap();
