@@ -10,15 +10,25 @@ use model::{
     store::{InstalledModel, sha256_of},
 };
 
-use crate::upstream::{embeddings::UpstreamEmbedder, error::UpstreamError};
+use crate::{
+    together::Together,
+    upstream::{embeddings::UpstreamEmbedder, error::UpstreamError},
+};
 
 /// What makes vectors.
 #[derive(Debug)]
 pub enum Embedder {
     /// A model of this process.
-    Local(Box<embed::Embedder>),
+    Local(Box<LocalEmbedder>),
     /// A model on a server.
     Upstream(Box<UpstreamEmbedder>),
+}
+
+/// A model of this process.
+#[derive(Debug)]
+pub struct LocalEmbedder {
+    model: embed::Embedder,
+    questions: Together<Embeddings>,
 }
 
 /// Texts could not be embedded.
@@ -34,7 +44,7 @@ pub enum EmbedError {
 
 impl From<embed::Embedder> for Embedder {
     fn from(it: embed::Embedder) -> Self {
-        Self::Local(Box::new(it))
+        Self::Local(Box::new(LocalEmbedder { model: it, questions: Together::default() }))
     }
 }
 
@@ -43,7 +53,7 @@ impl Embedder {
     #[must_use]
     pub fn dim(&self) -> usize {
         match self {
-            Self::Local(it) => it.dim(),
+            Self::Local(it) => it.model.dim(),
             Self::Upstream(it) => it.options().dimension,
         }
     }
@@ -52,7 +62,7 @@ impl Embedder {
     #[must_use]
     pub fn tokens_max(&self) -> usize {
         match self {
-            Self::Local(it) => it.tokens_max(),
+            Self::Local(it) => it.model.tokens_max(),
             Self::Upstream(it) => it.options().tokens_max,
         }
     }
@@ -62,7 +72,7 @@ impl Embedder {
     #[must_use]
     pub fn count_tokens(&self, text: &str) -> usize {
         match self {
-            Self::Local(it) => it.count_tokens(text),
+            Self::Local(it) => it.model.count_tokens(text),
             Self::Upstream(it) => it.options().tokens.of(text),
         }
     }
@@ -75,6 +85,21 @@ impl Embedder {
         match self {
             Self::Local(it) => Ok(it.embed(texts, role)?),
             Self::Upstream(it) => Ok(it.embed(texts, role)?),
+        }
+    }
+}
+
+impl LocalEmbedder {
+    fn embed(&self, texts: &[&str], role: TextRole) -> Result<Embeddings, embed::EmbedError> {
+        match texts {
+            // A thread of the pool that waited would keep the others from what they wait for.
+            [question] if role == TextRole::Query && rayon::current_thread_index().is_none() => {
+                self.questions.compute(question, |texts| {
+                    // One hand-over to the pool instead of one for each product.
+                    rayon::scope(|_| self.model.embed_each(texts, role))
+                })
+            }
+            _ => self.model.embed(texts, role),
         }
     }
 }

@@ -197,8 +197,18 @@ pub fn retrieve(
     options: &RetrieveOptions,
 ) -> Result<Found, RetrieveError> {
     let k = options.candidates_max;
-    let lexical = index.search_lexical(question.text(), question.language, &options.filter, k)?;
-    let embedded = encoders.embedder.embed(&[question.text()], TextRole::Query)?;
+    // Embedding is most of a search, and leaves other threads idle here and there.
+    let mut by_words = None;
+    let embedded = rayon::in_place_scope(|scope| {
+        scope.spawn(|_| {
+            let (text, language) = (question.text(), question.language);
+            let lexical = index.search_lexical(text, language, &options.filter, k);
+            by_words = Some((lexical, read_question(index, question)));
+        });
+        encoders.embedder.embed(&[question.text()], TextRole::Query)
+    })?;
+    let (lexical, asked) = by_words.expect("a scope ends when all of it has");
+    let (lexical, asked) = (lexical?, asked?);
     let question_cut_at = (embedded.n_truncated > 0).then_some(embedded.n_tokens);
     let dense = match UnitVector::new(embedded.row(0).to_vec()) {
         Some(vector) => index.search_dense(&vector, &options.filter, k)?,
@@ -223,7 +233,6 @@ pub fn retrieve(
     };
     let mut candidates = collapse(candidates);
     candidates.truncate(options.passages_max);
-    let asked = read_question(index, question)?;
     // Reading is what takes time once chunks are found.
     let passages = candidates.into_par_iter().map(|it| judged(it, &asked, options)).collect();
     Ok(Found { asked, passages, report: RetrievalReport { question_cut_at, rerank } })
@@ -238,6 +247,8 @@ pub struct Candidate {
     /// What the reranker says of it.
     pub rerank: Option<PairScore>,
     n_duplicates: usize,
+    /// Its numbers, once they were asked for.
+    digits: Option<Vec<String>>,
 }
 
 /// The chunks of hits, in their order.
@@ -246,14 +257,14 @@ fn candidates(index: &Index, fused: &[FusedHit]) -> Result<Vec<Candidate>, Catal
     let chunks = index.catalog().chunks(&ids)?.into_iter();
     let found = chunks.filter_map(|chunk| {
         let hit = *fused.iter().find(|it| it.chunk == chunk.id)?;
-        Some(Candidate { chunk, hit, rerank: None, n_duplicates: 0 })
+        Some(Candidate { chunk, hit, rerank: None, n_duplicates: 0, digits: None })
     });
     Ok(found.collect())
 }
 
 /// A candidate with what speaks for it.
 fn judged(candidate: Candidate, asked: &Asked, options: &RetrieveOptions) -> Passage {
-    let Candidate { chunk, hit, rerank, n_duplicates } = candidate;
+    let Candidate { chunk, hit, rerank, n_duplicates, .. } = candidate;
     let reading = asked.read(&chunk);
     let signals = Signals {
         cosine: hit.dense.map(|it| it.score),
@@ -279,25 +290,29 @@ fn read_question(index: &Index, question: &Question) -> Result<Asked, IndexError
     Ok(Asked::new(question.text(), question.language, &idf, index.n_searchable()))
 }
 
-/// Keeps the first of candidates that say the same.
+/// Keeps the first of candidates that say the same: nearly the same words with other figures are two
+/// versions of a rule, and one must not hide the other.
 fn collapse(candidates: Vec<Candidate>) -> Vec<Candidate> {
-    let mut res: Vec<Candidate> = Vec::new();
+    let mut kept: Vec<Candidate> = Vec::new();
     for candidate in candidates {
-        match res.iter_mut().find(|it| repeats(&it.chunk, &candidate.chunk)) {
-            Some(first) => first.n_duplicates += 1,
-            None => res.push(candidate),
+        let mut of_candidate = None;
+        let first = kept.iter_mut().position(|it| {
+            let is_near = SimHash(it.chunk.simhash).is_near(SimHash(candidate.chunk.simhash));
+            is_near && {
+                let figures = of_candidate.get_or_insert_with(|| digits(&candidate.chunk.text));
+                it.digits.get_or_insert_with(|| digits(&it.chunk.text)) == figures
+            }
+        });
+        match first {
+            Some(first) => kept[first].n_duplicates += 1,
+            None => kept.push(Candidate { digits: of_candidate, ..candidate }),
         }
     }
-    res
-}
-
-/// Whether two chunks say the same. Nearly the same words with other figures are two versions of
-/// a rule, and one must not hide the other.
-fn repeats(a: &StoredChunk, b: &StoredChunk) -> bool {
-    SimHash(a.simhash).is_near(SimHash(b.simhash)) && digits(&a.text) == digits(&b.text)
+    kept
 }
 
 /// The numbers of a text, in order.
-fn digits(text: &str) -> Vec<&str> {
-    text.split(|c: char| !c.is_ascii_digit()).filter(|it| !it.is_empty()).collect()
+fn digits(text: &str) -> Vec<String> {
+    let numbers = text.split(|c: char| !c.is_ascii_digit()).filter(|it| !it.is_empty());
+    numbers.map(str::to_owned).collect()
 }
