@@ -66,7 +66,8 @@ fn open(dir: &Path) -> Index {
     Index::open_or_create(dir, &recipe(), &mut |_| {}).expect("the folder is writable")
 }
 
-fn put(index: &Index, i: usize, numbers: &mut Numbers) {
+/// Puts a document, and its vectors at the end of `vectors`.
+fn put(index: &Index, i: usize, numbers: &mut Numbers, vectors: &mut Vec<f32>) {
     let mut text = String::new();
     let mut chunks = Vec::new();
     for _ in 0..CHUNKS_A_DOCUMENT {
@@ -84,7 +85,9 @@ fn put(index: &Index, i: usize, numbers: &mut Numbers) {
             table_header: None,
             language: None,
         };
-        chunks.push(EmbeddedChunk { chunk, vector: numbers.vector(), simhash: 0 });
+        let vector = numbers.vector();
+        vectors.extend(vector.as_slice());
+        chunks.push(EmbeddedChunk { chunk, vector, simhash: 0 });
     }
     let source = Source {
         root: "/corpus".to_owned(),
@@ -123,9 +126,10 @@ fn main() {
     let mut numbers = Numbers(1);
 
     let index = open(dir.path());
+    let mut vectors = Vec::new(); // (n_chunks, DIM)
     let (mut made, start) = (Duration::ZERO, Instant::now());
     for i in 0..n_chunks / CHUNKS_A_DOCUMENT {
-        put(&index, i, &mut numbers);
+        put(&index, i, &mut numbers, &mut vectors);
         made = start.elapsed();
     }
     report("put", n_chunks, made);
@@ -137,6 +141,7 @@ fn main() {
     index.optimize().expect("both legs can be optimised");
     println!("optimise: {:.1} s", start.elapsed().as_secs_f64());
 
+    recall(&index, &vectors, &mut numbers);
     searches(&index, "", &Filter::default(), &mut numbers);
     let folder = Some("dossier-7".to_owned());
     let filter = Filter { path_prefix: folder, ..Filter::default() };
@@ -154,6 +159,38 @@ fn main() {
 fn report(what: &str, n_chunks: usize, time: Duration) {
     let seconds = time.as_secs_f64();
     println!("{what}: {:.0} chunks/s ({seconds:.1} s)", n_chunks as f64 / seconds);
+}
+
+/// Share of the ten nearest vectors that a search finds among its first ten.
+fn recall(index: &Index, vectors: &[f32], numbers: &mut Numbers) {
+    let mut n_found = 0;
+    for _ in 0..N_QUERIES {
+        let query = numbers.vector();
+        let mut scored: Vec<(f32, usize)> = vectors
+            .chunks_exact(DIM as usize)
+            .map(|it| dot(it, query.as_slice()))
+            .zip(0..)
+            .collect();
+        let nearest = 10.min(scored.len());
+        scored.select_nth_unstable_by(nearest - 1, |a, b| b.0.total_cmp(&a.0));
+        let least = scored[nearest - 1].0;
+        let hits =
+            index.search_dense(&query, &Filter::default(), 10).expect("the dense leg answers");
+        n_found += hits.iter().filter(|it| it.score > least - 1e-6).count();
+    }
+    let share = n_found as f64 / (10 * N_QUERIES) as f64;
+    println!("recall@10 of the dense leg: {share:.4}");
+}
+
+/// In lanes, so that the compiler may use vectors.
+fn dot(a: &[f32], b: &[f32]) -> f32 {
+    let mut lanes = [0.0; 16];
+    for (a, b) in a.as_chunks::<16>().0.iter().zip(b.as_chunks::<16>().0) {
+        for lane in 0..16 {
+            lanes[lane] += a[lane] * b[lane];
+        }
+    }
+    lanes.iter().sum()
 }
 
 /// Questions of six words and vectors near the corpus's, the best 50 chunks.

@@ -1,8 +1,9 @@
 //! The dense leg: vectors in an embedded Qdrant shard.
 //!
-//! Small collections are searched exactly. Above [`EXACT_KB`] an [`optimize`](Dense::optimize)
-//! builds an HNSW graph over int8 copies (Malkov & Yashunin, arXiv 1603.09320), and the best
-//! candidates are scored again with the full vectors.
+//! Small collections are searched exactly. From [`EXACT_KB`] on an [`optimize`](Dense::optimize)
+//! makes int8 copies: a search compares with all of them up to [`SCANNED_KB`], and above walks an
+//! HNSW graph (Malkov & Yashunin, arXiv 1603.09320). The best candidates of both are scored again
+//! with the full vectors.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -13,11 +14,11 @@ use ingest::document::Language;
 use qdrant_edge::external::serde_json::{Value, json};
 use qdrant_edge::{
     Condition, CreateIndex, DEFAULT_VECTOR_NAME, Distance, EdgeConfig, EdgeOptimizersConfig,
-    EdgeShard, EdgeVectorParamsBuilder, FieldCondition, FieldIndexOperations, IsEmptyCondition,
-    JsonPath, Match, NamedQuery, OperationError, PayloadFieldSchema, PayloadSchemaType, PointId,
-    PointInsertOperations, PointOperations, PointStruct, QuantizationSearchParams, QueryEnum,
-    Range, ScalarQuantizationConfig, ScalarType, SearchParams, SearchRequest, UpdateOperation,
-    VectorInternal, WalOptions,
+    EdgeShard, EdgeVectorParamsBuilder, FieldCondition, FieldIndexOperations, HnswIndexConfig,
+    IsEmptyCondition, JsonPath, Match, NamedQuery, OperationError, PayloadFieldSchema,
+    PayloadSchemaType, PointId, PointInsertOperations, PointOperations, PointStruct,
+    QuantizationSearchParams, QueryEnum, Range, ScalarQuantizationConfig, ScalarType, SearchParams,
+    SearchRequest, UpdateOperation, VectorInternal, WalOptions,
 };
 
 use crate::atomic_file;
@@ -26,9 +27,12 @@ use crate::hit::{ChunkId, Hit, sort_hits};
 use crate::reserve::reserve_bitmaps;
 use crate::unit_vector::UnitVector;
 
-/// Kilobytes of vectors up to which a search compares with every one: about 43,000 vectors of 384
-/// dimensions. An exact search of so many takes milliseconds and misses nothing.
-const EXACT_KB: usize = 64 << 10;
+/// Kilobytes of full vectors up to which a search compares with each: 2,700 of 384 dimensions.
+const EXACT_KB: usize = 4 << 10;
+
+/// Kilobytes of full vectors up to which a search compares with each one's int8 copy: 22,000 of 384
+/// dimensions. That reads a quarter of the memory, and with candidates to spare misses nothing.
+const SCANNED_KB: usize = 32 << 10;
 
 /// Candidates of a graph search. Twice qdrant's default: recall counts more than the microseconds.
 const BEAM: usize = 256;
@@ -91,7 +95,7 @@ impl Dense {
             trim_log(dir).map_err(io)?;
             remove_unfinished(dir).map_err(io)?;
             reserve_bitmaps(dir).map_err(io)?;
-            load(dir)?
+            load(dir, dim)?
         } else {
             let shard = create(dir, dim)?;
             reserve_bitmaps(dir).map_err(io)?;
@@ -263,7 +267,7 @@ impl Dense {
         // Closed before it is opened: the shard locks its folder.
         *shard = Shard(None);
         trim_log(&self.dir).map_err(|source| DenseError::Io { dir: self.dir.clone(), source })?;
-        *shard = load(&self.dir)?;
+        *shard = load(&self.dir, self.dim)?;
         Ok(())
     }
 }
@@ -299,7 +303,7 @@ fn read_watermark(dir: &Path) -> Result<u64, DenseError> {
     })
 }
 
-fn create(dir: &Path, dim: usize) -> Result<Shard, DenseError> {
+fn config(dim: usize) -> EdgeConfig {
     // A dot product of unit vectors is their cosine, and leaves their bits alone.
     let vectors = EdgeVectorParamsBuilder::new(dim, Distance::Dot).on_disk(true).build();
     let int8 = ScalarQuantizationConfig {
@@ -307,17 +311,24 @@ fn create(dir: &Path, dim: usize) -> Result<Shard, DenseError> {
         quantile: None,
         always_ram: Some(true),
     };
-    let config = EdgeConfig::builder()
+    EdgeConfig::builder()
         .vector(DEFAULT_VECTOR_NAME, vectors)
         .quantization_config(int8.into())
+        .hnsw_config(HnswIndexConfig {
+            full_scan_threshold: SCANNED_KB,
+            ..HnswIndexConfig::default()
+        })
         .optimizers(EdgeOptimizersConfig {
             indexing_threshold: Some(EXACT_KB),
             default_segment_number: Some(2),
             ..EdgeOptimizersConfig::default()
         })
         .wal_options(WalOptions { segment_capacity: LOG_SEGMENT_BYTES, ..WalOptions::default() })
-        .build();
-    let shard = guard(dir, "be created", || EdgeShard::new(dir, config))?;
+        .build()
+}
+
+fn create(dir: &Path, dim: usize) -> Result<Shard, DenseError> {
+    let shard = guard(dir, "be created", || EdgeShard::new(dir, config(dim)))?;
     for (field, schema) in [
         ("collection", PayloadSchemaType::Keyword),
         ("language", PayloadSchemaType::Keyword),
@@ -336,8 +347,10 @@ fn create(dir: &Path, dim: usize) -> Result<Shard, DenseError> {
     Ok(Shard(Some(shard)))
 }
 
-fn load(dir: &Path) -> Result<Shard, DenseError> {
-    let shard = guard(dir, "be opened", || EdgeShard::load(dir, None))?;
+/// The settings of this program replace those that the shard was made with; the next optimisation
+/// brings its segments in line.
+fn load(dir: &Path, dim: usize) -> Result<Shard, DenseError> {
+    let shard = guard(dir, "be opened", || EdgeShard::load(dir, Some(config(dim))))?;
     Ok(Shard(Some(shard)))
 }
 

@@ -176,9 +176,17 @@ fn a_damaged_generation_is_built_anew_from_the_catalog() {
     check_heals(|path| fs_err::write(path.join("manifest.json"), "{").unwrap());
     check_heals(|path| fs_err::remove_dir_all(path.join("dense")).unwrap());
     check_heals(|path| fs_err::remove_dir_all(path.join("lexical")).unwrap());
-    check_heals(|path| fs_err::write(path.join("dense/edge_config.json"), "{").unwrap());
     check_heals(|path| fs_err::write(path.join("dense/watermark"), "many").unwrap());
     check_heals(|path| fs_err::write(path.join("lexical/meta.json"), "{").unwrap());
+}
+
+#[test]
+fn settings_of_the_dense_leg_are_those_of_the_program() {
+    let dir = indexed();
+    let path = dir.path().join("generations/1/dense/edge_config.json");
+    fs_err::write(&path, "{").unwrap();
+    check_answers(&Index::open(dir.path(), &recipe(), &mut |it| panic!("{it:?}")).unwrap());
+    assert!(fs_err::read_to_string(&path).unwrap().contains("full_scan_threshold"));
 }
 
 #[test]
