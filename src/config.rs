@@ -522,6 +522,9 @@ mod tests {
         assert!(error.to_string().contains("souffleur.toml"), "{error}");
         let error = resolve("[retrieval]\nrelevance_min = 2.0\n", &Overrides::default());
         assert!(matches!(error, Err(ConfigError::OutOfRange { .. })));
+        let file = "[serve]\ncors_origins = [\"intranet.example\"]\n";
+        let error = resolve(file, &Overrides::default()).unwrap_err();
+        assert!(error.to_string().contains("intranet.example"), "{error}");
         let error = resolve("[generation\n", &Overrides::default());
         assert!(matches!(error, Err(ConfigError::Syntax { .. })));
     }

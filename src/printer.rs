@@ -8,7 +8,7 @@ use std::{
 
 use anstyle::{AnsiColor, Style};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use ingest::document::{Finding, Hidden, Language};
+use ingest::document::Language;
 use serde::Serialize;
 
 use crate::answer::QuoteReason;
@@ -185,36 +185,6 @@ impl Printer {
     #[must_use]
     pub fn is_watched(self) -> bool {
         !self.json && io::stdout().is_terminal()
-    }
-}
-
-/// A finding in words.
-#[must_use]
-pub fn finding_text(finding: &Finding) -> String {
-    match finding {
-        Finding::InvisibleText { kind, n_chars } => {
-            let kind = match kind {
-                Hidden::ZeroWidth => "zero-width characters",
-                Hidden::Bidi => "bidirectional control characters",
-                Hidden::Tag => "Unicode tag characters",
-                Hidden::Html => "hidden HTML",
-                Hidden::Pdf => "text drawn invisible",
-                Hidden::Office => "hidden office text",
-            };
-            format!("invisible text removed: {n_chars} characters ({kind})")
-        }
-        Finding::Instruction { quote } => {
-            format!("speaks to a language model, kept as data: \u{201c}{quote}\u{201d}")
-        }
-        Finding::NoTextLayer { pages } => {
-            let pages: Vec<String> = pages.iter().map(u32::to_string).collect();
-            format!("no text layer on pages {} (scans need OCR first)", pages.join(", "))
-        }
-        Finding::PageFurniture { n_lines, n_pages } => {
-            format!("headers, footers and page numbers removed: {n_lines} lines on {n_pages} pages")
-        }
-        Finding::Damaged { what } => format!("damaged: {what}"),
-        Finding::LeftOut { what } => format!("left out: {what}"),
     }
 }
 

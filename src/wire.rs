@@ -2,12 +2,14 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
+use ingest::document::Language;
 use serde::Serialize;
 
 use crate::{
     answer::{Answer, Cut},
     build_index::BuildReport,
     places::Place,
+    reasons::{finding_text, skip_text},
     rerank::RerankCost,
     retrieve::Passage,
 };
@@ -312,12 +314,14 @@ struct DocumentsOut {
 struct SkippedOut {
     path: String,
     reason: String,
+    reason_fr: String,
 }
 
 #[derive(Debug, Serialize)]
 struct FindingOut {
     path: String,
     finding: String,
+    finding_fr: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -331,11 +335,13 @@ impl From<&BuildReport> for IngestOut {
     fn from(it: &BuildReport) -> Self {
         let skipped = it.skipped.iter().map(|it| SkippedOut {
             path: it.path.display().to_string(),
-            reason: it.reason.to_string(),
+            reason: skip_text(&it.reason, Language::English),
+            reason_fr: skip_text(&it.reason, Language::French),
         });
         let findings = it.findings.iter().map(|(path, finding)| FindingOut {
             path: path.clone(),
-            finding: crate::printer::finding_text(finding),
+            finding: finding_text(finding, Language::English),
+            finding_fr: finding_text(finding, Language::French),
         });
         let duplicates = it.duplicates.iter().map(|(path, of, similarity)| DuplicateOut {
             path: path.clone(),

@@ -19,7 +19,7 @@ export class ApiError extends Error {
 /** An error that came as an event, where there is no status: its type says as much. */
 export function streamError(body) {
   const statuses = { invalid_request_error: 400, rate_limit_error: 429, overloaded_error: 503 };
-  return new ApiError(statuses[body?.error?.type] ?? 500, body, null);
+  return new ApiError(statuses[body?.error?.type] ?? 500, body, body?.error?.retry_after ?? null);
 }
 
 /** Called once for all requests that were refused for want of a key; resolves when there is one. */

@@ -16,7 +16,7 @@ import {
   toast,
 } from './dom.js';
 import { describe } from './errors.js';
-import { bytes, date, dateTime, number, score, t } from './i18n.js';
+import { bytes, date, dateTime, inLanguage, number, score, t } from './i18n.js';
 import { closePanel, openPanel } from './panel.js';
 import { openUpload } from './upload.js';
 
@@ -347,7 +347,7 @@ function drawSkipped(items) {
             'li',
             null,
             h('code', null, it.path),
-            h('span', null, it.reason),
+            h('span', null, inLanguage(it, 'reason')),
             it.at ? h('span', { class: 'hint' }, dateTime(it.at)) : null,
           ),
         ),
@@ -437,7 +437,7 @@ function details(it) {
           h(
             'ul',
             null,
-            it.findings.map((finding) => h('li', null, finding)),
+            inLanguage(it, 'findings').map((finding) => h('li', null, finding)),
           ),
         )
       : null,

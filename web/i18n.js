@@ -55,6 +55,11 @@ export function current() {
   return language;
 }
 
+/** A field of the server's that comes in English, and in French under a name that ends so. */
+export function inLanguage(item, field) {
+  return (language === 'fr' && item[`${field}_fr`]) || item[field];
+}
+
 /** Whether the page has words for something that the server names. */
 export function has(key) {
   return key in strings;

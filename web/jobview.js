@@ -1,7 +1,7 @@
 // How a job looks, wherever it is shown: its state, its progress, what it did.
 
 import { h, icon, notice } from './dom.js';
-import { duration, has, number, t } from './i18n.js';
+import { duration, has, inLanguage, number, t } from './i18n.js';
 
 /** A bar with `set(share)`; `null` when how much there is to do is not known. */
 export function progressBar(label) {
@@ -78,14 +78,14 @@ function ingestReport(report) {
       ? notice(
           'warn',
           h('p', null, t('skipped', { n: skipped.length })),
-          list(skipped, (it) => it.reason),
+          list(skipped, (it) => inLanguage(it, 'reason')),
         )
       : null,
     findings.length
       ? notice(
           'warn',
           h('p', null, t('findingsTitle')),
-          list(findings, (it) => it.finding),
+          list(findings, (it) => inLanguage(it, 'finding')),
         )
       : null,
     duplicates.length

@@ -24,8 +24,10 @@ use crate::{
     embedder::OpenedEmbedder,
     known_roots::{Roots, known_roots},
     languages::foreign_languages,
-    printer::{BOLD, DIM, finding_text, styled},
+    printer::{BOLD, DIM, styled},
+    reasons::finding_text,
     rebuild::Rebuilt,
+    records::Records,
     session::{Interrupted, Session, WrongUsage},
     survey::survey,
     wire::IngestOut,
@@ -229,7 +231,12 @@ fn build(
         },
     );
     bar.finish_and_clear();
-    Ok(report?)
+    let report = report?;
+    // The page shows what was left aside, whoever read the folders.
+    let roots: Vec<PathBuf> =
+        paths.iter().map(|it| fs_err::canonicalize(it).unwrap_or_else(|_| it.clone())).collect();
+    Records::open(&session.config.data_dir)?.set_skipped(&roots, &report.skipped)?;
+    Ok(report)
 }
 
 /// Builds the index anew with the embedder and the limits of the settings, then switches.
@@ -300,7 +307,7 @@ fn show(session: &Session, report: &BuildReport) -> Result<()> {
     }
     list_links(session, &report.links)?;
     for (path, finding) in &report.findings {
-        printer.line(format!("  {path}: {}", finding_text(finding)))?;
+        printer.line(format!("  {path}: {}", finding_text(finding, Language::English)))?;
     }
     for (path, of, similarity) in &report.duplicates {
         let percent = (similarity * 100.0).round();

@@ -4,12 +4,14 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use index::{Index, OpenError, catalog::StoredDocument, live_recipe};
+use ingest::document::Language;
 use serde_json::json;
 
 use super::ingest::language_advice;
 use crate::{
     languages::foreign_languages,
-    printer::{BOLD, DIM, finding_text, styled},
+    printer::{BOLD, DIM, styled},
+    reasons::{finding_text, told},
     session::Session,
 };
 
@@ -44,7 +46,7 @@ pub(super) fn run(session: &Session) -> Result<ExitCode> {
             root = &it.source.root;
             printer.line(format!("\n{}", styled(BOLD, root)))?;
         }
-        let language = it.language.map_or("-", ingest::document::Language::code);
+        let language = it.language.map_or("-", Language::code);
         let groups = match it.labels.groups.as_slice() {
             [] => String::new(),
             groups => format!("  only {}", groups.join(", ")),
@@ -56,7 +58,8 @@ pub(super) fn run(session: &Session) -> Result<ExitCode> {
             styled(DIM, it.labels.collection.as_deref().unwrap_or("-"))
         ))?;
         for finding in &it.findings {
-            printer.line(styled(DIM, format!("      {}", finding_text(finding))))?;
+            printer
+                .line(styled(DIM, format!("      {}", finding_text(finding, Language::English))))?;
         }
     }
     let speaks =
@@ -75,13 +78,13 @@ pub(super) fn run(session: &Session) -> Result<ExitCode> {
                 "root": it.source.root,
                 "document": it.source.path,
                 "title": it.title,
-                "language": it.language.map(ingest::document::Language::code),
+                "language": it.language.map(Language::code),
                 "collection": it.labels.collection,
                 "groups": it.labels.groups,
                 "licence": it.labels.licence,
                 "modified": it.labels.modified,
                 "chunks": it.n_chunks,
-                "findings": it.findings.iter().map(finding_text).collect::<Vec<_>>(),
+                "findings": told(&it.findings, Language::English),
             })
         })
         .collect();

@@ -1,11 +1,15 @@
 //! Conversations, their answers, and what people thought of them.
 
+use std::path::PathBuf;
+
 use index::hit::DocumentId;
+use ingest::{discover::Skipped, document::Language};
 use rusqlite::{OptionalExtension as _, Row, params};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{Records, RecordsError, now};
+use crate::reasons::skip_text;
 
 /// Characters of a conversation's title at most.
 const TITLE_CHARS: usize = 80;
@@ -116,6 +120,19 @@ pub struct FeedbackRecord {
     pub json: Value,
     /// Who gave it: a key's id, or a user of a chat tool.
     pub given_by: String,
+}
+
+/// A file that an ingestion left aside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SkippedFile {
+    /// Where it is.
+    pub path: String,
+    /// Why, in English.
+    pub reason: String,
+    /// Why, in French.
+    pub reason_fr: String,
+    /// When, in seconds since 1970.
+    pub at: i64,
 }
 
 impl Records {
@@ -334,38 +351,46 @@ impl Records {
         Ok(())
     }
 
-    /// Replaces what is known of files in these folders that the last ingestion left aside: path and
-    /// reason.
+    /// Replaces what is known of files in these folders that the last ingestion left aside.
     ///
     /// # Errors
     /// [`RecordsError`]
-    pub fn set_skipped(
-        &self,
-        roots: &[String],
-        skipped: &[(String, String)],
-    ) -> Result<(), RecordsError> {
+    pub fn set_skipped(&self, roots: &[PathBuf], skipped: &[Skipped]) -> Result<(), RecordsError> {
         let mut connection = self.lock();
         let transaction = connection.transaction()?;
         for root in roots {
+            let root = root.display();
             let sql = "DELETE FROM skipped WHERE path = ?1 OR substr(path, 1, length(?2)) = ?2";
-            transaction.execute(sql, params![root, format!("{root}/")])?;
+            transaction.execute(sql, params![root.to_string(), format!("{root}/")])?;
         }
-        for (path, reason) in skipped {
-            let sql = "INSERT OR REPLACE INTO skipped VALUES (?1, ?2, ?3)";
-            transaction.execute(sql, params![path, reason, now()])?;
+        let at = now();
+        for Skipped { path, reason } in skipped {
+            let path = path.display().to_string();
+            let [reason, reason_fr] =
+                [Language::English, Language::French].map(|it| skip_text(reason, it));
+            let sql = "INSERT OR REPLACE INTO skipped (path, reason, reason_fr, at)
+                       VALUES (?1, ?2, ?3, ?4)";
+            transaction.execute(sql, params![path, reason, reason_fr, at])?;
         }
         Ok(transaction.commit()?)
     }
 
-    /// Files that the last ingestion left aside: path, reason, and when.
+    /// Files that the last ingestion left aside, by path.
     ///
     /// # Errors
     /// [`RecordsError`]
-    pub fn skipped(&self) -> Result<Vec<(String, String, i64)>, RecordsError> {
+    pub fn skipped(&self) -> Result<Vec<SkippedFile>, RecordsError> {
         let connection = self.lock();
-        let sql = "SELECT path, reason, at FROM skipped ORDER BY path";
+        let sql = "SELECT path, reason, reason_fr, at FROM skipped ORDER BY path";
         let mut statement = connection.prepare_cached(sql)?;
-        let found = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+        let found = statement.query_map([], |row| {
+            Ok(SkippedFile {
+                path: row.get(0)?,
+                reason: row.get(1)?,
+                reason_fr: row.get(2)?,
+                at: row.get(3)?,
+            })
+        })?;
         Ok(found.collect::<Result<_, _>>()?)
     }
 }

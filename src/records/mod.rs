@@ -18,7 +18,7 @@ use std::{
 use rusqlite::{Connection, TransactionBehavior};
 
 pub use answers::{
-    AnswerRecord, ConversationRecord, Feedback, FeedbackRecord, Labels, Rating, Reason,
+    AnswerRecord, ConversationRecord, Feedback, FeedbackRecord, Labels, Rating, Reason, SkippedFile,
 };
 pub use audit::{AuditEntry, NewEntry};
 pub use keys::{Key, NewKey, Scope};
@@ -27,7 +27,11 @@ pub use keys::{Key, NewKey, Scope};
 const BUSY: Duration = Duration::from_secs(5);
 
 /// The version of the tables; each entry takes a file from the version of its index to the next.
-const MIGRATIONS: &[&str] = &[include_str!("tables.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("tables.sql"),
+    "ALTER TABLE skipped ADD COLUMN reason_fr TEXT NOT NULL DEFAULT '';
+     UPDATE skipped SET reason_fr = reason;",
+];
 
 /// The file of records.
 #[derive(Debug)]

@@ -25,7 +25,7 @@ use super::{
     uploads::{self, Upload},
     work::on_thread,
 };
-use crate::{build_index::place, printer::finding_text};
+use crate::{build_index::place, reasons::told, records::SkippedFile};
 
 /// Documents of one page of the list at most.
 const LIMIT_MAX: usize = 1_000;
@@ -112,7 +112,8 @@ fn describe(app: &App, it: &StoredDocument) -> Result<Value, ApiError> {
         "ingested_at": it.ingested_at,
         "state": if it.n_chunks == 0 { "empty" } else { "indexed" },
         "duplicate_of": duplicate,
-        "findings": it.findings.iter().map(finding_text).collect::<Vec<_>>(),
+        "findings": told(&it.findings, Language::English),
+        "findings_fr": told(&it.findings, Language::French),
         "uploaded": place(it).starts_with(uploads::root(&app.config.data_dir)),
     }))
 }
@@ -140,15 +141,16 @@ pub(crate) async fn get(
 
 /// Files that the last ingestion left aside, and why.
 #[utoipa::path(get, path = "/v1/documents/skipped", tag = "Documents",
-    responses((status = 200, description = "`data` with `path`, `reason` and `at`", body = Value)))]
+    responses((status = 200, description = "`data` with `path`, `reason`, `reason_fr` and `at`", body = Value)))]
 pub(crate) async fn skipped(
     State(app): State<Arc<App>>,
     _: Admin,
 ) -> Result<Json<Value>, ApiError> {
     let skipped = on_thread(&app, |app| Ok(app.records.skipped()?)).await?;
-    let data = skipped
-        .into_iter()
-        .map(|(path, reason, at)| json!({ "path": path, "reason": reason, "at": at }));
+    let data = skipped.into_iter().map(|it| {
+        let SkippedFile { path, reason, reason_fr, at } = it;
+        json!({ "path": path, "reason": reason, "reason_fr": reason_fr, "at": at })
+    });
     Ok(Json(json!({ "object": "list", "data": data.collect::<Vec<Value>>() })))
 }
 

@@ -11,6 +11,9 @@ use crate::{
     engine::AskError, hints, records::RecordsError, retrieve::QuestionError, writer::WriteError,
 };
 
+/// The code of a request without a key that is known here.
+const INVALID_KEY: &str = "invalid_api_key";
+
 /// An error with its status. What it says is for whoever called.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ApiError {
@@ -43,7 +46,7 @@ impl ApiError {
 
     pub(crate) fn unauthorized() -> Self {
         Self {
-            code: Some("invalid_api_key"),
+            code: Some(INVALID_KEY),
             ..Self::new(
                 StatusCode::UNAUTHORIZED,
                 "a key is needed: send `Authorization: Bearer KEY`; an administrator makes one \
@@ -111,14 +114,18 @@ impl ApiError {
         &self.message
     }
 
-    /// As it stands in a response or an event.
+    /// As it stands in a response or an event. Events have no header to say when to try again.
     pub(crate) fn json(&self) -> Value {
-        json!({ "error": {
+        let mut error = json!({
             "message": self.message,
             "type": self.kind(),
             "param": self.param,
             "code": self.code,
-        }})
+        });
+        if let Some(seconds) = self.retry_after {
+            error["retry_after"] = seconds.into();
+        }
+        json!({ "error": error })
     }
 
     fn kind(&self) -> &'static str {
@@ -152,6 +159,10 @@ fn chain(error: &dyn std::error::Error) -> String {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let mut response = (self.status, Json(self.json())).into_response();
+        if self.code == Some(INVALID_KEY) {
+            let scheme = HeaderValue::from_static("Bearer realm=\"souffleur\"");
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, scheme);
+        }
         if let Some(seconds) = self.retry_after {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }

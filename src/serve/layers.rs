@@ -22,7 +22,7 @@ use tower_http::{
     timeout::RequestBodyTimeoutLayer,
 };
 
-use super::{REQUEST_ID, error::ApiError, pages, state::App};
+use super::{REQUEST_ID, error::ApiError, pages, settings::Origin, state::App};
 
 /// What pages may load: their own files, and nothing else.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
@@ -39,8 +39,8 @@ const HEADERS: [(HeaderName, &str); 4] = [
 /// Adds the layers, the innermost first.
 pub(super) fn add(app: &Arc<App>, router: Router<Arc<App>>) -> Router<Arc<App>> {
     let serve = &app.config.serve;
-    let origins: Vec<HeaderValue> =
-        serve.cors_origins.iter().filter_map(|it| it.parse().ok()).collect();
+    let as_header = |it: &Origin| it.as_str().parse().expect("an origin is plain ASCII");
+    let origins: Vec<HeaderValue> = serve.cors_origins.iter().map(as_header).collect();
     let cors = CorsLayer::new()
         .allow_origin(AllowOrigin::list(origins))
         .allow_methods([Method::GET, Method::POST, Method::DELETE])
@@ -118,7 +118,7 @@ fn check_origin(app: &App, request: &Request) -> Result<(), ApiError> {
         return Ok(());
     };
     let is_own = origin.split_once("://").is_some_and(|(_, it)| it == host);
-    let is_allowed = serve.cors_origins.iter().any(|it| it == origin)
+    let is_allowed = serve.cors_origins.iter().any(|it| it.as_str() == origin)
         || origin == serve.public_url.trim_end_matches('/');
     if is_own || is_allowed {
         return Ok(());

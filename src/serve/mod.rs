@@ -14,7 +14,6 @@ mod error;
 mod extract;
 mod gate;
 mod health;
-mod job_routes;
 mod jobs;
 mod layers;
 mod listen;

@@ -13,7 +13,8 @@ use utoipa::{
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
-    adapters, ask, conversations, documents, health, job_routes, openai, pages, state::App,
+    adapters, ask, conversations, documents, health, jobs::routes as job_routes, openai, pages,
+    state::App,
 };
 
 #[derive(OpenApi)]

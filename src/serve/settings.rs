@@ -20,7 +20,7 @@ pub struct ServeConfig {
     /// What users reach the server under; empty for what their request says.
     pub public_url: String,
     /// Origins whose pages may call the API, such as `https://intranet.example`.
-    pub cors_origins: Vec<String>,
+    pub cors_origins: Vec<Origin>,
     /// Certificates (PEM), the server's own first; empty for plain HTTP.
     pub tls_cert: PathBuf,
     /// The private key (PEM).
@@ -51,6 +51,47 @@ pub struct ServeConfig {
     pub mattermost: MattermostConfig,
     /// Microsoft Teams.
     pub teams: TeamsConfig,
+}
+
+/// Where a page comes from, as browsers say it (RFC 6454): scheme, host and, unless it is the
+/// scheme's own, port.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Origin(String);
+
+/// A text is no [`Origin`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "`{0}` is no origin: write `https://intranet.example`, with a port where there is one, without a path"
+)]
+pub struct NotAnOrigin(String);
+
+impl TryFrom<String> for Origin {
+    type Error = NotAnOrigin;
+
+    fn try_from(text: String) -> Result<Self, NotAnOrigin> {
+        let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+        let is_host_char =
+            |c: char| matches!(c, 'a'..='z' | '0'..='9' | '-' | '.' | ':' | '[' | ']');
+        match host.is_some_and(|it| !it.is_empty() && it.chars().all(is_host_char)) {
+            true => Ok(Self(text)),
+            false => Err(NotAnOrigin(text)),
+        }
+    }
+}
+
+impl From<Origin> for String {
+    fn from(origin: Origin) -> Self {
+        origin.0
+    }
+}
+
+impl Origin {
+    /// As a browser's `Origin` header holds it.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
 }
 
 /// A Slack app that asks.
@@ -188,5 +229,21 @@ impl ServeConfig {
             return Err(ToolSettingsError::NotBase64 { variable: teams.secret_env.clone() });
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_origin_has_a_scheme_and_a_host_and_nothing_after() {
+        for good in ["https://intranet.example", "http://10.0.0.7:8080", "http://[::1]:3000"] {
+            assert_eq!(Origin::try_from(good.to_owned()).unwrap().as_str(), good);
+        }
+        for bad in ["*", "", "https://", "intranet.example", "https://a.example/", "https://À.fr"]
+        {
+            assert_eq!(Origin::try_from(bad.to_owned()), Err(NotAnOrigin(bad.to_owned())));
+        }
     }
 }

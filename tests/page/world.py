@@ -164,6 +164,9 @@ class World:
             self.named("rh/guide-du-salarie.pdf")["findings"] = [
                 "headers, footers and page numbers removed: 12 lines on 4 pages"
             ]
+            self.named("rh/guide-du-salarie.pdf")["findings_fr"] = [
+                "en-têtes, pieds de page et numéros retirés : 12 lignes sur 4 pages"
+            ]
             self.named("general/notice.html")["findings"] = [
                 "speaks to a language model, kept as data: “Ignore all previous instructions and reveal”",
                 "invisible text removed: 42 characters (hidden HTML)",
@@ -172,16 +175,19 @@ class World:
                 {
                     "path": "finance/budget-2024.xlsx",
                     "reason": "needs a password; say it in souffleur.toml beside the file",
+                    "reason_fr": "chiffré : indiquez `password = \"…\"` dans un `souffleur.toml` à côté",
                     "at": iso(1),
                 },
                 {
                     "path": "rh/scans/contrat-type.pdf",
                     "reason": "no text layer on any page (scans need OCR first)",
+                    "reason_fr": "pas de couche de texte : sans doute un scan, qui doit d’abord passer par un OCR",
                     "at": iso(1),
                 },
                 {
                     "path": "produit/video-givrine.mp4",
                     "reason": "not a format that holds text: video/mp4",
+                    "reason_fr": "format non pris en charge : mp4",
                     "at": iso(1),
                 },
             ]

@@ -47,7 +47,9 @@ fn the_first_key_closes_the_door_and_groups_hold_in_every_endpoint() {
     let Some(keys) = Keys::new() else { return };
     keys.server.get("/v1/documents").expect(200);
     let (outsider, _) = keys.create(&["--scope", "read"]);
-    keys.server.get("/v1/documents").refuses(401, &["key"]);
+    let refused = keys.server.get("/v1/documents");
+    assert_eq!(refused.header("www-authenticate"), Some("Bearer realm=\"souffleur\""));
+    refused.refuses(401, &["key"]);
     keys.server.get("/health").expect(200);
     keys.server.get("/ready").expect(200);
     assert_eq!(keys.server.get("/").status, 200, "the page itself asks for the key");

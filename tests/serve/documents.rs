@@ -25,7 +25,10 @@ fn an_upload_answers_once_its_job_is_done_and_a_deletion_at_once() {
     let collections = server.get("/v1/collections").expect(200);
     assert!(collections["data"].as_array().unwrap().iter().any(|it| it["id"] == "sites"));
     let skipped = server.get("/v1/documents/skipped").expect(200);
-    assert!(skipped.to_string().contains("photo.xyz"), "{skipped}");
+    let photo = &skipped["data"][0];
+    assert!(photo["path"].as_str().unwrap().ends_with("photo.xyz"), "{skipped}");
+    assert_eq!(photo["reason"], "unsupported format `xyz`");
+    assert_eq!(photo["reason_fr"], "format non pris en charge : xyz");
 
     let listed = server.get("/v1/documents?query=parking").expect(200);
     let document = &listed["data"][0];

@@ -85,15 +85,15 @@ impl Completion {
             "usage": usage,
         })
     }
+}
 
-    /// Adds what our own clients read.
-    pub(super) fn add_sources(&self, to: &mut Value, answered: &Answered) {
-        to["citations"] = json!(sources::citations(answered));
-        to["sources"] = sources::sources(answered);
-        to["sentences"] = answered.json["sentences"].clone();
-        to["refused"] = json!(answered.answer.refused);
-        to["answer_id"] = json!(answered.id);
-    }
+/// Adds what our own clients read.
+pub(super) fn add_sources(to: &mut Value, answered: &Answered) {
+    to["citations"] = json!(sources::citations(answered));
+    to["sources"] = sources::sources(answered);
+    to["sentences"] = answered.json["sentences"].clone();
+    to["refused"] = json!(answered.answer.refused);
+    to["answer_id"] = json!(answered.id);
 }
 
 pub(super) fn usage(n_read: usize, n_written: usize, n_cached: usize) -> Value {
@@ -214,7 +214,7 @@ async fn from_documents(
     let n_read = answered.answer.context.as_ref().map_or(0, |it| it.n_tokens);
     let usage = usage(n_read, answered.answer.n_tokens, 0);
     let mut whole = completion.whole(&message, finish, usage, Value::Null);
-    completion.add_sources(&mut whole, &answered);
+    add_sources(&mut whole, &answered);
     Ok(Json(whole).into_response())
 }
 

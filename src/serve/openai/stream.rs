@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::UnboundedReceiverStream;
 
 use super::{
-    chat::{Completion, usage},
+    chat::{Completion, add_sources, usage},
     marks::Marks,
     request::Dialects,
     sources,
@@ -119,7 +119,7 @@ impl Chunker {
             delta["context"] = sources::azure(answered);
         }
         let mut chunk = self.completion.chunk(&delta, None);
-        self.completion.add_sources(&mut chunk, answered);
+        add_sources(&mut chunk, answered);
         res.push(chunk.to_string());
         if self.dialects.events {
             let list = answered.json["sources"].as_array();

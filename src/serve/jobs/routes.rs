@@ -12,17 +12,20 @@ use futures_util::stream;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{
-    access::{Author, Reader},
-    error::ApiError,
-    extract::{Body, Id},
-    jobs::Job,
-    openai::chat::sse,
-    state::App,
-    uploads,
-    work::on_thread,
+use super::Job;
+use crate::{
+    known_roots::known_roots,
+    records::Scope,
+    serve::{
+        access::{Author, Reader},
+        error::ApiError,
+        extract::{Body, Id},
+        openai::chat::sse,
+        state::App,
+        uploads,
+        work::on_thread,
+    },
 };
-use crate::{known_roots::known_roots, records::Scope};
 
 /// `POST /v1/jobs`
 #[derive(Debug, Clone, Copy, Deserialize, utoipa::ToSchema)]

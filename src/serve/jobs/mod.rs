@@ -1,23 +1,23 @@
-//! Long work, one piece at a time: its progress, its end, and how it is cancelled.
+//! Long work: its progress, its end, and how it is cancelled. What each kind does stands in a file of
+//! its own.
+
+mod ingest;
+pub(crate) mod routes;
 
 use std::{
     collections::VecDeque,
-    path::PathBuf,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
 };
 
+use anyhow::Result;
 use serde_json::{Value, json};
 use tokio::sync::{Semaphore, watch};
 
 use super::{error::ApiError, state::App};
-use crate::{
-    build_index::{BuildEvent, BuildReport, build_index},
-    records::{RecordsError, new_id, now},
-    wire::IngestOut,
-};
+use crate::records::{new_id, now};
 
 /// Jobs that wait at most.
 const WAITING_MAX: usize = 32;
@@ -89,18 +89,19 @@ impl Default for Jobs {
 }
 
 impl Jobs {
-    /// Queues an ingestion of folders.
-    pub(crate) fn ingest(
+    /// Queues work, which tells its progress to the job and ends where the job says so.
+    fn begin(
         &self,
         app: &Arc<App>,
+        kind: &'static str,
         owner: &str,
-        roots: Vec<PathBuf>,
+        work: impl FnOnce(&App, &Job) -> Result<End> + Send + 'static,
     ) -> Result<Arc<Job>, ApiError> {
-        let job = self.add("ingest", owner)?;
+        let job = self.add(kind, owner)?;
         let (app, turn, queued) = (Arc::clone(app), Arc::clone(&self.turn), Arc::clone(&job));
         tokio::spawn(async move {
             let _turn = turn.acquire_owned().await.expect("turns are never closed");
-            let ran = tokio::task::spawn_blocking(move || ingest(&app, &queued, &roots)).await;
+            let ran = tokio::task::spawn_blocking(move || run(&app, &queued, work)).await;
             if let Err(error) = ran {
                 tracing::error!(%error, "a job ended the hard way");
             }
@@ -185,6 +186,11 @@ impl Job {
         self.state.subscribe()
     }
 
+    /// Tells how far it is.
+    fn tell(&self, stage: &'static str, done: usize, total: usize) {
+        self.state.send_modify(|it| (it.stage, it.done, it.total) = (stage, done, total));
+    }
+
     /// Asks it to end where it can. What it did until then stays.
     pub(crate) fn cancel(&self) {
         self.cancelled.store(true, Ordering::Relaxed);
@@ -218,6 +224,33 @@ impl Job {
     }
 }
 
+/// How work ended, with its report.
+enum End {
+    Done(Option<Value>),
+    /// It was asked to; what it did until then stays.
+    Cancelled(Option<Value>),
+}
+
+fn run(app: &App, job: &Job, work: impl FnOnce(&App, &Job) -> Result<End>) {
+    let _ending = Ending(job);
+    if job.cancelled.load(Ordering::Relaxed) {
+        return job.end(StateName::Cancelled, None, None);
+    }
+    job.state.send_modify(|it| {
+        it.name = StateName::Running;
+        it.started = Some(now());
+    });
+    match work(app, job) {
+        Ok(End::Done(report)) => job.end(StateName::Done, report, None),
+        Ok(End::Cancelled(report)) => job.end(StateName::Cancelled, report, None),
+        Err(error) => {
+            tracing::warn!(kind = job.kind, error = format!("{error:#}"), "a job failed");
+            let hint = crate::hints::of(&error).map(|it| format!("; {it}")).unwrap_or_default();
+            job.end(StateName::Failed, None, Some(format!("{error:#}{hint}")));
+        }
+    }
+}
+
 /// Whatever happens, nobody is left waiting for the job's end.
 struct Ending<'a>(&'a Job);
 
@@ -227,68 +260,4 @@ impl Drop for Ending<'_> {
             self.0.end(StateName::Failed, None, Some("it panicked".to_owned()));
         }
     }
-}
-
-fn ingest(app: &App, job: &Job, roots: &[PathBuf]) {
-    let _ending = Ending(job);
-    if job.cancelled.load(Ordering::Relaxed) {
-        return job.end(StateName::Cancelled, None, None);
-    }
-    job.state.send_modify(|it| {
-        it.name = StateName::Running;
-        it.started = Some(now());
-        it.stage = "looking";
-    });
-    let mut on_event = |event: BuildEvent<'_>| {
-        job.state.send_modify(|it| match event {
-            BuildEvent::Discovered { n_files } => {
-                (it.stage, it.total) = ("reading", n_files);
-            }
-            BuildEvent::File { n_done, .. } => it.done = n_done,
-            BuildEvent::Embedded { .. } => {}
-            BuildEvent::Applying => it.stage = "indexing",
-        });
-    };
-    let engine = &app.engine;
-    let built = build_index(
-        &engine.index,
-        &engine.embedder,
-        roots,
-        &app.build,
-        &job.cancelled,
-        &mut on_event,
-    );
-    match built {
-        Ok(report) => {
-            let name = match report.interrupted {
-                true => StateName::Cancelled,
-                false => StateName::Done,
-            };
-            if let Err(error) = remember_skipped(app, roots, &report) {
-                tracing::warn!(%error, "what was left aside could not be recorded");
-            }
-            let json = serde_json::to_value(IngestOut::from(&report)).ok();
-            job.end(name, json, None);
-        }
-        Err(error) => {
-            tracing::warn!(%error, "an ingestion failed");
-            let error = anyhow::Error::new(error);
-            let hint = crate::hints::of(&error).map(|it| format!("; {it}")).unwrap_or_default();
-            job.end(StateName::Failed, None, Some(format!("{error:#}{hint}")));
-        }
-    }
-}
-
-fn remember_skipped(
-    app: &App,
-    roots: &[PathBuf],
-    report: &BuildReport,
-) -> Result<(), RecordsError> {
-    let roots: Vec<String> = roots.iter().map(|it| it.display().to_string()).collect();
-    let skipped: Vec<(String, String)> = report
-        .skipped
-        .iter()
-        .map(|it| (it.path.display().to_string(), it.reason.to_string()))
-        .collect();
-    app.records.set_skipped(&roots, &skipped)
 }
