@@ -8,6 +8,7 @@
 mod answers;
 mod audit;
 mod keys;
+mod matches;
 
 use std::{
     path::{Path, PathBuf},
@@ -22,12 +23,13 @@ pub use answers::{
 };
 pub use audit::{AuditEntry, NewEntry};
 pub use keys::{Key, NewKey, Scope};
+pub use matches::{Choice, Match, Side, Vote, VoteOutcome, Voted};
 
 /// How long to wait for another process that writes.
 const BUSY: Duration = Duration::from_secs(5);
 
 /// The version of the tables; each entry takes a file from the version of its index to the next.
-const MIGRATIONS: &[&str] = &[include_str!("tables.sql")];
+const MIGRATIONS: &[&str] = &[include_str!("tables.sql"), include_str!("matches.sql")];
 
 /// The file of records.
 #[derive(Debug)]
@@ -139,6 +141,15 @@ pub(crate) fn now() -> i64 {
 /// When the system gives no random numbers.
 pub(crate) fn new_id(prefix: &str) -> Result<String, RecordsError> {
     Ok(format!("{prefix}{}", hex(&random::<10>()?)))
+}
+
+/// A number below `n`, each as likely as the others but for a share of 2^-64.
+///
+/// # Errors
+/// When the system gives no random numbers.
+pub(crate) fn random_below(n: usize) -> Result<usize, RecordsError> {
+    let draw = u64::from_le_bytes(random::<8>()?);
+    Ok(((u128::from(draw) * n as u128) >> 64) as usize)
 }
 
 fn random<const N: usize>() -> Result<[u8; N], RecordsError> {
