@@ -22,7 +22,13 @@ const VIEWS = [
     load: () => import('./documents.js'),
   },
   { id: 'jobs', icon: 'jobs', label: 'navJobs', load: () => import('./jobs.js') },
-  { id: 'lab', icon: 'lab', label: 'navLab', short: 'navLabShort', load: () => import('./lab/lab.js') },
+  {
+    id: 'lab',
+    icon: 'lab',
+    label: 'navLab',
+    short: 'navLabShort',
+    load: () => import('./lab/lab.js'),
+  },
   { id: 'health', icon: 'health', label: 'navHealth', load: () => import('./health.js') },
 ];
 

@@ -195,12 +195,12 @@ fn named_arms(app: &App, named: &[String]) -> Result<Vec<Arm>, ApiError> {
         if arm.settings.model.is_some() {
             return Err(wrong(format!("`{label}`: the server has one generator")));
         }
-        if let Some(adapter) = &arm.adapter {
-            if adapter.path.is_some() || !adapters.contains(&adapter.name) {
-                let known = adapters.join(", ");
-                let why = format!("`{label}`: adapters that are loaded go by name: {known}");
-                return Err(wrong(why));
-            }
+        if let Some(adapter) = &arm.adapter
+            && (adapter.path.is_some() || !adapters.contains(&adapter.name))
+        {
+            let known = adapters.join(", ");
+            let why = format!("`{label}`: adapters that are loaded go by name: {known}");
+            return Err(wrong(why));
         }
     }
     Ok(arms)

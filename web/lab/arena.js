@@ -11,13 +11,25 @@ const CHOICES = ['left', 'right', 'both', 'neither'];
 export async function mount(root) {
   const board = h('div', { class: 'arena-board' });
   const standings = h('section', { class: 'arena-ratings' });
-  fill(root, h('p', { class: 'lead' }, t('arenaLead')), questionForm(board, standings), board, standings);
+  fill(
+    root,
+    h('p', { class: 'lead' }, t('arenaLead')),
+    questionForm(board, standings),
+    board,
+    standings,
+  );
   await showRatings(standings);
 }
 
 function questionForm(board, standings) {
   const id = newId();
-  const input = h('input', { id, type: 'text', required: true, maxlength: '2000', autocomplete: 'off' });
+  const input = h('input', {
+    id,
+    type: 'text',
+    required: true,
+    maxlength: '2000',
+    autocomplete: 'off',
+  });
   const send = h('button', { type: 'submit', class: 'button primary' }, t('arenaAsk'));
   const form = h(
     'form',
@@ -133,7 +145,9 @@ async function showRatings(root) {
     );
     return;
   }
-  const head = ['arm', 'rating', 'interval', 'wins', 'ties', 'losses'].map((it) => t(`rating_${it}`));
+  const head = ['arm', 'rating', 'interval', 'wins', 'ties', 'losses'].map((it) =>
+    t(`rating_${it}`),
+  );
   const rows = found.data.map((it) => [
     h('code', null, it.arm),
     number(it.rating),

@@ -42,7 +42,9 @@ function list({ data, total }) {
         ),
       ),
     ),
-    total > data.length ? h('p', { class: 'hint' }, t('onlyNewest', { n: data.length, total })) : null,
+    total > data.length
+      ? h('p', { class: 'hint' }, t('onlyNewest', { n: data.length, total }))
+      : null,
   ];
 }
 
@@ -53,8 +55,17 @@ function quoted(text) {
 
 /** Shares as percentages, costs as they are. */
 const SHARES = new Set([
-  'right', 'exact_match', 'f1', 'contains', 'rouge_l', 'facts', 'citation_precision',
-  'citation_recall', 'supported', 'refusal', 'right_language',
+  'right',
+  'exact_match',
+  'f1',
+  'contains',
+  'rouge_l',
+  'facts',
+  'citation_precision',
+  'citation_recall',
+  'supported',
+  'refusal',
+  'right_language',
 ]);
 
 const shown = (metric, value) =>
@@ -171,7 +182,9 @@ function questions(it) {
     fill(
       body,
       wanted.length ? wanted.slice(0, n).map(questionView) : h('p', { class: 'muted' }, t('none')),
-      wanted.length > n ? h('button', { type: 'button', class: 'button', onclick: more }, t('more')) : null,
+      wanted.length > n
+        ? h('button', { type: 'button', class: 'button', onclick: more }, t('more'))
+        : null,
     );
   };
   const more = () => {
@@ -247,14 +260,22 @@ function answerView(it) {
       it.refused ? h('span', { class: 'tag' }, t('isRefusal')) : null,
     ),
     checked?.length
-      ? h('p', null, checked.map((sentence) => sentenceView(sentence, it.sources)))
+      ? h(
+          'p',
+          null,
+          checked.map((sentence) => sentenceView(sentence, it.sources)),
+        )
       : h('p', null, it.answer || t('none')),
     it.sources.length
       ? h(
           'details',
           { class: 'small' },
           h('summary', null, t('sourcesN', { n: it.sources.length })),
-          h('ol', { class: 'side-sources' }, it.sources.map((path) => h('li', null, path))),
+          h(
+            'ol',
+            { class: 'side-sources' },
+            it.sources.map((path) => h('li', null, path)),
+          ),
         )
       : null,
     total === undefined ? null : h('p', { class: 'hint' }, t('msN', { n: Math.round(total) })),
@@ -266,9 +287,7 @@ function sentenceView({ text, supported, citations }, sources) {
   const words = t(supported ? 'verdict_supported' : 'notSupported');
   return [
     h('span', { class: `said ${supported ? 'yes' : 'no'}` }, text),
-    citations.map((n) =>
-      h('abbr', { class: 'cite-mark', title: sources[n - 1] ?? '' }, `[${n}]`),
-    ),
+    citations.map((n) => h('abbr', { class: 'cite-mark', title: sources[n - 1] ?? '' }, `[${n}]`)),
     h(
       'span',
       { class: `mark ${supported ? 'ok' : 'bad'}`, title: words },

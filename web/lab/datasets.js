@@ -213,7 +213,11 @@ function rowParts(dataset, row, redraw) {
       row.changed ? h('span', { class: 'tag run' }, t('state_changed')) : null,
       row.label === null
         ? null
-        : h('span', { class: `tag ${row.label ? 'ok' : 'bad'}` }, t(row.label ? 'labelGood' : 'labelBad')),
+        : h(
+            'span',
+            { class: `tag ${row.label ? 'ok' : 'bad'}` },
+            t(row.label ? 'labelGood' : 'labelBad'),
+          ),
       h('span', { class: 'hint' }, provenance(row.meta)),
     ),
     row.question ? h('h3', null, row.question) : null,
@@ -234,7 +238,12 @@ function textField(row, text, i) {
   area.value = text;
   return {
     area,
-    element: h('div', { class: 'field' }, h('label', { for: id }, t(keys[i] ?? 'textAnswer')), area),
+    element: h(
+      'div',
+      { class: 'field' },
+      h('label', { for: id }, t(keys[i] ?? 'textAnswer')),
+      area,
+    ),
   };
 }
 
@@ -280,12 +289,7 @@ function details(row) {
     ),
     h('p', { class: 'hint' }, t('rowPrompt')),
     row.prompt.map((it) =>
-      h(
-        'details',
-        { class: 'message' },
-        h('summary', null, it.role),
-        h('pre', null, it.content),
-      ),
+      h('details', { class: 'message' }, h('summary', null, it.role), h('pre', null, it.content)),
     ),
   );
 }

@@ -45,7 +45,8 @@ export default {
 
   comparisonsLead: 'What was compared on the command line, with the verdict of each comparison.',
   comparisonsNone: 'Nothing was compared yet',
-  comparisonsNoneHint: 'A comparison asks several variants the same questions and says which one to take:',
+  comparisonsNoneHint:
+    'A comparison asks several variants the same questions and says which one to take:',
   comparisonsAll: '← All comparisons',
   onlyNewest: 'The newest {n} of {total}.',
   comparisonArms: 'Variants',
@@ -94,7 +95,8 @@ export default {
     'On {n} vote of people that says which answer is better, the judge agrees in {percent}% (95% interval {low} to {high}).',
   judgeAgreement_other:
     'On {n} votes of people that say which answer is better, the judge agrees in {percent}% (95% interval {low} to {high}).',
-  judgeNoVotes: 'No votes of people to hold the judge against: nothing says how far it can be trusted.',
+  judgeNoVotes:
+    'No votes of people to hold the judge against: nothing says how far it can be trusted.',
   filter_all: 'All',
   filter_flipped: 'Flipped',
   filter_wrong: 'Nobody is right',
@@ -111,9 +113,11 @@ export default {
   msN_other: '{n} ms',
   notSupported: 'not supported, or only in part',
 
-  datasetsLead: 'Training data, row by row. What you reject is left out of training; what you change is learnt as you wrote it.',
+  datasetsLead:
+    'Training data, row by row. What you reject is left out of training; what you change is learnt as you wrote it.',
   datasetsNone: 'No dataset',
-  datasetsNoneHint: 'A dataset is made of the indexed documents, in a folder that `serve.dataset_dirs` names:',
+  datasetsNoneHint:
+    'A dataset is made of the indexed documents, in a folder that `serve.dataset_dirs` names:',
   datasetsAll: '← All datasets',
   kind_supervised: 'Conversations',
   kind_preference: 'Preferences',

@@ -35,7 +35,8 @@ export default {
   arenaRatingsHint_other:
     'Cotes de Bradley-Terry sur {n} votes : 1000 est la moyenne, 400 de plus gagnent dix fois sur onze. Intervalles à 95 % par bootstrap ; des variantes dont les intervalles se recouvrent peuvent se valoir.',
   arenaNone: 'Aucun vote pour le moment',
-  arenaNoneHint: 'Posez une question ci-dessus et dites laquelle de deux réponses est la meilleure.',
+  arenaNoneHint:
+    'Posez une question ci-dessus et dites laquelle de deux réponses est la meilleure.',
   rating_arm: 'Variante',
   rating_rating: 'Cote',
   rating_interval: 'Intervalle',
@@ -43,9 +44,11 @@ export default {
   rating_ties: 'Nuls',
   rating_losses: 'Perdus',
 
-  comparisonsLead: 'Ce qui a été comparé en ligne de commande, avec le verdict de chaque comparaison.',
+  comparisonsLead:
+    'Ce qui a été comparé en ligne de commande, avec le verdict de chaque comparaison.',
   comparisonsNone: "Rien n'a encore été comparé",
-  comparisonsNoneHint: 'Une comparaison pose les mêmes questions à plusieurs variantes et dit laquelle prendre :',
+  comparisonsNoneHint:
+    'Une comparaison pose les mêmes questions à plusieurs variantes et dit laquelle prendre :',
   comparisonsAll: '← Toutes les comparaisons',
   onlyNewest: 'Les {n} dernières sur {total}.',
   comparisonArms: 'Variantes',
@@ -111,9 +114,11 @@ export default {
   msN_other: '{n} ms',
   notSupported: 'non étayée, ou en partie seulement',
 
-  datasetsLead: "Les données d'entraînement, ligne par ligne. Ce que vous rejetez n'est pas appris ; ce que vous changez est appris comme vous l'avez écrit.",
+  datasetsLead:
+    "Les données d'entraînement, ligne par ligne. Ce que vous rejetez n'est pas appris ; ce que vous changez est appris comme vous l'avez écrit.",
   datasetsNone: 'Aucun jeu de données',
-  datasetsNoneHint: 'Un jeu de données est fait des documents indexés, dans un dossier que nomme `serve.dataset_dirs` :',
+  datasetsNoneHint:
+    'Un jeu de données est fait des documents indexés, dans un dossier que nomme `serve.dataset_dirs` :',
   datasetsAll: '← Tous les jeux de données',
   kind_supervised: 'Conversations',
   kind_preference: 'Préférences',
@@ -168,9 +173,11 @@ export default {
   split_valid: 'validation',
   split_test: 'test',
 
-  runsLead: "Les adaptateurs en cours d'entraînement, ou déjà entraînés. Les courbes s'allongent tant que cela dure.",
+  runsLead:
+    "Les adaptateurs en cours d'entraînement, ou déjà entraînés. Les courbes s'allongent tant que cela dure.",
   runsNone: 'Aucun entraînement',
-  runsNoneHint: "Les adaptateurs du dossier de données apparaissent ici dès que leur entraînement commence :",
+  runsNoneHint:
+    'Les adaptateurs du dossier de données apparaissent ici dès que leur entraînement commence :',
   runsAll: '← Tous les entraînements',
   run_running: 'en cours',
   run_stopped: 'arrêté',

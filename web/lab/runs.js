@@ -129,16 +129,22 @@ function curve(title, lines) {
     .filter((it) => it.points.length);
   const all = drawn.flatMap((it) => it.points);
   if (!all.length) return null;
-  const range = (values) => values.reduce(([a, b], it) => [Math.min(a, it), Math.max(b, it)], [Infinity, -Infinity]);
+  const range = (values) =>
+    values.reduce(([a, b], it) => [Math.min(a, it), Math.max(b, it)], [Infinity, -Infinity]);
   const [x0, x1] = range(all.map(([x]) => x));
   const [low, high] = range(all.map(([, y]) => y));
   const room = (high - low || Math.abs(high) || 1) * 0.06;
   const [y0, y1] = [low - room, high + room];
-  const x = (it) => MARGIN.left + ((it - x0) / (x1 - x0 || 1)) * (WIDTH - MARGIN.left - MARGIN.right);
-  const y = (it) => HEIGHT - MARGIN.bottom - ((it - y0) / (y1 - y0)) * (HEIGHT - MARGIN.top - MARGIN.bottom);
+  const x = (it) =>
+    MARGIN.left + ((it - x0) / (x1 - x0 || 1)) * (WIDTH - MARGIN.left - MARGIN.right);
+  const y = (it) =>
+    HEIGHT - MARGIN.bottom - ((it - y0) / (y1 - y0)) * (HEIGHT - MARGIN.top - MARGIN.bottom);
   const ticks = [0, 1, 2, 3].map((i) => low + ((high - low) * i) / 3);
   const words = drawn
-    .map(({ key, points }) => `${t(`curve_${key}`)}${t('colon')} ${score(points[0][1], 3)} → ${score(points.at(-1)[1], 3)}`)
+    .map(
+      ({ key, points }) =>
+        `${t(`curve_${key}`)}${t('colon')} ${score(points[0][1], 3)} → ${score(points.at(-1)[1], 3)}`,
+    )
     .join('; ');
   const picture = svg('svg', {
     viewBox: `0 0 ${WIDTH} ${HEIGHT}`,
@@ -148,20 +154,31 @@ function curve(title, lines) {
   });
   for (const tick of new Set(ticks)) {
     picture.append(
-      svg('line', { x1: MARGIN.left, x2: WIDTH - MARGIN.right, y1: y(tick), y2: y(tick), class: 'grid' }),
+      svg('line', {
+        x1: MARGIN.left,
+        x2: WIDTH - MARGIN.right,
+        y1: y(tick),
+        y2: y(tick),
+        class: 'grid',
+      }),
       svg('text', { x: MARGIN.left - 8, y: y(tick) + 4, 'text-anchor': 'end' }, score(tick, 3)),
     );
   }
   for (const step of new Set([x0, x1])) {
     picture.append(
-      svg('text', { x: x(step), y: HEIGHT - 8, 'text-anchor': step === x0 ? 'start' : 'end' }, number(step)),
+      svg(
+        'text',
+        { x: x(step), y: HEIGHT - 8, 'text-anchor': step === x0 ? 'start' : 'end' },
+        number(step),
+      ),
     );
   }
   for (const { key, points } of drawn) {
     const path = points.map(([a, b]) => `${x(a).toFixed(1)},${y(b).toFixed(1)}`).join(' ');
     picture.append(svg('polyline', { points: path, class: `line ${key}` }));
     if (points.length < 40) {
-      for (const [a, b] of points) picture.append(svg('circle', { cx: x(a), cy: y(b), r: 2.5, class: `dot ${key}` }));
+      for (const [a, b] of points)
+        picture.append(svg('circle', { cx: x(a), cy: y(b), r: 2.5, class: `dot ${key}` }));
     }
   }
   return h(
