@@ -26,6 +26,7 @@ pub mod eval;
 mod examples;
 pub mod expected;
 pub mod extract;
+pub mod feedback;
 pub mod hints;
 mod in_order;
 pub mod known_roots;

@@ -22,7 +22,7 @@ use crate::{
 static BUILT_IN: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/prompts");
 
 /// Prompt files and the arguments of each. Every one exists as `<name>.fr.md` and `<name>.en.md`.
-const PROMPTS: [(&str, &[&str]); 8] = [
+const PROMPTS: [(&str, &[&str]); 9] = [
     ("answer", &[]),
     ("answer_cot", &[]),
     ("answer_user", &["passages", "question"]),
@@ -31,6 +31,7 @@ const PROMPTS: [(&str, &[&str]); 8] = [
     ("condense", &["turns", "question"]),
     ("refuse", &[]),
     ("dataset_question", &["title", "passage", "asked"]),
+    ("judge", &["question", "accepted", "first", "second"]),
 ];
 
 /// A passage as a prompt shows it.
@@ -296,6 +297,27 @@ impl Prompts {
         let passage = passage.replace("</passage>", "</ passage>");
         let asked: Vec<String> = asked.iter().map(|it| (*it).to_owned()).collect();
         self.render("dataset_question", language, context! { title, passage, asked })
+    }
+
+    /// Asks which of two answers to a question is better. `accepted` is what is known to be right;
+    /// empty where nothing is.
+    ///
+    /// # Errors
+    /// When the template does not render.
+    pub fn judge(
+        &self,
+        language: Language,
+        question: &str,
+        accepted: &str,
+        answers: [&str; 2],
+    ) -> Result<String, PromptError> {
+        // An answer must not be able to close its own delimiter, or open the other's.
+        let [first, second] = answers.map(|it| {
+            it.replace("</first>", "</ first>")
+                .replace("</second>", "</ second>")
+                .replace("<second>", "< second>")
+        });
+        self.render("judge", language, context! { question, accepted, first, second })
     }
 
     /// The examples in a language, in the order of their names.

@@ -200,3 +200,110 @@ fn wrong_input_is_refused_before_anything_is_read() {
         json_of(world.command(&compare(&["--arms", "extract", "--limit", "1"])).arg("--json"));
     assert_eq!(report["verdict"]["decision"], "one_arm");
 }
+
+#[test]
+fn a_judge_is_asked_once_and_never_says_nan() {
+    let Some(world) = world() else { return };
+    let args = compare(&["--arms", "extract,extract[passages=1],base", "--answer-tokens", "12"]);
+    let args = [&args[..], &["--judge", "local"]].concat();
+    let report = world.json(&args);
+    let judge = &report["judge"];
+    assert_eq!(judge["model"], "smollm2-135m-instruct");
+    assert_eq!(judge["agreement"], Value::Null, "nobody has voted");
+    let pairs = judge["pairs"].as_array().unwrap();
+    assert_eq!(pairs.len(), 3);
+    for pair in pairs {
+        let of = |key: &str| pair[key].as_u64().unwrap();
+        assert_eq!(of("a_wins") + of("b_wins") + of("ties"), 4, "each question once: {pair}");
+        assert_eq!(of("no_judgement"), 0, "a grammar cannot fail to parse: {pair}");
+        assert!(pair["p_holm"].as_f64().unwrap() <= 1.0);
+    }
+    let kept = answers(&world).with_file_name("judged.jsonl");
+    let n = n_lines(&kept);
+    assert!(n > 0 && n.is_multiple_of(2), "both orders: {n}");
+    assert_eq!(world.json(&args), report);
+    assert_eq!(n_lines(&kept), n, "what was judged is not judged again");
+    let text = world.text(&[&args[..], &["--html", "r.html", "--markdown", "r.md"]].concat());
+    assert!(text.contains("judge smollm2-135m-instruct"), "{text}");
+    for name in ["r.html", "r.md"] {
+        let page = fs_err::read_to_string(world.path().join(name)).unwrap();
+        assert!(page.contains("Nobody has voted"), "{page}");
+        assert!(!page.contains("NaN"), "{page}");
+    }
+    world.fails(&compare(&["--judge", "extract"]), 2, &["--judge needs a language model"]);
+}
+
+#[test]
+fn questions_that_flatter_an_adapter_are_marked_or_refused() {
+    let Some(world) = world() else { return };
+    let report = world.json(&compare(&["--arms", "extract"]));
+    assert_eq!(report["questions"][0]["trained_on"], json!([]));
+    assert_eq!(report["arms"][0]["weights_bytes"], 0, "quotations need no weights");
+    let both = compare(&["--arms", "extract", "--refuse-trained-on"]);
+    assert_eq!(world.json(&both)["n_questions"], 4, "without adapters there is nothing to refuse");
+}
+
+#[test]
+fn answers_that_are_out_of_date_are_counted() {
+    let Some(world) = world() else { return };
+    let line = |question: &str, right: &str, before: &str| {
+        let of = json!({
+            "question": question, "answers": [right], "outdated": [before],
+            "document": "remote.md",
+        });
+        format!("{of}\n")
+    };
+    // As if the policy had changed to two days, and the index were behind.
+    let days =
+        line("How many days per week may employees work remotely?", "two days", "three days");
+    let lent = line("What does the company lend?", "a screen and a chair", "a lamp");
+    world.write("changed.jsonl", days + &lent);
+    let report =
+        world.json(&["compare", "--questions", "changed.jsonl", "--arms", "extract,extract"]);
+    assert_eq!(report["arms"][0]["outdated"], 1, "{report:#}");
+    assert_eq!(report["slices"], json!([]), "all of them have changed: nothing to sort");
+    let said = report["verdict"]["en"].as_str().unwrap();
+    assert!(said.contains("in 1 of 2 questions whose answer has changed"), "{said}");
+}
+
+#[test]
+fn what_a_dataset_holds_back_is_asked() {
+    let Some(world) = world() else { return };
+    let row = |question: &str, made_by: &str, split: &str, answer: &str| {
+        let of = json!({
+            "id": question,
+            "messages": [
+                { "role": "user", "content": format!("[1] …\n{question}") },
+                { "role": "assistant", "content": answer },
+            ],
+            "meta": {
+                "question": question, "made_by": made_by, "split": split, "path": "remote.md",
+                "language": "en",
+            },
+        });
+        format!("{of}\n")
+    };
+    let rows = [
+        row(
+            "How many days per week may employees work remotely?",
+            "section",
+            "test",
+            "Three days [1].",
+        ),
+        row("What does the company lend?", "model", "test", "A screen and a chair [1]."),
+        row("What is learnt?", "section", "train", "Much [1]."),
+        row("What was rejected?", "section", "test", "This [1]."),
+    ];
+    let args = ["compare", "--questions", "dataset:set", "--arms", "extract"];
+    world.write("set/supervised.jsonl", &rows[2]);
+    world.fails(&args, 1, &["`set` holds no question in its test part"]);
+    world.write("set/supervised.jsonl", rows.concat());
+    world.write("set/review.jsonl", "{\"id\":\"What was rejected?\",\"decision\":\"rejected\"}\n");
+    let report = world.json(&args);
+    assert_eq!(report["n_questions"], 2);
+    assert_eq!(report["questions_generated"], 1);
+    assert_eq!(report["questions"][1]["generated"], true);
+    assert_eq!(report["questions"][1]["accepted"], json!(["A screen and a chair."]));
+    let said = report["verdict"]["en"].as_str().unwrap();
+    assert!(said.contains("1 question was written by a language model"), "{said}");
+}

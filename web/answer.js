@@ -281,6 +281,11 @@ function sourceCard(source, answer) {
   );
 }
 
+/** The text of an answer with its verdicts and sources, and nothing that can be done with it. */
+export function answerBody(answer) {
+  return [answer.refused ? refusal(answer) : checkedText(answer), sourceList(answer)];
+}
+
 function actions(turn, answer) {
   const form = h('div', { class: 'feedback-slot' });
   const rate = (rating) => rateButton(turn, answer, rating, form);

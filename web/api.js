@@ -56,7 +56,7 @@ async function send(path, options = {}) {
   return response;
 }
 
-async function json(path, options) {
+export async function json(path, options) {
   const response = await send(path, {
     ...options,
     headers: { accept: 'application/json', ...options?.headers },
@@ -64,7 +64,7 @@ async function json(path, options) {
   return response.status === 204 ? null : response.json();
 }
 
-function post(path, body, options) {
+export function post(path, body, options) {
   return json(path, {
     method: 'POST',
     body: JSON.stringify(body),
@@ -74,9 +74,9 @@ function post(path, body, options) {
 }
 
 const remove = (path) => json(path, { method: 'DELETE' });
-const part = encodeURIComponent;
+export const part = encodeURIComponent;
 
-function query(fields) {
+export function query(fields) {
   const given = Object.entries(fields).filter(
     ([, it]) => it !== null && it !== undefined && it !== '',
   );

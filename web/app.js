@@ -11,8 +11,7 @@ import { drop, keep, kept } from './store.js';
 
 /**
  * The views, in the order of the navigation. A view module has `title()` and `mount(root,
- * parameters)`, which may return what to do when the view is left. Datasets, training runs and
- * comparisons get a line each here when they exist.
+ * parameters)`, which may return what to do when the view is left.
  */
 const VIEWS = [
   { id: 'ask', icon: 'ask', label: 'navAsk', short: 'navAskShort', load: async () => ask },
@@ -23,6 +22,13 @@ const VIEWS = [
     load: () => import('./documents.js'),
   },
   { id: 'jobs', icon: 'jobs', label: 'navJobs', load: () => import('./jobs.js') },
+  {
+    id: 'lab',
+    icon: 'lab',
+    label: 'navLab',
+    short: 'navLabShort',
+    load: () => import('./lab/lab.js'),
+  },
   { id: 'health', icon: 'health', label: 'navHealth', load: () => import('./health.js') },
 ];
 

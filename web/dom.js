@@ -188,19 +188,21 @@ export function downloadText(name, text, type = 'text/markdown') {
   setTimeout(() => URL.revokeObjectURL(url), 10_000);
 }
 
-/** The styles of the views beyond the first; resolves when they apply. */
-export function moreStyles() {
-  const there = document.getElementById('more-styles');
-  if (there) return there.ready;
-  const link = h('link', {
-    id: 'more-styles',
-    rel: 'stylesheet',
-    href: new URL('more.css', import.meta.url).href,
-  });
-  link.ready = new Promise((resolve) => {
-    link.addEventListener('load', resolve);
-    link.addEventListener('error', resolve);
-  });
-  document.head.append(link);
-  return link.ready;
+const sheets = new Map();
+
+/** Loads a style sheet once; resolves when it applies. */
+export function styles(name) {
+  if (!sheets.has(name)) {
+    const link = h('link', { rel: 'stylesheet', href: new URL(name, import.meta.url).href });
+    const ready = new Promise((resolve) => {
+      link.addEventListener('load', resolve);
+      link.addEventListener('error', resolve);
+    });
+    sheets.set(name, ready);
+    document.head.append(link);
+  }
+  return sheets.get(name);
 }
+
+/** The styles of the views beyond the first. */
+export const moreStyles = () => styles('more.css');

@@ -8,6 +8,8 @@ export default {
   navAskShort: 'Ask',
   navDocuments: 'Documents',
   navJobs: 'Jobs',
+  navLab: 'Evaluate and train',
+  navLabShort: 'Evaluate',
   navHealth: 'Health',
   recent: 'Recent conversations',
   theme: 'Appearance',

@@ -8,6 +8,8 @@ export default {
   navAskShort: 'Question',
   navDocuments: 'Documents',
   navJobs: 'Tâches',
+  navLab: 'Évaluer et entraîner',
+  navLabShort: 'Évaluer',
   navHealth: 'État',
   recent: 'Conversations récentes',
   theme: 'Apparence',

@@ -30,15 +30,23 @@ function typeset(text) {
     .replace(/'/g, '’');
 }
 
+async function load(path, wanted) {
+  const words = (await import(`${path}${wanted}.js`)).default;
+  return wanted === 'fr'
+    ? Object.fromEntries(Object.entries(words).map(([key, text]) => [key, typeset(text)]))
+    : words;
+}
+
 /** Loads the words of a language. */
 export async function use(wanted = preferred()) {
-  const words = (await import(`./${wanted}.js`)).default;
-  strings =
-    wanted === 'fr'
-      ? Object.fromEntries(Object.entries(words).map(([key, text]) => [key, typeset(text)]))
-      : words;
+  strings = await load('./', wanted);
   language = wanted;
   document.documentElement.lang = wanted;
+}
+
+/** Adds the words of views that few readers open, from a folder. */
+export async function useMore(folder) {
+  strings = { ...strings, ...(await load(`./${folder}/`, language)) };
 }
 
 /** Switches and remembers. */

@@ -2,6 +2,7 @@
 
 mod compare;
 mod dataset;
+mod feedback;
 mod serve;
 mod tuning;
 
@@ -11,6 +12,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum, builder::Styles};
 
 pub use compare::CompareArgs;
 pub use dataset::*;
+pub use feedback::*;
 pub use serve::{KeysCommand, McpArgs, ServeArgs};
 
 pub use tuning::{AdaptersCommand, DecayArg, MethodArg, TuneAdapterArgs, TuneArgs, TuneStepArgs};
@@ -125,6 +127,9 @@ pub enum Command {
     Dataset(DatasetCommand),
     /// Ask several variants the same questions, and say which one to take
     Compare(CompareArgs),
+    /// Show what people thought of answers; make questions, rows and examples of it
+    #[command(subcommand)]
+    Feedback(FeedbackCommand),
     /// Train an adapter of the language model on rows of a file
     Tune(TuneArgs),
     /// List, show and remove adapters

@@ -7,6 +7,7 @@ mod compare;
 mod dataset;
 mod doctor;
 mod eval;
+mod feedback;
 mod forget;
 mod ingest;
 mod inspect;
@@ -71,6 +72,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Eval(args) => eval::run(&mut session, &args),
         Command::Dataset(args) => dataset::run(&mut session, &args),
         Command::Compare(args) => compare::run(&mut session, &args),
+        Command::Feedback(args) => feedback::run(&session, &args),
         Command::Tune(args) => tune::run(&session, &args),
         Command::Adapters(args) => adapters::run(&session, &args),
         Command::Serve(args) => serve::run(&session, &args),
@@ -106,6 +108,7 @@ fn settings(cli: &Cli) -> Result<Config> {
         Command::Ingest(_)
         | Command::Mcp(_)
         | Command::Dataset(_)
+        | Command::Feedback(_)
         | Command::Tune(_)
         | Command::Adapters(_)
         | Command::Keys(_)

@@ -187,6 +187,10 @@ impl Progress {
 
     fn started(&mut self, data: &Data) {
         (self.rows, self.n_bad, self.n_long) = (data.items.len(), data.bad.len(), data.long.len());
+        if data.n_rejected > 0 {
+            let what = "rows were rejected by people and are left out";
+            self.printer.note(format!("{} {what}", data.n_rejected));
+        }
         if let Some((line, reason)) = data.bad.first() {
             self.printer.warn(format!(
                 "{} rows are not usable and left out; the first is line {line}: {reason}",

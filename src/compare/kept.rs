@@ -44,6 +44,9 @@ pub struct Reply {
 /// A sentence of an answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeptSentence {
+    /// Its text, without marks; empty in answers that older programs kept.
+    #[serde(default)]
+    pub text: String,
     /// Whether the checker found all of it in what it cites.
     pub supported: bool,
     /// Sources that it cites, from 0.
@@ -54,6 +57,7 @@ impl From<&Answer> for Reply {
     fn from(it: &Answer) -> Self {
         let us = |it: std::time::Duration| u64::try_from(it.as_micros()).unwrap_or(u64::MAX);
         let sentences = it.sentences.iter().map(|it| KeptSentence {
+            text: it.text.clone(),
             supported: it.verdict == Verdict::Supported,
             citations: it.citations.clone(),
         });

@@ -4,8 +4,12 @@
 //! The rules are stated in `docs/compare.md`.
 
 pub mod arms;
+pub mod judge;
 pub mod kept;
+pub mod questions;
+pub mod rating;
 pub mod report;
+pub mod reports;
 pub mod result;
 pub mod run;
 pub mod scores;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{
     arms::{Arm, Way},
+    judge::Judged,
     kept::Reply,
     scores::{Better, Metric, Scores},
     stats::{Difference, Judge, Outcome, holm},
@@ -11,7 +12,7 @@ use super::{
     verdict::{ArmLine, Case, Verdict, verdict},
 };
 use crate::eval::{
-    answers::{KnownQuestion, same_document},
+    answers::{KnownQuestion, score},
     metrics::{Bootstrap, Mean, quantile},
 };
 
@@ -33,6 +34,8 @@ pub struct Comparison {
     pub pairs: Vec<Pair>,
     /// Shares of right answers by kind of question.
     pub slices: Vec<Slice>,
+    /// What a judge prefers, where one was asked. The verdict does not rest on it.
+    pub judged: Option<Judged>,
     /// What follows.
     pub verdict: Verdict,
 }
@@ -60,9 +63,20 @@ pub struct ArmResult {
     pub n_refused: usize,
     /// Questions whose document its adapter was trained on.
     pub n_seen: usize,
+    /// Of the questions whose answer has changed, those to which it still says the old one.
+    pub n_outdated: usize,
+    /// Bytes of the files of weights that it needs, its adapter's included; `None` where they are on
+    /// a server.
+    pub weights_bytes: Option<u64>,
 }
 
 impl ArmResult {
+    /// Whether its adapter was trained on the document of a question.
+    #[must_use]
+    pub fn was_trained_on(&self, known: &KnownQuestion) -> bool {
+        self.trained.saw(known)
+    }
+
     /// The mean of a metric.
     #[must_use]
     pub fn mean(&self, metric: Metric) -> Option<Mean> {
@@ -129,12 +143,19 @@ pub fn compare(
     let pairs = pairs(arms.len(), &replies, &scores);
     let slices = slices(&questions, &scores);
     let n_unanswerable = questions.iter().filter(|it| it.answers.is_empty()).count();
-    let lines: Vec<ArmLine<'_>> = arms.iter().map(|it| line(it, n_unanswerable)).collect();
-    let verdict = verdict(&Case { n_questions: questions.len(), arms: &lines, pairs: &pairs });
-    Comparison { questions, arms, replies, scores, pairs, slices, verdict }
+    let n_changed = questions.iter().filter(|it| !it.outdated.is_empty()).count();
+    let lines: Vec<ArmLine<'_>> =
+        arms.iter().map(|it| line(it, n_unanswerable, n_changed)).collect();
+    let verdict = verdict(&Case {
+        n_questions: questions.len(),
+        n_generated: questions.iter().filter(|it| it.generated).count(),
+        arms: &lines,
+        pairs: &pairs,
+    });
+    Comparison { questions, arms, replies, scores, pairs, slices, judged: None, verdict }
 }
 
-fn line(it: &ArmResult, n_unanswerable: usize) -> ArmLine<'_> {
+fn line(it: &ArmResult, n_unanswerable: usize, n_changed: usize) -> ArmLine<'_> {
     ArmLine {
         label: &it.arm.label,
         retrieves: it.arm.way == Way::Documents,
@@ -147,6 +168,8 @@ fn line(it: &ArmResult, n_unanswerable: usize) -> ArmLine<'_> {
         n_unanswerable,
         n_quoted: it.n_quoted,
         n_seen: it.n_seen,
+        n_outdated: it.n_outdated,
+        n_changed,
     }
 }
 
@@ -170,10 +193,6 @@ fn arm_result(
     for it in replies.iter().filter_map(|it| it.generator.clone()) {
         *generators.entry(it).or_default() += 1;
     }
-    let was_seen = |it: &&KnownQuestion| {
-        let seen = trained.documents.iter().flatten();
-        it.document.as_ref().is_some_and(|it| seen.into_iter().any(|seen| same_document(it, seen)))
-    };
     ArmResult {
         means: means.collect(),
         first_ms: share(Metric::FirstToken, 0.5),
@@ -184,10 +203,20 @@ fn arm_result(
         n_refused: (questions.iter().zip(replies))
             .filter(|(known, reply)| known.answers.is_empty() && reply.refused)
             .count(),
-        n_seen: questions.iter().filter(was_seen).count(),
+        n_seen: questions.iter().filter(|it| trained.saw(it)).count(),
+        n_outdated: (questions.iter().zip(replies))
+            .filter(|(known, reply)| says_outdated(known, reply))
+            .count(),
+        weights_bytes: None,
         arm,
         trained,
     }
+}
+
+/// Whether an answer says what was right before, and not what is right now.
+fn says_outdated(known: &KnownQuestion, reply: &Reply) -> bool {
+    let says = |of: &[String]| score(&reply.text, of).contains > 0.0;
+    !reply.refused && says(&known.outdated) && !says(&known.answers)
 }
 
 /// Every two arms by every metric, probabilities corrected within each metric.
@@ -230,11 +259,14 @@ fn slices(questions: &[KnownQuestion], scores: &[Vec<Scores>]) -> Vec<Slice> {
     };
     let is_answerable =
         |it: &KnownQuestion| Some(if it.answers.is_empty() { "no" } else { "yes" }.to_owned());
-    let sorters: [(&'static str, &Sort<'_>); 4] = [
+    let has_changed =
+        |it: &KnownQuestion| Some(if it.outdated.is_empty() { "no" } else { "yes" }.to_owned());
+    let sorters: [(&'static str, &Sort<'_>); 5] = [
         ("answerable", &is_answerable),
         ("language", &|it| it.language.clone()),
         ("type", &|it| it.kind.clone()),
         ("document", &of_document),
+        ("outdated", &has_changed),
     ];
     let mut res = Vec::new();
     for (by, sort) in sorters {

@@ -317,7 +317,11 @@ mod tests {
     fn citations_are_measured_against_the_document_that_holds_the_answer() {
         let cites = |citations: &[usize]| Reply {
             sources: vec!["rh/remote.md".to_owned(), "it/other.md".to_owned()],
-            sentences: vec![KeptSentence { supported: true, citations: citations.to_vec() }],
+            sentences: vec![KeptSentence {
+                text: String::new(),
+                supported: true,
+                citations: citations.to_vec(),
+            }],
             ..reply("three days")
         };
         let of = |it: &Reply| Scores::of(&known(&["three days"]), it, true);

@@ -7,6 +7,8 @@ use std::{
 
 use serde::Deserialize;
 
+use crate::eval::answers::{KnownQuestion, same_document};
+
 /// The record beside an adapter's files.
 const RECORD: &str = "training.json";
 
@@ -17,6 +19,15 @@ pub struct Trained {
     pub seconds: Option<f64>,
     /// Paths of the documents that its rows come from; `None` where that is not known.
     pub documents: Option<BTreeSet<String>>,
+}
+
+impl Trained {
+    /// Whether a question is about a document that it was trained on.
+    #[must_use]
+    pub fn saw(&self, known: &KnownQuestion) -> bool {
+        let mut seen = self.documents.iter().flatten();
+        known.document.as_ref().is_some_and(|it| seen.any(|seen| same_document(it, seen)))
+    }
 }
 
 #[derive(Deserialize)]

@@ -36,6 +36,10 @@ pub struct ArmLine<'a> {
     pub n_quoted: usize,
     /// Questions whose document its adapter was trained on.
     pub n_seen: usize,
+    /// Of the questions whose answer has changed, those to which it still says the old one.
+    pub n_outdated: usize,
+    /// Questions whose answer has changed.
+    pub n_changed: usize,
 }
 
 /// What rules look at.
@@ -43,6 +47,8 @@ pub struct ArmLine<'a> {
 pub struct Case<'a> {
     /// Questions asked.
     pub n_questions: usize,
+    /// Those that a language model wrote.
+    pub n_generated: usize,
     /// The arms.
     pub arms: &'a [ArmLine<'a>],
     /// Their differences.

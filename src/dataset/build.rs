@@ -132,7 +132,7 @@ pub fn build(
 }
 
 /// The part of each cluster, weighted by its chunks.
-fn parts(sources: &Sources, config: &DatasetConfig) -> BTreeMap<i64, Split> {
+pub(super) fn parts(sources: &Sources, config: &DatasetConfig) -> BTreeMap<i64, Split> {
     let mut weights: BTreeMap<String, usize> = BTreeMap::new();
     for source in sources.allowed.values() {
         *weights.entry(source.cluster.to_string()).or_default() += source.chunks.len();

@@ -4,7 +4,7 @@
 //! The flow is [`build::build`]: sources, questions, prompts as answering makes them, rows.
 
 pub mod build;
-mod feedback;
+pub mod feedback;
 pub mod folder;
 mod refusals;
 pub mod settings;

@@ -29,6 +29,12 @@ pub struct KnownQuestion {
     /// What kind of question it is, as whoever wrote it sorts them.
     #[serde(default, rename = "type")]
     pub kind: Option<String>,
+    /// What was right before: an answer that says it rests on an older version of the documents.
+    #[serde(default)]
+    pub outdated: Vec<String>,
+    /// Whether a language model wrote the question, and nobody checked it.
+    #[serde(default)]
+    pub generated: bool,
 }
 
 /// Why a file of questions cannot be used.

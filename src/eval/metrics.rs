@@ -126,7 +126,7 @@ impl SplitMix64 {
         z ^ (z >> 31)
     }
 
-    fn below(&mut self, n: usize) -> usize {
+    pub(crate) fn below(&mut self, n: usize) -> usize {
         // The high half of a product with n is below n (Lemire 2019), without a division.
         ((u128::from(self.draw()) * n as u128) >> 64) as usize
     }

@@ -118,8 +118,12 @@ pub struct FeedbackRecord {
     pub text: String,
     /// The answer as it was given.
     pub json: Value,
+    /// The prompt that it was written from, and what was cut.
+    pub why: Value,
     /// Who gave it: a key's id, or a user of a chat tool.
     pub given_by: String,
+    /// When, in seconds since 1970 (UTC).
+    pub at: i64,
 }
 
 /// A file that an ingestion left aside.
@@ -227,13 +231,18 @@ impl Records {
         Ok(transaction.commit()?)
     }
 
-    /// An answer, whoever asked.
+    /// An answer, whoever asked. One of a match that is open is none yet: it would tell which
+    /// variant wrote it.
     ///
     /// # Errors
     /// [`RecordsError`]
     pub fn answer(&self, id: &str) -> Result<Option<AnswerRecord>, RecordsError> {
         let connection = self.lock();
-        let mut statement = connection.prepare_cached(&format!("{ANSWER} WHERE id = ?1"))?;
+        let sql = format!(
+            "{ANSWER} WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM matches
+             WHERE choice IS NULL AND (left_answer = ?1 OR right_answer = ?1))"
+        );
+        let mut statement = connection.prepare_cached(&sql)?;
         Ok(statement.query_row([id], read_answer).optional()?)
     }
 
@@ -292,7 +301,7 @@ impl Records {
     pub fn feedback(&self) -> Result<Vec<FeedbackRecord>, RecordsError> {
         let connection = self.lock();
         let sql = "SELECT answer, rating, reason, correction, labels, comment,
-                          coalesce(understood_as, question), text, json, given_by
+                          coalesce(understood_as, question), text, json, why, given_by, at
                    FROM feedback JOIN answers ON answers.id = feedback.answer ORDER BY at, answer";
         let mut statement = connection.prepare_cached(sql)?;
         let found = statement.query_map([], |row| {
@@ -301,7 +310,9 @@ impl Records {
                 question: row.get(6)?,
                 text: row.get(7)?,
                 json: json(row, 8)?,
-                given_by: row.get(9)?,
+                why: json(row, 9)?,
+                given_by: row.get(10)?,
+                at: row.get(11)?,
             })
         })?;
         Ok(found.collect::<Result<_, _>>()?)
@@ -345,7 +356,9 @@ impl Records {
         // Answers that somebody judged are kept: people took the trouble.
         connection.execute(
             "DELETE FROM answers WHERE conversation IS NULL AND created < ?1
-             AND id NOT IN (SELECT answer FROM feedback)",
+             AND id NOT IN (SELECT answer FROM feedback)
+             AND id NOT IN (SELECT left_answer FROM matches WHERE choice IS NOT NULL)
+             AND id NOT IN (SELECT right_answer FROM matches WHERE choice IS NOT NULL)",
             [moment],
         )?;
         Ok(())
@@ -444,7 +457,10 @@ fn read_feedback(row: &Row<'_>) -> rusqlite::Result<Feedback> {
     })
 }
 
-fn json<T: serde::de::DeserializeOwned>(row: &Row<'_>, at: usize) -> rusqlite::Result<T> {
+pub(super) fn json<T: serde::de::DeserializeOwned>(
+    row: &Row<'_>,
+    at: usize,
+) -> rusqlite::Result<T> {
     from_json(at, &row.get::<_, String>(at)?)
 }
 

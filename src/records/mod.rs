@@ -8,6 +8,7 @@
 mod answers;
 mod audit;
 mod keys;
+mod matches;
 
 use std::{
     path::{Path, PathBuf},
@@ -22,6 +23,7 @@ pub use answers::{
 };
 pub use audit::{AuditEntry, NewEntry};
 pub use keys::{Key, NewKey, Scope};
+pub use matches::{Choice, Match, Side, Vote, VoteOutcome, Voted};
 
 /// How long to wait for another process that writes.
 const BUSY: Duration = Duration::from_secs(5);
@@ -31,6 +33,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("tables.sql"),
     "ALTER TABLE skipped ADD COLUMN reason_fr TEXT NOT NULL DEFAULT '';
      UPDATE skipped SET reason_fr = reason;",
+    include_str!("matches.sql"),
 ];
 
 /// The file of records.
@@ -143,6 +146,15 @@ pub(crate) fn now() -> i64 {
 /// When the system gives no random numbers.
 pub(crate) fn new_id(prefix: &str) -> Result<String, RecordsError> {
     Ok(format!("{prefix}{}", hex(&random::<10>()?)))
+}
+
+/// A number below `n`, each as likely as the others but for a share of 2^-64.
+///
+/// # Errors
+/// When the system gives no random numbers.
+pub(crate) fn random_below(n: usize) -> Result<usize, RecordsError> {
+    let draw = u64::from_le_bytes(random::<8>()?);
+    Ok(((u128::from(draw) * n as u128) >> 64) as usize)
 }
 
 fn random<const N: usize>() -> Result<[u8; N], RecordsError> {

@@ -138,6 +138,81 @@ fn old_conversations_go_and_judged_answers_stay() {
     assert!(records.answer("a_1").unwrap().is_none());
 }
 
+fn opened(records: &Records) -> Match {
+    records.open_conversation("c_1", "k_1", "?").unwrap();
+    for (id, document) in [("a_1", 7), ("a_2", 8)] {
+        let answer = AnswerRecord { conversation: None, ..answer(id, "c_1", document) };
+        records.record_answer(&answer).unwrap();
+    }
+    let side =
+        |answer: &str, arm: &str| Side { answer: answer.to_owned(), arm: Some(arm.to_owned()) };
+    let it = Match {
+        id: "m_1".to_owned(),
+        owner: "k_1".to_owned(),
+        question: "Combien ?".to_owned(),
+        left: side("a_1", "rag"),
+        right: side("a_2", "extract"),
+    };
+    records.open_match(&it).unwrap();
+    it
+}
+
+#[test]
+fn a_match_is_decided_once_by_its_owner_and_its_answers_are_hidden_until_then() {
+    let (_dir, records) = open();
+    let it = opened(&records);
+    assert!(records.answer("a_1").unwrap().is_none());
+    assert!(!records.prefer("k_1", "a_1", &["a_2".to_owned()], None).unwrap());
+    assert!(records.votes().unwrap().is_empty() && records.arena().unwrap().is_empty());
+    let vote = |owner| records.vote("m_1", owner, Choice::Right, Some("plus court")).unwrap();
+    assert_eq!(vote("k_2"), VoteOutcome::Unknown);
+    assert_eq!(vote("k_1"), VoteOutcome::Recorded(it.clone()));
+    assert_eq!(vote("k_1"), VoteOutcome::Decided);
+    assert!(records.answer("a_1").unwrap().is_some());
+    let votes = records.votes().unwrap();
+    assert_eq!(votes.len(), 1);
+    assert_eq!((&votes[0].left.side, &votes[0].right.side), (&it.left, &it.right));
+    assert_eq!(votes[0].left.text, "Non. [1]");
+    assert_eq!(votes[0].reason.as_deref(), Some("plus court"));
+    let arena = [("rag".to_owned(), "extract".to_owned(), Choice::Right)];
+    assert_eq!(records.arena().unwrap(), arena);
+}
+
+#[test]
+fn answers_that_were_voted_on_stay_and_go_with_their_documents() {
+    let (_dir, records) = open();
+    opened(&records);
+    records.vote("m_1", "k_1", Choice::Both, None).unwrap();
+    records.forget_before(now() + 60).unwrap();
+    assert_eq!(records.votes().unwrap().len(), 1);
+    records.forget_documents(&[DocumentId(8)]).unwrap();
+    assert!(records.votes().unwrap().is_empty(), "half a match is none");
+    assert!(records.answer("a_1").unwrap().is_some());
+}
+
+#[test]
+fn matches_that_nobody_decided_go_with_time() {
+    let (_dir, records) = open();
+    opened(&records);
+    records.forget_before(now() + 60).unwrap();
+    let vote = records.vote("m_1", "k_1", Choice::Left, None).unwrap();
+    assert_eq!(vote, VoteOutcome::Unknown);
+}
+
+#[test]
+fn a_file_of_the_first_version_gains_matches() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join(Records::FILE);
+    let connection = Connection::open(&path).unwrap();
+    connection.execute_batch(MIGRATIONS[0]).unwrap();
+    connection.pragma_update(None, "user_version", 1).unwrap();
+    drop(connection);
+    let records = Records::open(dir.path()).unwrap();
+    let it = opened(&records);
+    let vote = records.vote("m_1", "k_1", Choice::Left, None).unwrap();
+    assert_eq!(vote, VoteOutcome::Recorded(it));
+}
+
 #[test]
 fn a_file_of_a_newer_program_is_left_alone() {
     let (dir, records) = open();

@@ -13,8 +13,8 @@ use utoipa::{
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
-    adapters, ask, conversations, documents, health, jobs::routes as job_routes, openai, pages,
-    state::App,
+    adapters, arena, ask, comparisons, conversations, datasets, documents, health,
+    jobs::routes as job_routes, openai, pages, runs, state::App,
 };
 
 #[derive(OpenApi)]
@@ -84,6 +84,17 @@ pub(super) fn routes(app: &App) -> (Router<Arc<App>>, utoipa::openapi::OpenApi) 
         .routes(routes!(conversations::get, conversations::delete))
         .routes(routes!(conversations::answer))
         .routes(routes!(conversations::feedback))
+        .routes(routes!(arena::prefer))
+        .routes(routes!(arena::open))
+        .routes(routes!(arena::vote))
+        .routes(routes!(arena::table))
+        .routes(routes!(comparisons::list))
+        .routes(routes!(comparisons::get))
+        .routes(routes!(datasets::list))
+        .routes(routes!(datasets::rows))
+        .routes(routes!(datasets::decide))
+        .routes(routes!(runs::list))
+        .routes(routes!(runs::get))
         .routes(routes!(job_routes::create, job_routes::list))
         .routes(routes!(job_routes::get))
         .routes(routes!(job_routes::cancel))

@@ -45,6 +45,8 @@ pub struct ServeConfig {
     pub keep_days: u32,
     /// Whether the audit record holds the text of questions.
     pub audit_questions: bool,
+    /// Folders of datasets that administrators look through: a dataset, or a folder that holds some.
+    pub dataset_dirs: Vec<PathBuf>,
     /// Slack.
     pub slack: SlackConfig,
     /// Mattermost.

@@ -3,7 +3,7 @@
 //! Read leniently: vLLM, llama.cpp's server, Ollama and proxies before them differ in what they
 //! leave out and in how they report failures.
 
-use model::{chat::Turn, sample::SampleOptions};
+use model::{chat::Turn, constrain::Constraint, sample::SampleOptions};
 use serde_json::{Value, json};
 
 /// Tokens that the server counted.
@@ -62,6 +62,11 @@ pub(super) fn chat_request(model: &str, turns: &[Turn], options: &SampleOptions)
     }
     if !options.stop.is_empty() {
         res["stop"] = json!(options.stop);
+    }
+    // Servers that do not know it answer freely: whoever asks reads what comes with care.
+    if let Some(Constraint::JsonSchema(schema)) = &options.constraint {
+        let named = json!({"name": "answer", "strict": true, "schema": schema});
+        res["response_format"] = json!({"type": "json_schema", "json_schema": named});
     }
     res
 }

@@ -11,7 +11,7 @@ import json
 import pathlib
 
 import numpy as np
-from scipy import stats
+from scipy import optimize, stats
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import normal_sample_size_one_tail
@@ -64,6 +64,37 @@ def size_cases():
         yield {"deviation": deviation, "difference": difference, "needed": float(needed)}
 
 
+def rating_cases(random):
+    """Bradley and Terry's model by direct maximisation, with half a win and half a loss of each
+    arm against an arm of strength 1."""
+    strengths = {"base": 0.4, "rag": 2.0, "extract": 1.0, "rag+ft:rh": 2.5}
+    for n, arms in [(60, list(strengths)), (400, list(strengths)), (9, ["rag", "base"])]:
+        votes = []
+        for _ in range(n):
+            left, right = (str(it) for it in random.choice(arms, 2, replace=False))
+            share = strengths[left] / (strengths[left] + strengths[right])
+            draw = random.random()
+            choice = "both" if draw > 0.9 else "neither" if draw > 0.8 else None
+            votes.append([left, right, choice or ("left" if random.random() < share else "right")])
+        if n == 9:
+            votes = [["rag", "base", "left"]] * 9
+        won = {"left": 1.0, "right": 0.0, "both": 0.5, "neither": 0.5}
+        index = {arm: i for i, arm in enumerate(arms)}
+
+        def loss(x):
+            total = -0.5 * np.sum(stats.logistic.logcdf(x) + stats.logistic.logcdf(-x))
+            for left, right, choice in votes:
+                d = x[index[left]] - x[index[right]]
+                share = won[choice]
+                total -= share * stats.logistic.logcdf(d)
+                total -= (1 - share) * stats.logistic.logcdf(-d)
+            return total
+
+        found = optimize.minimize(loss, np.zeros(len(arms)), method="BFGS", options={"gtol": 1e-9})
+        ratings = {arm: 1000 + 400 * float(found.x[i]) / np.log(10) for arm, i in index.items()}
+        yield {"votes": votes, "ratings": ratings}
+
+
 def main():
     random = np.random.default_rng(20261126)
     golden = {
@@ -72,6 +103,7 @@ def main():
         "sign_flips": list(sign_flip_cases(random)),
         "bootstrap": list(bootstrap_cases(random)),
         "sizes": list(size_cases()),
+        "ratings": list(rating_cases(random)),
     }
     (HERE / "statistics.json").write_text(json.dumps(golden) + "\n")
 

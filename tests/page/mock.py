@@ -16,6 +16,7 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, unquote, urlsplit
 
+import lab
 from world import ROOT, World, iso, report
 
 WEB = ROOT / "web"
@@ -26,7 +27,7 @@ POLICY = (
 ADAPTERS = ["rh-2026"]
 
 
-class Handler(BaseHTTPRequestHandler):
+class Handler(lab.LabRoutes, BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     @property
@@ -425,6 +426,7 @@ ROUTES = [
     ("GET", "/v1/jobs/([^/]+)/events", "job_events"),
     ("GET", "/v1/status", "status"),
     ("GET", "/v1/openapi.json", "openapi"),
+    *lab.ROUTES,
 ]
 
 

@@ -8,6 +8,8 @@ import pathlib
 import re
 import time
 
+from lab import Lab
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 HANDBOOK = ROOT / "examples" / "handbook"
 HOSTILE = "<script>window.hacked=1</script><img src=x onerror=window.hacked=1> Notice"
@@ -155,6 +157,7 @@ class World:
         self.pages = {}
         self.documents = {}
         self.skipped = []
+        self.lab = Lab(empty)
         if not empty:
             for number, row in enumerate(FILES, 1):
                 self.add(number, *row)

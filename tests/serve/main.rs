@@ -5,11 +5,13 @@
 
 mod access;
 mod answers;
+mod arena;
 #[path = "../upstream/server.rs"]
 #[expect(dead_code, reason = "each test program uses a part of it")]
 mod chat_api;
 mod documents;
 mod hostile;
+mod lab;
 mod mcp;
 mod server;
 #[path = "../support/mod.rs"]

@@ -372,3 +372,41 @@ fn doctor_asks_the_servers() {
     world.settings(&nobody(), "");
     check(&["could not reach", "base_url"], false);
 }
+
+#[test]
+fn a_judge_on_a_server_is_asked_in_both_orders_and_may_write_nonsense() {
+    let server = server(|_, request| {
+        let messages = request.body["messages"].to_string();
+        if !messages.contains("<first>") {
+            return Say::texts(&["The company lends a screen and a chair [1]."]);
+        }
+        let asked = &request.body["response_format"]["json_schema"]["schema"];
+        let known = asked["properties"]["better"]["enum"] == json!(["first", "second", "tie"]);
+        if !known || messages.contains("What is lent?") {
+            return Say::texts(&["Both are lovely."]);
+        }
+        // It prefers the shorter answer of the two, wherever that stands.
+        let at = |tag: &str| messages.find(tag).unwrap();
+        let first = at("</first>") - at("<first>");
+        let second = at("</second>") - at("<second>") - 2;
+        let better = if first < second { "first" } else { "second" };
+        Say::texts(&["Well. ", &json!({ "better": better }).to_string()])
+    });
+    let world = World::new(&server.url());
+    let line = |question: &str| format!("{}\n", json!({"question": question, "answers": ["x"]}));
+    let lines = ["Which chair is lent?", "Which screen is lent?", "What is lent?"].map(line);
+    world.write("q.jsonl", &lines.concat());
+    world.json(&["ingest", "docs"]);
+    let args = ["compare", "--questions", "q.jsonl", "--arms", "extract,rag", "--judge", "openai"];
+    let report = world.json(&args);
+    let pair = &report["judge"]["pairs"][0];
+    let of = |key: &str| pair[key].as_u64().unwrap();
+    let judged = of("a_wins") + of("b_wins");
+    assert_eq!((judged + of("ties"), of("no_judgement")), (2, 1), "{report:#}");
+    assert_eq!(report["judge"]["model"], "writer");
+    assert_eq!(report["judge"]["agreement"], Value::Null);
+    let n_asked = server.seen().len();
+    assert_eq!(world.json(&args), report, "what was judged is kept");
+    let chats = |all: &[Request]| all.iter().filter(|it| it.path.ends_with("completions")).count();
+    assert_eq!(chats(&server.seen()[n_asked..]), 0);
+}

@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     compare::{
+        judge::Judged,
         result::{ArmResult, Comparison, Pair, Slice},
         scores::Metric,
     },
@@ -28,9 +29,11 @@ pub(super) fn comparison(it: &Comparison) -> Value {
         it.verdict.decision.arms().into_iter().map(|i| it.arms[i].arm.label.as_str()).collect();
     json!({
         "n_questions": it.questions.len(),
+        "questions_generated": it.questions.iter().filter(|it| it.generated).count(),
         "arms": arms,
         "pairs": pairs,
         "slices": slices,
+        "judge": it.judged.as_ref().map(|judged| of_judge(it, judged)),
         "verdict": {
             "decision": it.verdict.decision.as_str(),
             "arms": named,
@@ -60,7 +63,9 @@ fn arm(it: &ArmResult) -> Value {
         "quoted_for_want_of_language": it.n_quoted,
         "truncated": it.n_truncated,
         "unanswerable_refused": it.n_refused,
+        "weights_bytes": it.weights_bytes,
         "training_seconds": it.trained.seconds,
+        "outdated": it.n_outdated,
         "questions_trained_on": it.trained.documents.is_some().then_some(it.n_seen),
     })
 }
@@ -90,6 +95,35 @@ fn of_pair(it: &Comparison, pair: &Pair) -> Value {
     res
 }
 
+fn of_judge(it: &Comparison, judged: &Judged) -> Value {
+    let label = |i: usize| it.arms[i].arm.label.as_str();
+    let pairs = judged.pairs.iter().map(|pair| {
+        json!({
+            "a": label(pair.a),
+            "b": label(pair.b),
+            "a_wins": pair.a_wins,
+            "b_wins": pair.b_wins,
+            "ties": pair.ties,
+            "no_judgement": pair.nonsense,
+            "p_holm": pair.p_holm,
+        })
+    });
+    let agreement = judged.agreement.map(|it| {
+        json!({
+            "n": it.n,
+            "agreed": it.agreed,
+            "ties": it.ties,
+            "share": round(it.agreed as f64 / it.n as f64),
+            "interval": [round(it.interval.0), round(it.interval.1)],
+        })
+    });
+    json!({
+        "model": judged.model,
+        "pairs": pairs.collect::<Vec<Value>>(),
+        "agreement": agreement,
+    })
+}
+
 fn of_slice(it: &Comparison, slice: &Slice) -> Value {
     let labels = it.arms.iter().map(|it| it.arm.label.clone());
     let right: Map<String, Value> = labels.zip(slice.right.iter().map(mean)).collect();
@@ -98,6 +132,12 @@ fn of_slice(it: &Comparison, slice: &Slice) -> Value {
 
 fn question(it: &Comparison, i: usize) -> Value {
     let known = &it.questions[i];
+    let trained_on: Vec<&str> = it
+        .arms
+        .iter()
+        .filter(|arm| arm.was_trained_on(known))
+        .map(|it| it.arm.label.as_str())
+        .collect();
     let answers = it.arms.iter().enumerate().map(|(at, arm)| {
         let (reply, scores) = (&it.replies[i][at], &it.scores[i][at]);
         let scored = Metric::ALL
@@ -110,6 +150,10 @@ fn question(it: &Comparison, i: usize) -> Value {
             "generator": reply.generator,
             "truncated": reply.truncated,
             "sources": reply.sources,
+            "sentences": reply.sentences.iter().map(|it| {
+                let citations: Vec<usize> = it.citations.iter().map(|it| it + 1).collect();
+                json!({ "text": it.text, "supported": it.supported, "citations": citations })
+            }).collect::<Vec<Value>>(),
             "prompt_tokens": reply.n_prompt_tokens,
             "scores": scored.collect::<Map<String, Value>>(),
         })
@@ -120,6 +164,9 @@ fn question(it: &Comparison, i: usize) -> Value {
         "document": known.document,
         "language": known.language,
         "type": known.kind,
+        "generated": known.generated,
+        "outdated": known.outdated,
+        "trained_on": trained_on,
         "answers": answers.collect::<Vec<Value>>(),
     })
 }

@@ -8,22 +8,26 @@ use std::process::ExitCode;
 use anyhow::Result;
 use ingest::document::Language;
 
+use self::ready::Ready;
 use crate::{
     cli::{CompareArgs, LanguageArg},
     compare::{
         arms::parse_arms,
-        kept::Answers,
+        judge::{Judge, Judged, Judgements, n_judgements},
+        kept::{Answers, Reply},
         report::{
             html::html,
             markdown::{markdown, value},
             words::Words,
         },
+        reports,
         result::{Comparison, compare},
         run::run as answer_all,
         scores::{Better, Metric},
     },
-    eval::answers::{KnownQuestion, read_questions},
+    eval::answers::KnownQuestion,
     printer::{BOLD, DIM, GREEN, RED, styled},
+    records::Records,
     retrieve::Question,
     session::{Interrupted, Session, WrongUsage},
 };
@@ -46,12 +50,13 @@ pub(super) fn run(session: &mut Session, args: &CompareArgs) -> Result<ExitCode>
     let arms = parse_arms(&args.arms)?;
     let limits =
         args.fail_under.iter().map(|it| Limit::read(it, &arms)).collect::<Result<Vec<_>>>()?;
-    let known = questions(args)?;
+    let known = questions(session, args)?;
     let mut asked = Vec::new();
     for it in &known {
         asked.push(Question::new(&it.question)?);
     }
     let ready = ready::open(session, arms, args)?;
+    refuse_trained_on(args, &ready, &known)?;
     let mut answers = Answers::open(&ready.dir)?;
     let total = u64::try_from(asked.len() * ready.contestants.len()).unwrap_or(u64::MAX);
     let bar = session.printer.bar(total, "answers").with_prefix("answering");
@@ -64,15 +69,75 @@ pub(super) fn run(session: &mut Session, args: &CompareArgs) -> Result<ExitCode>
     bar.finish_and_clear();
     drop(stoppable);
     let Some(replies) = replies? else { return Err(Interrupted.into()) };
+    let mut keys: Vec<String> = ready.contestants.iter().map(|it| it.key.clone()).collect();
+    keys.extend(known.iter().map(|it| format!("{it:?}")));
+    keys.extend(args.judge.clone());
+    let judged = judge(session, &ready, (&known, &replies))?;
     let arms = ready.contestants.into_iter().map(|it| it.arm).zip(ready.trained).collect();
-    let comparison = compare(arms, known, replies);
+    let mut comparison = Comparison { judged, ..compare(arms, known, replies) };
+    for (arm, bytes) in comparison.arms.iter_mut().zip(ready.weights) {
+        arm.weights_bytes = bytes;
+    }
+    reports::keep(&ready.dir, &keys, &json::comparison(&comparison))?;
     report(session, args, &comparison)?;
     Ok(check(session, &limits, &comparison))
 }
 
+/// With `--refuse-trained-on`, questions that would flatter an adapter end the run before any is
+/// asked.
+fn refuse_trained_on(args: &CompareArgs, ready: &Ready, known: &[KnownQuestion]) -> Result<()> {
+    let each = ready.contestants.iter().zip(&ready.trained);
+    for (contestant, trained) in each.filter(|_| args.refuse_trained_on) {
+        let label = &contestant.arm.label;
+        if contestant.arm.adapter.is_some() && trained.documents.is_none() {
+            let what = format!("`{label}`: its adapter does not say what it was trained on");
+            return Err(WrongUsage(what.into()).into());
+        }
+        let seen: Vec<&KnownQuestion> = known.iter().filter(|it| trained.saw(it)).collect();
+        if let Some(first) = seen.first() {
+            let (n, document) = (seen.len(), first.document.as_deref().unwrap_or_default());
+            let what = format!(
+                "{n} questions are about documents that `{label}` was trained on; the first is \
+                 \u{201c}{}\u{201d} about `{document}`",
+                first.question
+            );
+            return Err(WrongUsage(what.into()).into());
+        }
+    }
+    Ok(())
+}
+
+/// Has the judge judge, where there is one.
+fn judge(
+    session: &Session,
+    ready: &Ready,
+    (known, replies): (&[KnownQuestion], &[Vec<Reply>]),
+) -> Result<Option<Judged>> {
+    let Some(writer) = &ready.judge else { return Ok(None) };
+    let data_dir = &session.config.data_dir;
+    let votes = match data_dir.join(Records::FILE).exists() {
+        true => Records::open(data_dir)?.votes()?,
+        false => Vec::new(),
+    };
+    let mut kept = Judgements::open(&ready.dir)?;
+    let judge = Judge { writer, prompts: &ready.prompts };
+    let total = n_judgements(ready.contestants.len(), known.len(), &votes);
+    let bar = session.printer.bar(u64::try_from(total).unwrap_or(u64::MAX), "judgements");
+    let bar = bar.with_prefix("judging");
+    let stoppable = session.stoppable();
+    let flow = || session.flow();
+    let judged = judge.judge((known, replies), &votes, &mut kept, &flow, &mut || bar.inc(1));
+    bar.finish_and_clear();
+    drop(stoppable);
+    match judged? {
+        Some(judged) => Ok(Some(judged)),
+        None => Err(Interrupted.into()),
+    }
+}
+
 /// The questions of the file that are asked for.
-fn questions(args: &CompareArgs) -> Result<Vec<KnownQuestion>> {
-    let mut known = read_questions(&args.questions)?.questions;
+fn questions(session: &Session, args: &CompareArgs) -> Result<Vec<KnownQuestion>> {
+    let mut known = args.questions.read(&session.config.data_dir)?;
     for (key, wanted) in &args.only {
         let of = |it: &KnownQuestion| match key.as_str() {
             "language" => it.language.clone(),
@@ -82,12 +147,12 @@ fn questions(args: &CompareArgs) -> Result<Vec<KnownQuestion>> {
     }
     known.truncate(args.limit.map_or(usize::MAX, std::num::NonZeroUsize::get));
     if known.is_empty() {
-        let what = format!("no question of `{}` is left by --only", args.questions.display());
+        let what = format!("no question of `{}` is left by --only", args.questions);
         return Err(WrongUsage(what.into()).into());
     }
     let mut seen = std::collections::BTreeSet::new();
     if let Some(twice) = known.iter().find(|it| !seen.insert(it.question.trim().to_owned())) {
-        let file = args.questions.display();
+        let file = &args.questions;
         let what = format!(
             "`{file}` asks \u{201c}{}\u{201d} twice: it would count twice",
             twice.question.trim()
@@ -160,6 +225,17 @@ fn table(it: &Comparison, words: Words) -> Vec<String> {
         let points = words.points(&pair.difference.mean);
         let p = words.probability(pair.p_holm);
         res.push(format!("{second} − {first}: {points}, {p}: {outcome}"));
+    }
+    if let Some(judged) = &it.judged {
+        for pair in &judged.pairs {
+            let (first, second) = (labels[pair.a], labels[pair.b]);
+            let (won, ties, lost) = (pair.b_wins, pair.ties, pair.a_wins);
+            let judge = words.pick("judge", "juge");
+            res.push(format!(
+                "{judge} {}: {second} − {first}: {won} / {ties} / {lost}",
+                judged.model
+            ));
+        }
     }
     res
 }

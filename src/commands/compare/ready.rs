@@ -15,10 +15,12 @@ use crate::{
     cli::CompareArgs,
     compare::{
         arms::{Arm, Way},
+        reports,
         run::Contestant,
         trained::{Trained, trained},
     },
     engine::Engine,
+    prompts::Prompts,
     session::{EXTRACT, Session, WrongUsage},
     writer::Writer,
 };
@@ -28,8 +30,14 @@ pub(super) struct Ready {
     pub(super) contestants: Vec<Contestant>,
     /// What is known of each arm's adapter.
     pub(super) trained: Vec<Trained>,
+    /// Bytes of each arm's weights.
+    pub(super) weights: Vec<Option<u64>>,
     /// Where answers are kept.
     pub(super) dir: PathBuf,
+    /// Who judges, where somebody shall.
+    pub(super) judge: Option<Arc<Writer>>,
+    /// The prompts that all share.
+    pub(super) prompts: Arc<Prompts>,
 }
 
 pub(super) fn open(session: &mut Session, arms: Vec<Arm>, args: &CompareArgs) -> Result<Ready> {
@@ -48,7 +56,7 @@ pub(super) fn open(session: &mut Session, arms: Vec<Arm>, args: &CompareArgs) ->
     let engine = ask::open(session, &args.docs, shared, None)?;
     let mut writers: BTreeMap<String, Arc<Writer>> = BTreeMap::new();
     let mut contestants = Vec::new();
-    let mut records = Vec::new();
+    let (mut records, mut weights) = (Vec::new(), Vec::new());
     for (arm, place) in arms.into_iter().zip(places) {
         let writer = match &arm.settings.model {
             None => Arc::clone(&engine.writer),
@@ -63,11 +71,33 @@ pub(super) fn open(session: &mut Session, arms: Vec<Arm>, args: &CompareArgs) ->
         };
         check_writer(&arm, &writer)?;
         records.push(load_adapter(&arm, &writer, place.as_deref())?);
+        weights.push(weights_of(session, &arm, &writer, place.as_deref())?);
         let key = key_of(session, &arm, &writer, place.as_deref())?;
         contestants.push(Contestant { engine: arm.engine(&engine, &writer), key, arm });
     }
-    let dir = session.config.data_dir.join("runs/compare").join(shared_hash(session, &engine)?);
-    Ok(Ready { contestants, trained: records, dir })
+    let dir = reports::folder(&session.config.data_dir).join(shared_hash(session, &engine)?);
+    let judge = args.judge.as_deref().map(|it| judge_of(session, it, &engine)).transpose()?;
+    let prompts = Arc::clone(&engine.prompts);
+    Ok(Ready { contestants, trained: records, weights, dir, judge, prompts })
+}
+
+/// The judge: a model that writes. That of the arms is not loaded twice.
+fn judge_of(session: &Session, name: &str, engine: &Engine) -> Result<Arc<Writer>> {
+    let known = match name {
+        "local" => &session.config.models.generator,
+        _ => name,
+    };
+    match &*engine.writer {
+        Writer::Model(model) if model.name == known => return Ok(Arc::clone(&engine.writer)),
+        _ => {}
+    }
+    let writer = session.writer(Some(known))?;
+    if matches!(writer, Writer::Extract { .. }) {
+        let what = "--judge needs a language model: `local`, `openai`, an id, a .gguf file or a \
+                    folder";
+        return Err(WrongUsage(what.into()).into());
+    }
+    Ok(Arc::new(writer))
 }
 
 /// Where an arm's adapter is.
@@ -143,18 +173,47 @@ fn key_of(session: &Session, arm: &Arm, writer: &Writer, place: Option<&Path>) -
     Ok(format!("{label} {}", &hash[..16]))
 }
 
+/// Bytes of the weights that an arm needs: its model's and its adapter's. `None` where a server has
+/// them.
+fn weights_of(
+    session: &Session,
+    arm: &Arm,
+    writer: &Writer,
+    place: Option<&Path>,
+) -> Result<Option<u64>> {
+    let model = match (arm.way, writer) {
+        (_, Writer::Upstream(_)) if arm.way != Way::Quotes => return Ok(None),
+        (Way::Quotes, _) | (_, Writer::Extract { .. } | Writer::Upstream(_)) => None,
+        (_, Writer::Model(model)) => Some(session.generator_path(&model.name)?),
+    };
+    let is_weights =
+        |it: &PathBuf| it.extension().is_some_and(|it| it == "gguf" || it == "safetensors");
+    let mut res = 0;
+    for path in model.iter().map(PathBuf::as_path).chain(place) {
+        for file in files_of(path)?.iter().filter(|it| is_weights(it)) {
+            res += fs_err::metadata(file)?.len();
+        }
+    }
+    Ok(Some(res))
+}
+
+/// A file itself, or those of a folder, in order.
+fn files_of(path: &Path) -> Result<Vec<PathBuf>> {
+    if !path.is_dir() {
+        return Ok(vec![path.to_owned()]);
+    }
+    let mut res = Vec::new();
+    for entry in fs_err::read_dir(path)? {
+        res.push(entry?.path());
+    }
+    res.sort();
+    Ok(res)
+}
+
 /// Names, sizes and times of the files of a model: another file is another model.
 fn stamp(path: &Path) -> Result<String> {
-    let mut files = vec![path.to_owned()];
-    if path.is_dir() {
-        files.clear();
-        for entry in fs_err::read_dir(path)? {
-            files.push(entry?.path());
-        }
-        files.sort();
-    }
     let mut res = String::new();
-    for file in files {
+    for file in files_of(path)? {
         let metadata = fs_err::metadata(&file)?;
         let changed = metadata.modified()?.duration_since(UNIX_EPOCH).unwrap_or_default();
         let (size, nanos) = (metadata.len(), changed.as_nanos());

@@ -10,7 +10,8 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use tune::dataset::{
-    jsonl::{BadLines, Rows, read},
+    jsonl::{BadLines, Rows},
+    review::read,
     row::BodyKind,
 };
 

@@ -8,6 +8,7 @@ use super::{
         scores::{Better, Metric},
         stats::Outcome,
     },
+    judged::{JudgedTable, judged_table},
     markdown::value,
     plots::{Mark, bars, intervals},
     words::Words,
@@ -47,6 +48,9 @@ pub fn html(it: &Comparison, words: Words) -> String {
     section(&mut res, words.pick("Arms", "Variantes"), &arms(it, words));
     if it.arms.len() > 1 {
         section(&mut res, words.pick("Differences", "Écarts"), &differences(it, words));
+    }
+    if let Some(table) = judged_table(it, words) {
+        section(&mut res, &table.title, &judged(&table));
     }
     if !it.slices.is_empty() {
         let title =
@@ -111,10 +115,25 @@ fn arms(it: &Comparison, words: Words) -> String {
     });
     let name = words.pick("written by", "écrites par").to_owned();
     res.push_str(&cells("td", [name].into_iter().chain(wrote)));
+    let name = words.pick("weights on disk, MB", "poids sur disque, Mo").to_owned();
+    let weights = it.arms.iter().map(|it| {
+        let megabytes = |bytes: u64| words.number(bytes as f64 / 1e6, 0);
+        it.weights_bytes.map_or_else(|| "–".to_owned(), megabytes)
+    });
+    res.push_str(&cells("td", [name].into_iter().chain(weights)));
     let name = words.pick("cut at the limit of tokens", "coupées à la limite de jetons").to_owned();
     let cut = it.arms.iter().map(|it| it.n_truncated.to_string());
     res.push_str(&cells("td", [name].into_iter().chain(cut)));
     res + "</table></div>"
+}
+
+fn judged(it: &JudgedTable) -> String {
+    let mut res = "<div class=\"wide\"><table>\n".to_owned();
+    res.push_str(&cells("th", it.head.clone()));
+    for row in &it.rows {
+        res.push_str(&cells("td", row.clone()));
+    }
+    res + &format!("</table></div>\n<p class=\"faint\">{}</p>", escape(&it.note))
 }
 
 fn name_of(it: &Comparison, pair: &Pair) -> String {

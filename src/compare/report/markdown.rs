@@ -5,6 +5,7 @@ use super::{
         result::{Comparison, Pair},
         scores::{Better, Metric},
     },
+    judged::judged_table,
     words::Words,
 };
 use crate::eval::metrics::Mean;
@@ -24,6 +25,11 @@ pub fn markdown(it: &Comparison, words: Words) -> String {
     if it.arms.len() > 1 {
         res.push(words.pick("## Pairs", "## Paires").to_owned());
         res.push(pairs(it, words));
+    }
+    if let Some(it) = judged_table(it, words) {
+        res.push(format!("## {}", it.title));
+        res.push(table(it.head, it.rows.into_iter().map(row)));
+        res.push(it.note);
     }
     if !it.slices.is_empty() {
         let title = words.pick("## Right answers by kind", "## Réponses justes par catégorie");

@@ -342,36 +342,6 @@ impl Words {
         format!("{text} {}.", each.collect::<Vec<_>>().join(", "))
     }
 
-    fn cautions(self, case: &Case<'_>) -> Vec<String> {
-        let mut res = Vec::new();
-        for it in case.arms.iter().filter(|it| it.n_quoted > 0) {
-            let (label, n) = (it.label, it.n_quoted);
-            res.push(match self.language {
-                Language::English => format!(
-                    "`{label}` quotes in {n} answers: its model does not write their language."
-                ),
-                Language::French => format!(
-                    "`{label}` cite les documents dans {n} réponses : son modèle n'écrit pas leur \
-                     langue."
-                ),
-            });
-        }
-        for it in case.arms.iter().filter(|it| it.n_seen > 0) {
-            let (label, n) = (it.label, it.n_seen);
-            res.push(match self.language {
-                Language::English => format!(
-                    "{n} questions are about documents that `{label}` was trained on: its figures \
-                     flatter."
-                ),
-                Language::French => format!(
-                    "{n} questions portent sur des documents dont `{label}` a été affinée : ses \
-                     chiffres la flattent."
-                ),
-            });
-        }
-        res
-    }
-
     /// What an outcome says of the second of two arms.
     #[must_use]
     pub fn outcome(self, outcome: Outcome) -> &'static str {

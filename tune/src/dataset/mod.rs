@@ -8,7 +8,8 @@
 //! 3. [`filter`]: what a language model wrote is kept only where it holds.
 //! 4. [`row`]: all of it becomes rows, each with its provenance; [`personal`] data leaves them.
 //! 5. [`split`]: rows become training, validation and test files that share no document.
-//! 6. [`format`](mod@format), [`jsonl`], [`check`] and [`export`]: files of ours and of others.
+//! 6. [`review`]: people approve, change and reject single rows.
+//! 7. [`format`](mod@format), [`jsonl`], [`check`] and [`export`]: files of ours and of others.
 
 pub mod check;
 pub mod corpus;
@@ -19,5 +20,6 @@ pub mod jsonl;
 pub mod near;
 pub mod personal;
 pub mod questions;
+pub mod review;
 pub mod row;
 pub mod split;

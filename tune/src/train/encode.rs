@@ -49,7 +49,9 @@ pub struct Data {
     pub bad: Vec<(usize, String)>,
     /// Lines of rows that are too long.
     pub long: Vec<usize>,
-    /// A hash of the file.
+    /// Rows that people rejected.
+    pub n_rejected: usize,
+    /// A hash of the file, and of what people decided about its rows.
     pub hash: String,
 }
 
@@ -76,7 +78,8 @@ impl Item {
 impl Data {
     /// Reads and encodes a file.
     pub fn read(path: &Path, text: &ModelText, settings: &Settings) -> Result<Self, TuneError> {
-        let Rows { rows, mut bad, hash } = Rows::read(path, settings.method, settings.skip_bad)?;
+        let read = Rows::read(path, settings.method, settings.skip_bad)?;
+        let Rows { rows, mut bad, n_rejected, hash } = read;
         let context = text.encoder.context_length();
         let tokens_max = match settings.tokens_max {
             0 => context,
@@ -117,7 +120,7 @@ impl Data {
             let (n_bad, n_long) = (bad.len(), long.len());
             return Err(TuneError::Empty { path: path.to_owned(), n_bad, n_long });
         }
-        Ok(Self { items, bad, long, hash })
+        Ok(Self { items, bad, long, n_rejected, hash })
     }
 }
 

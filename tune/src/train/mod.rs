@@ -8,13 +8,13 @@
 pub mod adamw;
 pub mod encode;
 pub mod error;
+pub mod log;
 pub mod order;
 pub mod rows;
 pub mod run;
 pub mod settings;
 
 mod checkpoint;
-mod log;
 mod objective;
 mod report;
 mod result;

@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::TuneError;
 use super::settings::Method;
+use crate::dataset::review::{Decision, Reviews};
 
 /// What one row teaches.
 #[derive(Debug, Clone, PartialEq)]
@@ -50,7 +51,9 @@ pub struct Rows {
     pub rows: Vec<Placed>,
     /// Those that were left out: the line, and why.
     pub bad: Vec<(usize, String)>,
-    /// A hash of the file.
+    /// How many were left out because people rejected them.
+    pub n_rejected: usize,
+    /// A hash of the file, and of what people decided about its rows.
     pub hash: String,
 }
 
@@ -58,14 +61,26 @@ impl Rows {
     /// Reads a file for a method. Rows that are not usable are an error, or left out.
     pub fn read(path: &Path, method: Method, skip_bad: bool) -> Result<Self, TuneError> {
         let bytes = fs_err::read(path)?;
-        let hash = blake3::hash(&bytes).to_hex().to_string();
-        let (mut rows, mut bad) = (Vec::new(), Vec::new());
+        let reviews = Reviews::beside(path).map_err(std::io::Error::other)?;
+        let mut hash = blake3::Hasher::new();
+        hash.update(&bytes);
+        let (mut rows, mut bad, mut n_rejected) = (Vec::new(), Vec::new(), 0);
         for (idx, text) in bytes.split(|&it| it == b'\n').enumerate() {
             let line = idx + 1;
             if text.iter().all(u8::is_ascii_whitespace) {
                 continue;
             }
-            match parse(text, method) {
+            let parsed = match read_object(text) {
+                Ok(row) => match reviewed(row, &reviews, &mut hash) {
+                    Some(row) => of_object(row, method),
+                    None => {
+                        n_rejected += 1;
+                        continue;
+                    }
+                },
+                Err(reason) => Err(reason),
+            };
+            match parsed {
                 Ok(row) => rows.push(Placed { line, row }),
                 Err(reason) if skip_bad => bad.push((line, reason)),
                 Err(reason) => {
@@ -73,13 +88,37 @@ impl Rows {
                 }
             }
         }
-        Ok(Self { rows, bad, hash })
+        Ok(Self { rows, bad, n_rejected, hash: hash.finalize().to_hex().to_string() })
     }
 }
 
-fn parse(line: &[u8], method: Method) -> Result<Row, String> {
-    let value: Value = serde_json::from_slice(line).map_err(|error| error.to_string())?;
-    let Value::Object(row) = value else { return Err("it is no JSON object".to_owned()) };
+/// A row as people left it; what they decided is a part of the data.
+fn reviewed(
+    row: Map<String, Value>,
+    reviews: &Reviews,
+    hash: &mut blake3::Hasher,
+) -> Option<Map<String, Value>> {
+    let id = row.get("id").and_then(Value::as_str).unwrap_or_default();
+    if let Some(review) = reviews.of(id) {
+        hash.update(format!("{id} {}", review.decision == Decision::Rejected).as_bytes());
+        review.texts.iter().for_each(|it| {
+            hash.update(it.as_bytes());
+        });
+    }
+    match reviews.apply_json(Value::Object(row))? {
+        Value::Object(row) => Some(row),
+        _ => None,
+    }
+}
+
+fn read_object(line: &[u8]) -> Result<Map<String, Value>, String> {
+    match serde_json::from_slice(line).map_err(|error| error.to_string())? {
+        Value::Object(row) => Ok(row),
+        _ => Err("it is no JSON object".to_owned()),
+    }
+}
+
+fn of_object(row: Map<String, Value>, method: Method) -> Result<Row, String> {
     match method {
         Method::Cpt => match row.get("text") {
             Some(Value::String(text)) if !text.trim().is_empty() => Ok(Row::Text(text.clone())),
@@ -151,7 +190,8 @@ mod tests {
 
     #[track_caller]
     fn check(line: &str, method: Method, expected: Result<Value, &str>) {
-        match (parse(line.as_bytes(), method), expected) {
+        let parsed = read_object(line.as_bytes()).and_then(|it| of_object(it, method));
+        match (parsed, expected) {
             (Ok(Row::Chat(messages) | Row::Labelled { messages, .. }), Ok(expected)) => {
                 assert_eq!(messages, expected);
             }

@@ -1,0 +1,227 @@
+"""The mock's arena, comparisons, datasets and training runs."""
+
+import json
+
+ARMS = ["base", "rag", "extract", "rag+ft:rh"]
+
+
+def metrics(right, f1):
+    def figure(mean, spread, n=12):
+        return {"mean": mean, "interval": [mean - spread, mean + spread], "n": n}
+
+    return {
+        "right": figure(right, 0.2),
+        "f1": figure(f1, 0.15),
+        "total_ms": figure(900.0, 100.0),
+    }
+
+
+def compared(arm, answer, right, sources=(), sentences=(), **more):
+    return {
+        "arm": arm, "answer": answer, "refused": False, "generator": "qwen3-1.7b",
+        "truncated": False, "sources": list(sources), "prompt_tokens": 300,
+        "sentences": list(sentences), "scores": {"right": right, "f1": right, "total_ms": 812.0},
+        **more,
+    }
+
+
+def comparison():
+    """Two arms and three questions, of which one flipped."""
+    said = {"text": "Three days per week.", "supported": True, "citations": [1]}
+    wrong = {"text": "Five days.", "supported": False, "citations": []}
+    policy = "rh/teletravail-2026.md"
+    questions = [
+        {
+            "question": "How many days of remote work?", "accepted": ["three days"],
+            "document": policy, "language": "en", "type": "fact", "generated": False,
+            "answers": [
+                compared("base", "Five days.", 0.0, sentences=[wrong]),
+                compared("rag", "Three days per week.", 1.0, [policy], [said]),
+            ],
+        },
+        {
+            "question": "<b>Who won the cup?</b>", "accepted": [], "document": None,
+            "language": "en", "type": "unanswerable", "generated": False,
+            "answers": [
+                compared("base", "I do not know.", 1.0, refused=True),
+                compared("rag", "The documents do not say.", 1.0, refused=True),
+            ],
+        },
+        {
+            "question": "What is lent?", "accepted": ["a screen"], "document": policy,
+            "language": "en", "type": "list", "generated": True,
+            "answers": [compared("base", "A car.", 0.0), compared("rag", "A desk.", 0.0, [policy])],
+        },
+    ]
+    difference = {
+        "a": "base", "b": "rag", "metric": "right", "n": 3, "difference": 0.333,
+        "interval": [0.0, 1.0], "p": 1.0, "p_holm": 1.0, "wins": 1, "ties": 2, "losses": 0,
+        "detectable": None, "more_questions": None, "verdict": "cannot_tell",
+    }
+    return {
+        "id": "0123456789abcdef-0123456789ab", "at": 1_795_000_000, "n_questions": 3,
+        "questions_generated": 1,
+        "arms": [
+            {"arm": "base", "way": "alone", "metrics": metrics(0.33, 0.2)},
+            {"arm": "rag", "way": "documents", "metrics": metrics(0.67, 0.6)},
+        ],
+        "pairs": [difference],
+        "slices": [
+            {
+                "by": "language", "value": "en", "n": 3,
+                "right": {
+                    "base": {"mean": 0.33, "interval": [0.0, 1.0]},
+                    "rag": {"mean": 0.67, "interval": [0.0, 1.0]},
+                },
+            }
+        ],
+        "judge": None,
+        "verdict": {
+            "decision": "too_few_questions", "arms": [],
+            "en": "Nothing can be concluded: 3 questions. Ask at least 10 of `base` and `rag`.",
+            "fr": "On ne peut rien conclure : 3 questions. Posez-en au moins 10 à `base` et `rag`.",
+        },
+        "questions": questions,
+    }
+
+
+def row(number, question, answer, **meta):
+    return {
+        "id": f"row{number:02}", "kind": "supervised", "question": question,
+        "prompt": [{"role": "user", "content": f"[1] … {question}"}],
+        "texts": [answer], "changed": None, "decision": "open", "label": None,
+        "meta": {
+            "path": "rh/conges.md", "page": 3, "made_by": "section", "split": "train",
+            "language": "fr", "checks": ["found", "supported"],
+            "context": [{"path": "rh/conges.md", "text": "Vingt-cinq jours.", "gold": True}], **meta,
+        },
+    }
+
+
+def run(state, n):
+    return {
+        "name": "rh", "state": state, "at": 1_795_000_000, "step": n, "n_steps": 8,
+        "epoch": n / 4, "loss": 2.0 / n, "validation_loss": 1.1, "seconds": 3.5 * n,
+        "method": "lora", "every": 1,
+        "steps": [
+            {"step": i, "loss": 2.0 / i, "accuracy": None, "learning_rate": 2e-4}
+            for i in range(1, n + 1)
+        ],
+        "validations": [{"step": 0, "loss": 2.4, "is_best": False}, {"step": 4, "loss": 1.1, "is_best": True}],
+    }
+
+
+class Lab:
+    """What evaluation and training know."""
+
+    def __init__(self, empty):
+        self.matches = {}
+        self.votes = []
+        self.comparisons = [] if empty else [comparison()]
+        self.rows = [] if empty else [
+            row(i, f"Question {i} ?", f"Réponse {i} [1].") for i in range(1, 24)
+        ]
+        self.runs = [] if empty else [run("running", 4)]
+
+
+class LabRoutes:
+    """Answers of the mock; a part of its handler."""
+
+    def open_match(self):
+        request = json.loads(self.body)
+        sides = [self.world.answer({"question": request["question"]}) for _ in range(2)]
+        number = f"m_{len(self.world.lab.matches)}"
+        self.world.lab.matches[number] = ["rag+ft:rh", "rag"]
+        shown = ("answer", "language", "refused", "truncated", "sentences", "sources")
+        left, right = ({key: it.get(key) for key in shown} for it in sides)
+        body = {"id": number, "question": request["question"], "left": left, "right": right}
+        self.reply(body, 201)
+
+    def vote(self, number):
+        if number not in self.world.lab.matches:
+            self.fail(409, "this match was decided before", "conflict_error")
+            return
+        request = json.loads(self.body)
+        left, right = self.world.lab.matches.pop(number)
+        self.world.lab.votes.append((left, right, request["choice"], request["reason"]))
+        sides = {"left": {"arm": left, "answer": "a_1"}, "right": {"arm": right, "answer": "a_2"}}
+        self.reply({"id": number, "choice": request["choice"], **sides}, 201)
+
+    def ratings(self):
+        votes = self.world.lab.votes
+        data = [
+            {"arm": arm, "rating": rating, "interval": [rating - 90, rating + 90],
+             "wins": wins, "ties": 0, "losses": len(votes) - wins}
+            for arm, rating, wins in (("rag", 1060, len(votes)), ("rag+ft:rh", 940, 0))
+        ]
+        self.reply({"votes": len(votes), "data": data if votes else []})
+
+    def is_admin(self):
+        if self.world.scope == "admin":
+            return True
+        self.fail(403, "this needs a key of the scope `admin`", "permission_error")
+        return False
+
+    def list_comparisons(self):
+        if self.is_admin():
+            data = [
+                {"id": it["id"], "at": it["at"], "n_questions": it["n_questions"],
+                 "verdict": it["verdict"], "arms": [arm["arm"] for arm in it["arms"]]}
+                for it in self.world.lab.comparisons
+            ]
+            self.reply({"total": len(data), "data": data})
+
+    def get_comparison(self, number):
+        if self.is_admin():
+            found = [it for it in self.world.lab.comparisons if it["id"] == number]
+            self.found(found[0] if found else None)
+
+    def list_datasets(self):
+        if not self.is_admin():
+            return
+        rows = self.world.lab.rows
+        count = {
+            it: sum(row["decision"] == it for row in rows) for it in ("approved", "rejected")
+        }
+        kinds = {"supervised": {"rows": len(rows), "changed": 0, "unreadable": 0, **count}}
+        dataset = {"id": "d1", "name": "handbook", "path": "datasets/handbook", "kinds": kinds}
+        self.reply({"data": [dataset] if rows else []})
+
+    def dataset_rows(self, _):
+        state, words = self.query.get("state"), self.query.get("q", "").lower()
+        wanted = [
+            it for it in self.world.lab.rows
+            if (not state or it["decision"] == state or (state == "changed" and it["changed"]))
+            and words in (it["question"] + it["texts"][0]).lower()
+        ]
+        start, n = int(self.query.get("offset", 0)), int(self.query.get("limit", 20))
+        self.reply({"name": "handbook", "total": len(wanted), "data": wanted[start : start + n]})
+
+    def decide_row(self, _, number):
+        request = json.loads(self.body)
+        found = next(it for it in self.world.lab.rows if it["id"] == number)
+        found["decision"] = request["decision"]
+        changed = request["texts"]
+        found["changed"] = changed if changed and changed != found["texts"] else None
+        self.reply(found)
+
+    def list_runs(self):
+        self.reply({"data": self.world.lab.runs})
+
+    def get_run(self, name):
+        found = [it for it in self.world.lab.runs if it["name"] == name]
+        self.found(found[0] if found else None)
+
+
+ROUTES = [
+    ("POST", "/v1/arena", "open_match"),
+    ("POST", "/v1/arena/([^/]+)/vote", "vote"),
+    ("GET", "/v1/arena/ratings", "ratings"),
+    ("GET", "/v1/comparisons", "list_comparisons"),
+    ("GET", "/v1/comparisons/([^/]+)", "get_comparison"),
+    ("GET", "/v1/datasets", "list_datasets"),
+    ("GET", "/v1/datasets/([^/]+)/rows", "dataset_rows"),
+    ("POST", "/v1/datasets/([^/]+)/rows/([^/]+)", "decide_row"),
+    ("GET", "/v1/runs", "list_runs"),
+    ("GET", "/v1/runs/([^/]+)", "get_run"),
+]

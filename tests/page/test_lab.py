@@ -1,0 +1,239 @@
+"""Evaluation and training on the page: votes, comparisons, rows, curves."""
+
+import re
+
+import pytest
+
+from conftest import REAL, mock_only
+from test_page import CONTRAST, go, overflow
+
+QUESTION = "Combien de jours de télétravail par semaine ?"
+
+
+def open_lab(page, view, selector):
+    page.evaluate("view => { location.hash = '#/lab/' + view; }", view)
+    page.wait_for_selector(f"main[data-view='lab'] {selector}")
+
+
+def ask_two(page, question=QUESTION):
+    page.fill(".arena-form input", question)
+    page.click(".arena-form button")
+    page.wait_for_selector(".arena-vote [data-choice]")
+
+
+def test_a_vote_reveals_the_arms_and_not_before(server, open_page):
+    page = open_page(server.url + "/")
+    said = []
+    page.on("response", lambda it: said.append(it) if "/v1/arena" in it.url else None)
+    open_lab(page, "arena", ".arena-form")
+    ask_two(page)
+    assert page.locator(".arena-answer").count() == 2
+    assert page.locator(".arena-answer .prose").first.inner_text().strip()
+    before = "".join(it.text() for it in said if it.request.method == "POST")
+    assert '"arm"' not in before and '"generator"' not in before and "timings_ms" not in before
+    assert page.locator(".arm").count() == 0
+    page.fill(".arena-vote textarea", "plus précise")
+    page.click("[data-choice=right]")
+    page.wait_for_selector(".arena-vote .notice.ok")
+    assert "droite" in page.locator(".arena-vote .notice.ok").inner_text()
+    arms = page.locator(".arena-answer .arm").all_inner_texts()
+    assert len(arms) == 2 and arms[0] != arms[1]
+    page.wait_for_selector(".arena-ratings tbody tr")
+    assert page.locator(".arena-ratings tbody tr").count() >= 2
+    if server.world:
+        assert server.world.lab.votes == [(*arms, "right", "plus précise")]
+    page.click("text=Une autre question")
+    assert page.locator(".arena-answer").count() == 0
+    assert page.evaluate("document.activeElement.matches('.arena-form input')")
+
+
+@mock_only
+def test_a_vote_that_fails_can_be_given_again(server, open_page):
+    page = open_page(server.url + "/")
+    page.watch.allowed.append("409")
+    open_lab(page, "arena", ".arena-form")
+    ask_two(page)
+    server.world.lab.matches.clear()
+    page.click("[data-choice=left]")
+    page.wait_for_selector(".arena-vote .notice.bad")
+    assert page.locator("[data-choice=left]").is_enabled()
+    assert page.locator(".arm").count() == 0
+
+
+@mock_only
+def test_votes_by_keyboard_alone(server, open_page):
+    page = open_page(server.url + "/")
+    open_lab(page, "arena", ".arena-form")
+    page.focus(".arena-form input")
+    page.keyboard.type(QUESTION)
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".arena-vote [data-choice]")
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.dataset.choice") == "both":
+            break
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".arena-vote .notice.ok")
+    assert server.world.lab.votes[0][2] == "both"
+    assert page.evaluate("document.activeElement.closest('.arena-answer') !== null")
+
+
+@mock_only
+def test_a_comparison_is_browsed(server, open_page):
+    page = open_page(server.url + "/")
+    open_lab(page, "comparisons", ".lab-list a")
+    assert "On ne peut rien conclure" in page.locator(".lab-list").inner_text()
+    page.click(".lab-list a")
+    page.wait_for_selector(".verdict-text")
+    assert page.locator(".verdict-text code").all_inner_texts() == ["base", "rag"]
+    assert "66,7" in page.locator("table").first.inner_text() or "67" in page.locator(
+        "table"
+    ).first.inner_text()
+    # What flipped is shown first.
+    assert page.locator(".question-view").count() == 1
+    page.click(".question-view summary")
+    sides = page.locator(".side-answer")
+    assert sides.count() == 2
+    assert sides.nth(0).locator(".said.no").inner_text() == "Five days."
+    assert sides.nth(1).locator(".said.yes").inner_text() == "Three days per week."
+    cited = sides.nth(1).locator(".cite-mark")
+    assert cited.inner_text() == "[1]"
+    assert cited.get_attribute("title") == "rh/teletravail-2026.md"
+    page.click(".chips >> text=/^Toutes$/")
+    assert page.locator(".question-view").count() == 3
+    assert page.locator(".question-view >> text=écrite par un modèle").count() == 1
+    # Text of questions is text.
+    assert page.locator("main b").count() == 0
+    assert "<b>Who won" in page.locator(".questions").inner_text()
+    page.click(".chips >> text=Personne")
+    assert page.locator(".question-view").count() == 1
+    page.click(".lab-back")
+    page.wait_for_selector(".lab-list")
+
+
+@mock_only
+def test_rows_are_approved_changed_and_rejected(server, open_page):
+    page = open_page(server.url + "/", language="en-GB")
+    open_lab(page, "datasets", ".lab-list a")
+    page.click(".kind-list a")
+    page.wait_for_selector(".row-card")
+    cards = page.locator(".row-card")
+    assert cards.count() == 20 and "23 rows" in page.locator(".filters").inner_text()
+    assert "rh/conges.md" in cards.first.inner_text() and "p. 3" in cards.first.inner_text()
+    cards.nth(0).locator("[data-action=approve]").click()
+    cards.nth(0).locator(".tag.ok", has_text="approved").wait_for()
+    cards.nth(1).locator("[data-action=reject]").click()
+    cards.nth(1).locator(".tag.bad", has_text="rejected").wait_for()
+    cards.nth(2).locator("textarea").fill("Another answer [1].")
+    cards.nth(2).locator("[data-action=approve]").click()
+    cards.nth(2).locator(".tag.run", has_text="changed").wait_for()
+    rows = server.world.lab.rows
+    assert [it["decision"] for it in rows[:4]] == ["approved", "rejected", "approved", "open"]
+    assert [it["changed"] for it in rows[:3]] == [None, None, ["Another answer [1]."]]
+    page.select_option(".filters select", "rejected")
+    page.wait_for_function("() => document.querySelectorAll('.row-card').length === 1")
+    page.select_option(".filters select", "")
+    page.wait_for_function("() => document.querySelectorAll('.row-card').length === 20")
+    page.click("text=Next")
+    page.wait_for_function("() => document.querySelectorAll('.row-card').length === 3")
+    page.fill(".filters input", "Question 3 ")
+    page.wait_for_function("() => document.querySelectorAll('.row-card').length === 1")
+    assert page.locator(".row-card textarea").input_value() == "Another answer [1]."
+    page.click("[data-action=reopen]")
+    page.wait_for_function("() => !document.querySelector('[data-action=reopen]')")
+    assert page.locator(".row-card textarea").input_value() == "Réponse 3 [1]."
+    page.click(".row-card details summary")
+    assert "Vingt-cinq jours." in page.locator(".row-passage").inner_text()
+
+
+@mock_only
+def test_a_curve_grows_while_training_goes_on(server, open_page):
+    from lab import run
+
+    page = open_page(server.url + "/")
+    open_lab(page, "runs", ".lab-list a")
+    assert "étape 4 sur 8" in page.locator(".lab-list").inner_text()
+    page.click(".lab-list a")
+    page.wait_for_selector(".curve .line.training")
+    points = "document.querySelector('.curve .line.training').getAttribute('points').split(' ').length"
+    assert page.evaluate(points) == 4
+    assert "validation" in page.locator(".curve").get_attribute("aria-label")
+    server.world.lab.runs[0] = run("done", 8)
+    page.wait_for_function(f"() => {points} === 8")
+    page.wait_for_selector("text=terminé")
+
+
+@mock_only
+def test_empty_views_name_the_command(start, open_page):
+    server = start(empty=True)
+    page = open_page(server.url + "/", language="en-GB")
+    for view, command in (
+        ("comparisons", "souffleur compare"),
+        ("datasets", "souffleur dataset build"),
+        ("runs", "souffleur tune"),
+    ):
+        open_lab(page, view, ".blank code")
+        page.wait_for_function(
+            "it => document.querySelector('.blank code')?.textContent.startsWith(it)", arg=command
+        )
+
+
+@mock_only
+def test_a_reader_votes_and_sees_no_more(start, open_page):
+    server = start(key="sfl_read", scope="read")
+    page = open_page(server.url + "/")
+    page.watch.allowed.append("401")
+    page.fill("dialog input", "sfl_read")
+    page.press("dialog input", "Enter")
+    page.wait_for_selector(".collection-chips")
+    open_lab(page, "datasets", ".arena-form")
+    assert page.locator(".lab-tabs a").all_inner_texts() == ["Arène"]
+
+
+def test_words_of_both_languages(server, open_page):
+    page = open_page(server.url + "/")
+    keys = page.evaluate("""async () => Promise.all(['fr', 'en'].map(
+        async (it) => Object.keys((await import(`/lab/${it}.js`)).default).sort()))""")
+    assert keys[0] == keys[1] and len(keys[0]) > 100
+    open_lab(page, "arena", ".arena-form")
+    page.click(".side-foot .language")
+    page.wait_for_selector("text=Let two answer")
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_contrast_and_width(server, open_page, dark):
+    page = open_page(server.url + "/", dark=dark)
+    views = [("arena", ".arena-form")]
+    if not REAL:
+        views += [
+            ("comparisons", ".lab-list"),
+            ("comparisons/0123456789abcdef-0123456789ab", ".question-view"),
+            ("datasets/d1/supervised", ".row-card"),
+            ("runs/rh", ".curve"),
+        ]
+    for view, selector in views:
+        open_lab(page, view, selector)
+        if view == "arena":
+            ask_two(page)
+        if page.locator(".question-view").count():
+            page.click(".question-view summary")
+        assert page.evaluate(CONTRAST) == [], view
+        nameless = page.evaluate("""() => [...document.querySelectorAll('button, a, input, select, textarea')]
+            .filter((it) => it.checkVisibility())
+            .filter((it) => !(it.getAttribute('aria-label') || it.textContent.trim() || it.labels?.length))
+            .map((it) => it.outerHTML.slice(0, 120))""")
+        assert nameless == [], view
+        for width in (360, 1280):
+            page.set_viewport_size({"width": width, "height": 860})
+            assert overflow(page) <= 0, (view, width)
+
+
+def test_labels_of_the_tab_bar_fit(server, open_page):
+    page = open_page(server.url + "/", width=360, height=720)
+    page.click(".tabbar >> text=Évaluer")
+    page.wait_for_selector(".arena-form")
+    cut = page.evaluate("""() => [...document.querySelectorAll('.tabbar span')]
+        .filter((it) => it.scrollWidth > it.clientWidth + 1).map((it) => it.textContent)""")
+    assert cut == []
+    assert re.search("Arène", page.locator(".lab-tabs").inner_text())
+    go(page, "ask", "#question")
