@@ -131,6 +131,8 @@ pub struct RetrievalConfig {
     pub passages_max: NonZeroUsize,
     /// Id or folder of the reranker; empty for none.
     pub reranker: String,
+    /// What the reranker computes in.
+    pub reranker_precision: Precision,
     /// Candidates that the reranker reads at most.
     pub rerank_max: NonZeroUsize,
     /// Relevance under which a passage does not bear on the question, from 0 to 1.
