@@ -12,7 +12,7 @@ use figment::{
     value::{Dict, Map},
 };
 use ingest::parse::Limits;
-use model::embed::Precision;
+use model::{device::DeviceName, embed::Precision};
 use serde::{Deserialize, Serialize};
 use tune::train::settings::Settings;
 
@@ -75,6 +75,8 @@ pub struct ModelsConfig {
     pub embedder_precision: Precision,
     /// Id, file or folder of the generator, or `openai`, or `extract`.
     pub generator: String,
+    /// What a generator of this machine computes on, when it writes and when it is trained.
+    pub generator_device: DeviceName,
     /// The model hub, or a mirror of it.
     pub hub_endpoint: String,
     /// The Python whose pip fetches wheels.
@@ -129,6 +131,8 @@ pub struct RetrievalConfig {
     pub passages_max: NonZeroUsize,
     /// Id or folder of the reranker; empty for none.
     pub reranker: String,
+    /// What the reranker computes in.
+    pub reranker_precision: Precision,
     /// Candidates that the reranker reads at most.
     pub rerank_max: NonZeroUsize,
     /// Relevance under which a passage does not bear on the question, from 0 to 1.

@@ -4,7 +4,7 @@ use std::{error::Error, io, process::ExitCode};
 
 use index::{CatalogError, IndexError, OpenError};
 use ingest::discover::DiscoverError;
-use model::store::StoreError;
+use model::{device::DeviceError, store::StoreError};
 use tune::train::{TuneError, run::is_disk_full};
 
 use crate::{
@@ -289,7 +289,11 @@ pub fn exit_code(error: &anyhow::Error) -> ExitCode {
                 || it.is::<UnknownModel>()
                 || it.is::<WrongUsage>()
                 || it.is::<ArmError>()
-                || matches!(it.downcast_ref(), Some(TuneError::Setting { .. }))
+                || it.is::<DeviceError>()
+                || matches!(
+                    it.downcast_ref(),
+                    Some(TuneError::Setting { .. } | TuneError::Device(_))
+                )
         });
     ExitCode::from(if usage { 2 } else { 1 })
 }

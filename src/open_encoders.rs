@@ -45,7 +45,8 @@ impl Session {
         }
         let folder = Path::new(name);
         let load = |dir: &Path, tokens_max: usize| {
-            let loaded = Reranker::load(dir, tokens_max);
+            let precision = self.config.retrieval.reranker_precision;
+            let loaded = Reranker::load(dir, tokens_max, precision);
             loaded.with_context(|| format!("could not load the reranker `{name}`")).map(Some)
         };
         if folder.is_dir() {

@@ -311,7 +311,7 @@ impl Session {
             return Ok(self.upstream_writer()?);
         }
         if let Some(path) = model_path(name) {
-            return load_writer(path, name, None, asked.is_some());
+            return self.load_writer(path, name, None, asked.is_some());
         }
         let entry = self.entry(name, Some(ModelRole::Generator))?;
         let files = match self.files(entry) {
@@ -326,7 +326,24 @@ impl Session {
             Err(error) => return Err(error.into()),
         };
         let path = weights_of(&files);
-        load_writer(&path, name, Some(entry.languages.clone()), asked.is_some())
+        self.load_writer(&path, name, Some(entry.languages.clone()), asked.is_some())
+    }
+
+    fn load_writer(
+        &self,
+        model: &Path,
+        name: &str,
+        languages: Option<Vec<String>>,
+        insisted: bool,
+    ) -> Result<Writer> {
+        let failed = || format!("could not load the generator `{name}`");
+        let backend = self.config.models.generator_device.backend().with_context(failed)?;
+        let generator = Generator::load_on(model, &backend).with_context(failed)?;
+        let mut model = LocalModel::new(generator, name, ServeOptions::default())
+            .context("could not start the generator's thread")?;
+        model.languages = languages;
+        model.insisted = insisted;
+        Ok(Writer::Model(Box::new(model)))
     }
 
     /// Where a generator's weights are: a GGUF file or a folder, from its id or its path.
@@ -466,21 +483,6 @@ pub fn model_path(name: &str) -> Option<&Path> {
 /// The GGUF file of an installed generator, or its folder where it has none.
 fn weights_of(files: &InstalledModel) -> PathBuf {
     files.file_ending(".gguf").unwrap_or_else(|| files.dir.clone())
-}
-
-fn load_writer(
-    model: &Path,
-    name: &str,
-    languages: Option<Vec<String>>,
-    insisted: bool,
-) -> Result<Writer> {
-    let generator =
-        Generator::load(model).with_context(|| format!("could not load the generator `{name}`"))?;
-    let mut model = LocalModel::new(generator, name, ServeOptions::default())
-        .context("could not start the generator's thread")?;
-    model.languages = languages;
-    model.insisted = insisted;
-    Ok(Writer::Model(Box::new(model)))
 }
 
 #[expect(clippy::exit, reason = "the user asked twice to stop")]

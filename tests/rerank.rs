@@ -8,7 +8,7 @@ use std::{
     process::{Command, Output},
 };
 
-use model::rerank::Reranker;
+use model::{embed::Precision, rerank::Reranker};
 use serde_json::Value;
 
 fn golden(name: &str) -> PathBuf {
@@ -99,7 +99,7 @@ fn a_reranker_orders_what_was_found_by_its_scores() {
     for name in ["tiny-bert-reranker", "tiny-xlm-roberta-reranker"] {
         let folder = golden(name);
         let found = world.json(&["search", "--rerank", folder.to_str().unwrap(), QUESTION]);
-        let reranker = Reranker::load(&folder, 512).unwrap();
+        let reranker = Reranker::load(&folder, 512, Precision::F32).unwrap();
         assert_eq!(documents(&found), by_score(&reranker, &found), "{name}");
         assert_ne!(documents(&found), documents(&plain), "{name} changes the order");
         let mut sorted = [documents(&found), documents(&plain)];

@@ -97,6 +97,8 @@ fn a_wrong_value_is_named_with_its_place() {
     check_failure(&status(&place), 2, &["passages_max", "souffleur.toml"]);
     place.write("souffleur.toml", "[generation]\ntemperature = 9.0\n");
     check_failure(&status(&place), 2, &["generation.temperature", "from 0 to 5"]);
+    place.write("souffleur.toml", "[models]\ngenerator_device = \"gpu\"\n");
+    check_failure(&status(&place), 2, &["generator_device", "souffleur.toml", "`cuda`"]);
     place.write("souffleur.toml", "[generation\n");
     check_failure(&status(&place), 2, &["souffleur.toml", "TOML"]);
     place.write("souffleur.toml", "");
@@ -106,6 +108,24 @@ fn a_wrong_value_is_named_with_its_place() {
     check_failure(&out, 2, &["nowhere.toml"]);
     let out = place.command(&["ask", "What?", "--generator", "gpt"]).output().unwrap();
     check_failure(&out, 1, &["all-minilm-l6-v2", "--offline"]);
+}
+
+#[cfg(not(feature = "cuda"))]
+#[test]
+fn a_gpu_is_refused_by_a_program_without_code_for_it() {
+    let place = Place::new();
+    model::testing::write_tiny_model(&place.0.path().join("base"), 1).unwrap();
+    place.write("rows.jsonl", "{\"prompt\": \"Say red.\", \"completion\": \"Red.\"}\n");
+    let with_gpu = |args: &[&str]| {
+        let mut command = place.command(args);
+        command.env("SOUFFLEUR_MODELS__GENERATOR_DEVICE", "cuda:1").output().unwrap()
+    };
+    let out = with_gpu(&["tune", "--data", "rows.jsonl", "--base", "base"]);
+    check_failure(&out, 2, &["cuda:1", "--features cuda"]);
+    assert!(!place.0.path().join("data/adapters/rows.run").exists());
+    let out = with_gpu(&["doctor"]);
+    let shown = String::from_utf8_lossy(&out.stdout);
+    assert!(shown.contains("--features cuda"), "{shown}");
 }
 
 #[test]

@@ -10,6 +10,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use model::chat::Turn;
+use model::device::DeviceName;
 use model::embed::{Embedder, EmbedderSpec, Embeddings, Pooling, Precision, TextRole};
 use model::generate::{Generator, Request};
 use model::rerank::{Reranker, Reranking};
@@ -34,12 +35,19 @@ fn main() {
         let dir = models.join("all-minilm-l6-v2");
         let exact = embed(&dir, Path::new(corpus), n_texts, Precision::F32, None);
         embed(&dir, Path::new(corpus), n_texts, Precision::Int8, Some(&exact));
-        let dir = models.join("random-reranker"); // Of rerank_peer.py.
-        if dir.is_dir() {
-            rerank(&dir, Path::new(corpus), n_texts);
+        for name in ["random-reranker", "random-reranker-xlm-r"] {
+            let dir = models.join(name); // Of rerank_peer.py.
+            if dir.is_dir() {
+                rerank(&dir, Path::new(corpus), n_texts, Precision::F32);
+                rerank(&dir, Path::new(corpus), n_texts, Precision::Int8);
+            }
         }
     }
-    generate(&models.join("smollm2-135m-instruct/SmolLM2-135M-Instruct.Q4_1.gguf"));
+    let gguf = models.join("smollm2-135m-instruct/SmolLM2-135M-Instruct.Q4_1.gguf");
+    generate(&gguf, DeviceName::Cpu);
+    if cfg!(feature = "cuda") {
+        generate(&gguf, DeviceName::Cuda(0));
+    }
 }
 
 /// Titles and texts of the corpus.
@@ -56,23 +64,28 @@ fn read_texts(corpus: &Path, n_texts: usize) -> Vec<String> {
         .collect()
 }
 
-/// Prints one line.
-fn rerank(dir: &Path, corpus: &Path, n_texts: usize) {
+/// Prints one line; logits are compared with those that the peer has left.
+fn rerank(dir: &Path, corpus: &Path, n_texts: usize, precision: Precision) {
     let texts = read_texts(corpus, n_texts);
     let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
-    let reranker = Reranker::load(dir, 256).expect("the reranker loads");
-    reranker.score(QUESTION, &texts[..texts.len().min(64)]).expect("the passages are scored");
+    let reranker = Reranker::load(dir, 256, precision).expect("the reranker loads");
+    reranker.score(QUESTION, &texts[..texts.len().min(8)]).expect("the passages are scored");
     let start = Instant::now();
     let Reranking { scores, n_tokens, .. } =
         reranker.score(QUESTION, &texts).expect("the passages are scored");
     let seconds = start.elapsed().as_secs_f64();
-    let first: Vec<f32> = scores.iter().take(3).map(|it| it.score).collect();
+    let expected: Vec<f32> = fs_err::read_to_string(dir.join("logits.json"))
+        .map(|it| serde_json::from_str(&it).expect("a list of numbers"))
+        .unwrap_or_default();
+    let off = scores.iter().zip(&expected).map(|(ours, theirs)| (ours.logit - theirs).abs());
     println!(
         "{}",
         json!({
-            "system": "souffleur rerank", "threads": model::device::threads(),
+            "model": dir.file_name().and_then(|it| it.to_str()),
+            "system": format!("souffleur {}", precision.as_str()),
+            "threads": model::device::threads(),
             "pairs_per_s": texts.len() as f64 / seconds, "tokens_per_s": n_tokens as f64 / seconds,
-            "first_scores": first,
+            "compared": expected.len(), "off_max": off.fold(0.0, f32::max),
         })
     );
 }
@@ -140,10 +153,12 @@ fn embed(
 /// Tokens that SmolLM2 ends with, ruled out so that every draft has its full length.
 const NO_END: [(u32, f32); 2] = [(0, -1e9), (2, -1e9)];
 
-fn generate(gguf: &Path) {
+fn generate(gguf: &Path, device: DeviceName) {
     let start = Instant::now();
-    let generator = Generator::load(gguf).expect("the generator loads");
-    println!("{}", json!({ "system": "souffleur load", "load_ms": start.elapsed().as_millis() }));
+    let backend = device.backend().expect("the device is there");
+    let generator = Generator::load_on(gguf, &backend).expect("the generator loads");
+    let load_ms = start.elapsed().as_millis();
+    println!("{}", json!({ "system": "souffleur load", "device": device, "load_ms": load_ms }));
     let encoder = generator.encoder();
     let options = ServeOptions::default();
     let service = Service::spawn(generator, options).expect("a thread starts");
@@ -180,7 +195,8 @@ fn generate(gguf: &Path) {
         println!(
             "{}",
             json!({
-                "system": "souffleur generate", "threads": model::device::threads(),
+                "system": "souffleur generate", "device": device,
+                "threads": model::device::threads(),
                 "sequences": n_sequences, "prompt_tokens": n_prompt, "tokens": drafts,
                 "prefill_tokens_per_s": (n_prompt * n_sequences as usize) as f64 / prefill,
                 "decode_tokens_per_s": (drafts - n_sequences as usize) as f64 / decode,

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::adapter::{Adapter, AdapterError, Base};
+use crate::device::Backend;
 use crate::generate::GenerateError;
 use crate::lora::PackedAdapter;
 
@@ -28,6 +29,8 @@ pub struct LoadedAdapter {
 /// Shared by a generator's thread and those that send it requests.
 pub(crate) struct Adapters {
     base: Base,
+    /// What they are multiplied with.
+    backend: Backend,
     loaded: Mutex<Vec<Arc<PackedAdapter>>>,
     /// Adapters so far: one that takes another's name is still another.
     n_added: AtomicU64,
@@ -40,8 +43,8 @@ impl fmt::Debug for Adapters {
 }
 
 impl Adapters {
-    pub(crate) fn new(base: Base) -> Self {
-        Self { base, loaded: Mutex::default(), n_added: AtomicU64::new(0) }
+    pub(crate) fn new(base: Base, backend: Backend) -> Self {
+        Self { base, backend, loaded: Mutex::default(), n_added: AtomicU64::new(0) }
     }
 
     /// Reads an adapter and checks it against the base.
@@ -53,7 +56,7 @@ impl Adapters {
     pub(crate) fn add(&self, name: &str, adapter: &Adapter) -> Result<(), AdapterError> {
         adapter.check_base(&self.base)?;
         let id = self.n_added.fetch_add(1, Ordering::Relaxed);
-        let packed = Arc::new(PackedAdapter::new(adapter, name, id)?);
+        let packed = Arc::new(PackedAdapter::new(adapter, (name, id), &self.backend)?);
         let mut loaded = self.lock();
         match loaded.iter().position(|it| it.name == name) {
             Some(idx) => loaded[idx] = packed,

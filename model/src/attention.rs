@@ -5,7 +5,7 @@ use rayon::prelude::*;
 
 use crate::decoder::{Config, Piece};
 use crate::kernels;
-use crate::kv_cache::{KvCache, PAGE};
+use crate::kv_cache::{PAGE, PageCache};
 use crate::linear::with_slice;
 use crate::panel_product::Product;
 use crate::panels::PANEL;
@@ -87,11 +87,11 @@ pub(crate) fn attend(
 ) -> Result<Tensor> {
     let rows: usize = pieces.iter().map(|it| it.ids.len()).sum();
     let width = config.n_heads * config.head_dim;
-    with_slice(k, |k| with_slice(v, |v| write(k, v, pieces, layer, rope, config)))??;
+    with_slice(k, |k| with_slice(v, |v| write(k, v, pieces, layer, rope, config)))???;
     let out = with_slice(q, |q| {
         let attention = Attention { q, layer, rope, config, rows };
         attention.run(pieces)
-    })?;
+    })??;
     Tensor::from_vec(out, (rows, width), &Device::Cpu)
 }
 
@@ -103,21 +103,23 @@ fn write(
     layer: usize,
     rope: &Angles,
     config: &Config,
-) {
+) -> Result<()> {
     let dim = config.head_dim;
     let mut rotated = vec![0.0; dim];
     let mut row = 0;
     for piece in pieces {
         let start = piece.cache.len();
+        let cache = piece.cache.pages_mut()?;
         for token in 0..piece.ids.len() {
             for head in 0..config.n_kv_heads {
                 let at = (row * config.n_kv_heads + head) * dim;
                 rope.rotate(row, &k[at..][..dim], 1.0, &mut rotated);
-                piece.cache.write((layer, head), start + token, &rotated, &v[at..][..dim]);
+                cache.write((layer, head), start + token, &rotated, &v[at..][..dim]);
             }
             row += 1;
         }
     }
+    Ok(())
 }
 
 /// One layer's attention over caches that hold all keys and values.
@@ -132,7 +134,7 @@ struct Attention<'a> {
 
 /// The queries of some consecutive tokens of one sequence that share a key head.
 struct Tile<'a> {
-    cache: &'a KvCache,
+    cache: &'a PageCache,
     kv_head: usize,
     /// The first token's row in the batch.
     row: usize,
@@ -143,20 +145,21 @@ struct Tile<'a> {
 
 impl Attention<'_> {
     /// result: (rows, heads, head_dim)
-    fn run(&self, pieces: &[Piece<'_>]) -> Vec<f32> {
+    fn run(&self, pieces: &[Piece<'_>]) -> Result<Vec<f32>> {
         let Config { n_heads, n_kv_heads, head_dim, .. } = *self.config;
         let group = n_heads / n_kv_heads; // Query heads that share a key head.
         let mut tiles = Vec::new();
         let mut work = 0;
         let mut first_row = 0;
         for piece in pieces {
+            let cache = piece.cache.pages()?;
             for kv_head in 0..n_kv_heads {
                 for token in (0..piece.ids.len()).step_by(TILE_TOKENS) {
                     let tokens = TILE_TOKENS.min(piece.ids.len() - token);
-                    let position = piece.cache.len() + token;
+                    let position = cache.len() + token;
                     work += tokens * group * head_dim * (position + tokens) * 2;
                     let row = first_row + token;
-                    tiles.push(Tile { cache: &*piece.cache, kv_head, row, position, tokens });
+                    tiles.push(Tile { cache, kv_head, row, position, tokens });
                 }
             }
             first_row += piece.ids.len();
@@ -175,7 +178,7 @@ impl Attention<'_> {
                     .copy_from_slice(&attended[..head_dim]);
             }
         }
-        out
+        Ok(out)
     }
 
     /// result: (tokens, group, head_dim), each head padded to whole panels

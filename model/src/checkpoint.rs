@@ -76,6 +76,11 @@ impl Checkpoint {
         self.shard_of.contains_key(name)
     }
 
+    /// The folder.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     /// Names of all tensors, in no order.
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         self.shard_of.keys().map(String::as_str)

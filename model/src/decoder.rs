@@ -10,10 +10,12 @@ use candle_nn::ops::rms_norm;
 
 pub(crate) use crate::attention::Rope;
 use crate::attention::{self, Angles};
+use crate::device::Backend;
 use crate::kernels;
-use crate::kv_cache::{CacheShape, KvCache};
-use crate::linear::{Linear, forward_together};
+use crate::kv_cache::{CacheShape, KvCache, PageCache, TensorCache};
+use crate::linear::{Linear, contiguous_mut, forward_together};
 use crate::lora::{AdaptedRows, PackedAdapter, Place};
+use crate::tensor_attention::{self, Tables};
 
 /// The sizes of a decoder.
 #[derive(Debug, Clone, PartialEq)]
@@ -44,6 +46,8 @@ pub(crate) struct Decoder {
     /// Absent where it is the embedding matrix.
     pub(crate) lm_head: Option<Linear>,
     pub(crate) rope: Rope,
+    /// What its weights, caches and adapters are made for.
+    pub(crate) backend: Backend,
 }
 
 /// One block: attention and feed-forward, each added to the residual stream.
@@ -88,14 +92,24 @@ struct Pass<'a, 'b> {
     config: &'a Config,
     pieces: &'a mut [Piece<'b>],
     adapted: Vec<AdaptedRows<'b>>,
-    rope: Angles,
+    positions: Positions,
+}
+
+/// Where the rows of a pass stand in their sequences, as attention needs it.
+enum Positions {
+    Angles(Angles),
+    Tables(Tables),
 }
 
 impl Decoder {
     /// An empty cache for one sequence.
-    pub(crate) fn cache(&self) -> Result<KvCache> {
+    pub(crate) fn cache(&self) -> KvCache {
         let Config { n_layers, n_kv_heads, head_dim, .. } = self.config;
-        Ok(KvCache::new(CacheShape { n_layers, n_kv_heads, head_dim }))
+        let shape = CacheShape { n_layers, n_kv_heads, head_dim };
+        match &self.backend {
+            Backend::Processor => KvCache::Pages(PageCache::new(shape)),
+            Backend::Tensors { device, .. } => KvCache::Tensors(TensorCache::new(shape, device)),
+        }
     }
 
     /// Reads tokens that follow those of the cache, and adds them to it.
@@ -108,19 +122,25 @@ impl Decoder {
 
     /// Reads the next tokens of several sequences in one pass, packed row by row: products go over
     /// all rows, attention over each sequence's own cache. A row's result does not depend on what
-    /// else is in the batch, to the last bit where the weights are panels.
+    /// else is in the batch: to the last bit where the weights are panels, within rounding elsewhere.
     ///
     /// result: (tokens of all pieces, hidden), the normalised output of the last layer
     pub(crate) fn forward_batch(&self, pieces: &mut [Piece<'_>]) -> Result<Tensor> {
         let ids: Vec<u32> = pieces.iter().flat_map(|it| it.ids).copied().collect();
         let positions = pieces.iter().flat_map(|it| it.cache.len()..it.cache.len() + it.ids.len());
-        let rope = self.rope.at(positions);
+        let angles = self.rope.at(positions);
+        let positions = match &self.backend {
+            Backend::Processor => Positions::Angles(angles),
+            Backend::Tensors { device, .. } => {
+                Positions::Tables(Tables::new(&angles, pieces, &self.config, device)?)
+            }
+        };
         let adapted = adapted_rows(pieces);
         for piece in &mut *pieces {
-            piece.cache.reserve(piece.ids.len());
+            piece.cache.reserve(piece.ids.len())?;
         }
         let mut x = self.embed_tokens.rows(&ids)?; // (tokens, hidden)
-        let mut pass = Pass { config: &self.config, pieces, adapted, rope };
+        let mut pass = Pass { config: &self.config, pieces, adapted, positions };
         for (idx, layer) in self.layers.iter().enumerate() {
             x = layer.forward(&x, idx, &mut pass)?;
         }
@@ -167,13 +187,19 @@ impl Layer {
 impl Attention {
     /// x: (tokens, hidden)
     fn forward(&self, x: &Tensor, idx: usize, pass: &mut Pass<'_, '_>) -> Result<Tensor> {
-        let Pass { config, pieces, adapted, rope } = pass;
+        let Pass { config, pieces, adapted, positions } = pass;
         let eps = config.norm_eps;
         let heads = [(&self.q_proj, Place::Q), (&self.k_proj, Place::K), (&self.v_proj, Place::V)];
         let [q, k, v] = forward_together(heads, x, (adapted.as_slice(), idx))?; // (tokens, heads * head_dim)
         let q = normed(q, self.q_norm.as_ref(), config.head_dim, eps)?;
         let k = normed(k, self.k_norm.as_ref(), config.head_dim, eps)?;
-        let attended = attention::attend((&q, &k, &v), pieces, idx, rope, config)?;
+        let heads = (&q, &k, &v);
+        let attended = match positions {
+            Positions::Angles(angles) => attention::attend(heads, pieces, idx, angles, config)?,
+            Positions::Tables(tables) => {
+                tensor_attention::attend(heads, pieces, idx, tables, config)?
+            }
+        };
         let o_proj = [(&self.o_proj, Place::O)];
         let [res] = forward_together(o_proj, &attended, (adapted.as_slice(), idx))?;
         Ok(res)
@@ -193,13 +219,22 @@ impl Mlp {
         let adapted = (pass.adapted.as_slice(), idx);
         let inner = [(&self.gate_proj, Place::Gate), (&self.up_proj, Place::Up)];
         let [gate, up] = forward_together(inner, x, adapted)?; // (tokens, intermediate)
-        gate.inplace_op2(&up, &SiluTimes)?;
-        let [res] = forward_together([(&self.down_proj, Place::Down)], &gate, adapted)?;
+        let inner = silu_times(gate, &up)?;
+        let [res] = forward_together([(&self.down_proj, Place::Down)], &inner, adapted)?;
         Ok(res)
     }
 }
 
-/// `gate = silu(gate) * up`, in place.
+/// `silu(gate) * up`: the middle of SwiGLU (Shazeer 2020).
+fn silu_times(gate: Tensor, up: &Tensor) -> Result<Tensor> {
+    if !gate.device().is_cpu() {
+        return gate.silu()? * up;
+    }
+    gate.inplace_op2(up, &SiluTimes)?;
+    Ok(gate)
+}
+
+/// `gate = silu(gate) * up`, in place, on the processor.
 struct SiluTimes;
 
 impl InplaceOp2 for SiluTimes {
@@ -220,12 +255,5 @@ impl InplaceOp2 for SiluTimes {
         let up = &up.as_slice::<f32>()?[start..end];
         kernels::silu_times(contiguous_mut(gate, gate_layout)?, up);
         Ok(())
-    }
-}
-
-fn contiguous_mut<'a>(storage: &'a mut CpuStorage, layout: &Layout) -> Result<&'a mut [f32]> {
-    match (storage, layout.contiguous_offsets()) {
-        (CpuStorage::F32(data), Some((start, end))) => Ok(&mut data[start..end]),
-        _ => candle_core::bail!("an f32 tensor in one piece is needed"),
     }
 }

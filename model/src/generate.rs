@@ -15,6 +15,7 @@ use crate::adapters::Adapters;
 use crate::chat::{ChatError, ChatOptions, ChatTemplate, Turn};
 use crate::constrain::Compiler;
 use crate::decoder::Decoder;
+use crate::device::Backend;
 use crate::load_generator::{self, Parts};
 use crate::prefixes::Prefixes;
 use crate::prompt::PromptEncoder;
@@ -182,9 +183,14 @@ impl fmt::Debug for Generator {
 
 impl Generator {
     /// Loads a model from a GGUF file, which carries its tokenizer and chat template, or from a
-    /// folder with `config.json`, safetensors files and `tokenizer.json`.
+    /// folder with `config.json`, safetensors files and `tokenizer.json`, for the processor.
     pub fn load(model: &Path) -> Result<Self, LoadError> {
-        let Parts { decoder, tokenizer, chat, ends } = load_generator::load(model)?;
+        Self::load_on(model, &Backend::Processor)
+    }
+
+    /// The same for any device.
+    pub fn load_on(model: &Path, backend: &Backend) -> Result<Self, LoadError> {
+        let Parts { decoder, tokenizer, chat, ends } = load_generator::load(model, backend)?;
         Self::new(decoder, tokenizer, chat, ends).map_err(|error| match error {
             NewError::Mismatch { n_tokens, n_rows } => {
                 LoadError::TokenizerMismatch { path: model.to_owned(), n_tokens, n_rows }
@@ -203,7 +209,7 @@ impl Generator {
             return Err(NewError::Mismatch { n_tokens, n_rows });
         }
         let context_length = decoder.config.context_length;
-        let adapters = Arc::new(Adapters::new(Base::of(&decoder)));
+        let adapters = Arc::new(Adapters::new(Base::of(&decoder), decoder.backend.clone()));
         Ok(Self {
             decoder,
             encoder: Arc::new(PromptEncoder { tokenizer, chat, context_length }),

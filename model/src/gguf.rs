@@ -80,6 +80,11 @@ impl Gguf {
         LoadError::Corrupt { path: self.path.clone(), reason }
     }
 
+    /// Where the file is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Everything that the file says of itself.
     pub(crate) fn metadata(&self) -> &HashMap<String, Value> {
         &self.metadata
@@ -404,24 +409,37 @@ mod tests {
             n_types += 1;
             let expected = file.values(&format!("{name}.values")).unwrap();
             assert_eq!(file.values(name).unwrap(), expected, "{name}");
-            let layer = Linear::new(file.matrix(name, (n_out, n_in), None).unwrap(), None);
-            let rows = layer.rows(&[0, 1]).unwrap().flatten_all().unwrap();
-            assert_eq!(rows.to_vec1::<f32>().unwrap(), expected, "{name}");
-            for rows in [1, 3] {
-                let x: Vec<f32> = (0..rows * n_in).map(|i| ((i % 7) as f32 - 3.0) / 4.0).collect();
-                let input = Tensor::from_slice(&x, (rows, n_in), &Device::Cpu).unwrap();
-                let actual = layer.forward(&input).unwrap().to_vec2::<f32>().unwrap();
-                for (x, actual) in x.chunks(n_in).zip(actual) {
-                    for (weights, actual) in expected.chunks(n_in).zip(actual) {
-                        let terms = x.iter().zip(weights).map(|(a, b)| f64::from(a * b));
-                        let size: f64 = terms.clone().map(f64::abs).sum();
-                        let off = (f64::from(actual) - terms.sum::<f64>()).abs();
-                        assert!(off <= 1e-6 * size, "{name}: off by {off} of {size}");
-                    }
-                }
+            let weight = file.matrix(name, (n_out, n_in), None).unwrap();
+            check_product(name, &Linear::new(weight, None), &expected, 1e-6);
+            if let Some(stored) = file.quantised(name, (n_out, n_in), None, &Device::Cpu).unwrap() {
+                // As on a device: what it is multiplied with is rounded to 8 bits.
+                let weight = Weight::Blocks(QMatMul::from_qtensor(stored).unwrap());
+                check_product(name, &Linear::new(weight, None), &expected, 1e-2);
             }
         }
         assert_eq!(n_types, 13, "all types that candle reads, but those of activations");
+    }
+
+    /// Rows of a layer are the weights, and products are those of the weights as far as `tolerance`
+    /// of the sum of their terms' sizes. weights: (n_out, n_in)
+    #[track_caller]
+    fn check_product(name: &str, layer: &Linear, weights: &[f32], tolerance: f64) {
+        let n_in = 512;
+        let rows = layer.rows(&[0, 1]).unwrap().flatten_all().unwrap();
+        assert_eq!(rows.to_vec1::<f32>().unwrap(), weights, "{name}");
+        for rows in [1, 3] {
+            let x: Vec<f32> = (0..rows * n_in).map(|i| ((i % 7) as f32 - 3.0) / 4.0).collect();
+            let input = Tensor::from_slice(&x, (rows, n_in), &Device::Cpu).unwrap();
+            let actual = layer.forward(&input).unwrap().to_vec2::<f32>().unwrap();
+            for (x, actual) in x.chunks(n_in).zip(actual) {
+                for (weights, actual) in weights.chunks(n_in).zip(actual) {
+                    let terms = x.iter().zip(weights).map(|(a, b)| f64::from(a * b));
+                    let size: f64 = terms.clone().map(f64::abs).sum();
+                    let off = (f64::from(actual) - terms.sum::<f64>()).abs();
+                    assert!(off <= tolerance * size, "{name}: off by {off} of {size}");
+                }
+            }
+        }
     }
 
     /// Writes some tensors of a file as part `no` of `count`.

@@ -2,11 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
+use candle_core::Device;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 
+use crate::adapter::Adapter;
 use crate::decoder::{Decoder, Piece};
+use crate::device::{Backend, BaseForm};
 use crate::gguf::Gguf;
 use crate::load_decoder::{from_folder, from_gguf};
 use crate::lora::PackedAdapter;
@@ -57,10 +60,28 @@ pub(crate) fn furthest(a: &[f32], b: &[f32]) -> f32 {
     a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
 }
 
+/// Our own code for the processor, and tensors, which are the same on every device.
+pub(crate) fn backends() -> [Backend; 2] {
+    [Backend::Processor, Backend::Tensors { device: Device::Cpu, base: BaseForm::Dense }]
+}
+
 /// A tiny model for serving.
 pub(crate) fn decoder(model: &Path) -> Decoder {
-    if model.is_dir() { from_folder(model) } else { from_gguf(&Gguf::open(model).unwrap()) }
-        .unwrap()
+    decoder_on(model, &Backend::Processor)
+}
+
+/// The same on any device.
+pub(crate) fn decoder_on(model: &Path, backend: &Backend) -> Decoder {
+    match model.is_dir() {
+        true => from_folder(model, backend),
+        false => from_gguf(&Gguf::open(model).unwrap(), backend),
+    }
+    .unwrap()
+}
+
+/// An adapter as a decoder multiplies with it.
+pub(crate) fn packed(adapter: &Adapter, decoder: &Decoder) -> PackedAdapter {
+    PackedAdapter::new(adapter, (&adapter.name, 0), &decoder.backend).unwrap()
 }
 
 /// Logits of a text by a base or an adapter. result: (tokens, vocab)
@@ -69,7 +90,7 @@ pub(crate) fn logits(
     ids: &[u32],
     adapter: Option<&PackedAdapter>,
 ) -> Vec<Vec<f32>> {
-    let mut cache = decoder.cache().unwrap();
+    let mut cache = decoder.cache();
     let hidden = decoder.forward_batch(&mut [Piece { ids, cache: &mut cache, adapter }]).unwrap();
     decoder.logits(&hidden).unwrap().to_vec2().unwrap()
 }

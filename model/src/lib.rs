@@ -5,7 +5,7 @@
 //! and [`serve`] does so for many clients at once. Below them lie the two networks (`bert`,
 //! `decoder`) and what they are made of: `panels`, `int8` and `kernels` compute, `checkpoint`,
 //! `weights`, `pickle` and `gguf` read files, `linear`, `attention`, `kv_cache` and `lora` serve the
-//! decoder. [`adapter`], [`adapters`] and [`merge`] are about LoRA, [`trainable`]
+//! decoder, on a device with `tensor_attention` and `tiles`. [`adapter`], [`adapters`] and [`merge`] are about LoRA, [`trainable`]
 //! is the decoder with gradients.
 //!
 //! The crate is synchronous and owns no global state besides rayon's thread pool, whose size
@@ -68,6 +68,8 @@ mod prefixes;
 mod python;
 mod sentence_folder;
 mod sequence;
+mod tensor_attention;
+mod tiles;
 mod tokenizer;
 mod weights;
 

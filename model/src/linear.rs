@@ -1,17 +1,19 @@
 //! The linear layers of the decoder, over whatever form their weights are in.
 
 use candle_core::quantized::QMatMul;
-use candle_core::{CpuStorage, Device, Module, Result, Storage, Tensor};
+use candle_core::{CpuStorage, Device, Layout, Module, Result, Storage, Tensor};
 
 use crate::lora::{self, AdaptedRows, Place};
 use crate::panels::Panels;
 
 /// A frozen weight of shape (n_out, n_in).
 pub(crate) enum Weight {
-    /// Ours: exact, fast for every size.
+    /// Ours, for the processor: exact, fast for every size.
     Panels(Panels),
-    /// candle's, for types with larger blocks. Rounds activations to 8 bits.
+    /// candle's, on any device: blocks as their file has them. Rounds activations to 8 bits.
     Blocks(QMatMul),
+    /// Plain numbers, on any device.
+    Tensor(Tensor),
 }
 
 /// `x · weightᵀ + bias`.
@@ -29,15 +31,13 @@ impl Linear {
     /// x: (rows, n_in), result: (rows, n_out)
     pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let [product] = products([self], x)?;
-        self.finish(product, x.dim(0)?)
+        self.finish(product)
     }
 
-    fn finish(&self, product: Vec<f32>, rows: usize) -> Result<Tensor> {
-        let n_out = product.len().checked_div(rows).unwrap_or(0);
-        let res = Tensor::from_vec(product, (rows, n_out), &Device::Cpu)?;
+    fn finish(&self, product: Tensor) -> Result<Tensor> {
         match &self.bias {
-            Some(bias) => res.broadcast_add(bias),
-            None => Ok(res),
+            Some(bias) => product.broadcast_add(bias),
+            None => Ok(product),
         }
     }
 
@@ -53,6 +53,7 @@ impl Linear {
                 Tensor::from_vec(data, (ids.len(), n_in), &Device::Cpu)
             }
             Weight::Blocks(blocks) => blocks.embedding(&Tensor::new(ids, &Device::Cpu)?),
+            Weight::Tensor(weight) => weight.index_select(&Tensor::new(ids, weight.device())?, 0),
         }
     }
 }
@@ -65,43 +66,47 @@ pub(crate) fn forward_together<const N: usize>(
     x: &Tensor,
     (adapted, layer): (&[AdaptedRows<'_>], usize),
 ) -> Result<[Tensor; N]> {
-    let (rows, n_in) = x.dims2()?;
     let mut res = Vec::with_capacity(N);
-    for ((linear, place), mut product) in all.iter().zip(products(all.map(|(it, _)| it), x)?) {
-        if !adapted.is_empty() {
-            let shape = (product.len() / rows, n_in);
-            with_slice(x, |x| lora::add(x, &mut product, adapted, (layer, *place), shape))??;
-        }
-        res.push(linear.finish(product, rows)?);
+    for ((linear, place), product) in all.into_iter().zip(products(all.map(|(it, _)| it), x)?) {
+        let product = lora::add(x, product, adapted, (layer, place))?;
+        res.push(linear.finish(product)?);
     }
     Ok(<[Tensor; N]>::try_from(res).expect("one result per layer"))
 }
 
 /// The products alone, without bias.
-fn products<const N: usize>(all: [&Linear; N], x: &Tensor) -> Result<[Vec<f32>; N]> {
-    let n_in = x.dim(1)?;
+fn products<const N: usize>(all: [&Linear; N], x: &Tensor) -> Result<[Tensor; N]> {
+    let (rows, n_in) = x.dims2()?;
     let panels = all.map(|it| match &it.weight {
         Weight::Panels(panels) => Some(panels),
-        Weight::Blocks(_) => None,
+        Weight::Blocks(_) | Weight::Tensor(_) => None,
     });
     if let Some(it) = panels.iter().flatten().find(|it| it.n_in() != n_in) {
         candle_core::bail!("{n_in} inputs for a weight of {}", it.n_in());
     }
+    let tensor = |product: Vec<f32>| {
+        let n_out = product.len().checked_div(rows).unwrap_or(0);
+        Tensor::from_vec(product, (rows, n_out), &Device::Cpu)
+    };
+    let mut res = Vec::with_capacity(N);
     if panels.iter().all(Option::is_some) {
         let panels = panels.map(|it| it.expect("all are panels"));
-        return with_slice(x, |x| Panels::matmul_together(panels, x));
+        for product in with_slice(x, |x| Panels::matmul_together(panels, x))? {
+            res.push(tensor(product)?);
+        }
+    } else {
+        for it in all {
+            res.push(match &it.weight {
+                Weight::Panels(panels) => {
+                    let [product] = with_slice(x, |x| Panels::matmul_together([panels], x))?;
+                    tensor(product)?
+                }
+                Weight::Blocks(blocks) => blocks.forward(x)?,
+                Weight::Tensor(weight) => x.matmul(&weight.t()?)?,
+            });
+        }
     }
-    let mut res = [const { Vec::new() }; N];
-    for (out, it) in res.iter_mut().zip(all) {
-        *out = match &it.weight {
-            Weight::Panels(panels) => with_slice(x, |x| {
-                let [product] = Panels::matmul_together([panels], x);
-                product
-            })?,
-            Weight::Blocks(blocks) => blocks.forward(x)?.flatten_all()?.to_vec1()?,
-        };
-    }
-    Ok(res)
+    Ok(<[Tensor; N]>::try_from(res).expect("one product per layer"))
 }
 
 /// Calls `f` with the values of an f32 tensor that lies in one piece.
@@ -109,6 +114,17 @@ pub(crate) fn with_slice<R>(tensor: &Tensor, f: impl FnOnce(&[f32]) -> R) -> Res
     let (storage, layout) = tensor.storage_and_layout();
     match (&*storage, layout.contiguous_offsets()) {
         (Storage::Cpu(CpuStorage::F32(values)), Some((start, end))) => Ok(f(&values[start..end])),
+        _ => candle_core::bail!("an f32 tensor in one piece is needed"),
+    }
+}
+
+/// The values of an f32 tensor that lies in one piece, to change in place.
+pub(crate) fn contiguous_mut<'a>(
+    storage: &'a mut CpuStorage,
+    layout: &Layout,
+) -> Result<&'a mut [f32]> {
+    match (storage, layout.contiguous_offsets()) {
+        (CpuStorage::F32(data), Some((start, end))) => Ok(&mut data[start..end]),
         _ => candle_core::bail!("an f32 tensor in one piece is needed"),
     }
 }

@@ -1,52 +1,32 @@
 //! Decoders from where their weights are: a GGUF file, a folder of safetensors files, or a seed for
 //! tests.
 
+mod source;
+
 use std::collections::HashSet;
 use std::path::Path;
-
-use candle_core::quantized::QTensor;
-use candle_core::{Device, Tensor};
 
 use crate::LoadError;
 use crate::checkpoint::Checkpoint;
 use crate::config_json::ConfigJson;
 use crate::decoder::{Attention, Config, Decoder, Layer, Mlp, Rope};
+use crate::device::Backend;
 use crate::gguf::Gguf;
-use crate::linear::{Linear, Weight};
-use crate::names::{Module, RowOrder, gguf_name, paired_row};
-use crate::panels::Panels;
+use crate::names::{Module, RowOrder, paired_row};
 use crate::sample::Rng;
-
-/// Where weights come from.
-pub(crate) enum Source<'a> {
-    Gguf {
-        file: &'a Gguf,
-        /// How query and key rows are stored, where that is not the checkpoint's order.
-        order: Option<(RowOrder, usize)>,
-    },
-    Folder {
-        checkpoint: &'a Checkpoint,
-        /// What stands before the names: nothing where the network was saved without its head.
-        prefix: &'static str,
-        tied: bool,
-        /// Tensors that the network has read.
-        used: HashSet<String>,
-    },
-    /// Small random weights.
-    Random(Rng),
-}
+pub(crate) use source::Source;
 
 /// Loads a decoder from a GGUF file of a family that is implemented.
-pub(crate) fn from_gguf(file: &Gguf) -> Result<Decoder, LoadError> {
+pub(crate) fn from_gguf(file: &Gguf, backend: &Backend) -> Result<Decoder, LoadError> {
     let config = config_from_gguf(file)?;
     let order = row_order(file).map(|it| (it, config.head_dim));
-    decoder(config, &mut Source::Gguf { file, order })
+    decoder(config, &mut Source::Gguf { file, order }, backend)
 }
 
 /// Loads a decoder from a folder with `config.json` and safetensors files.
-pub(crate) fn from_folder(dir: &Path) -> Result<Decoder, LoadError> {
+pub(crate) fn from_folder(dir: &Path, backend: &Backend) -> Result<Decoder, LoadError> {
     with_source(dir, |config, source| {
-        let decoder = decoder(config, source)?;
+        let decoder = decoder(config, source, backend)?;
         source.check_all_read(dir)?;
         Ok(decoder)
     })
@@ -94,7 +74,7 @@ fn folder_source(checkpoint: &Checkpoint, tied: bool) -> Source<'_> {
 
 /// A decoder of random weights.
 pub(crate) fn random(config: Config, seed: u64) -> Decoder {
-    decoder(config, &mut Source::Random(Rng::new(seed)))
+    decoder(config, &mut Source::Random(Rng::new(seed)), &Backend::Processor)
         .expect("random weights have the shapes that are asked for")
 }
 
@@ -166,15 +146,20 @@ fn rope_factors(file: &Gguf, arch: &str, head_dim: usize) -> Result<Vec<f32>, Lo
     }
 }
 
-fn decoder(config: Config, source: &mut Source<'_>) -> Result<Decoder, LoadError> {
+fn decoder(
+    config: Config,
+    source: &mut Source<'_>,
+    backend: &Backend,
+) -> Result<Decoder, LoadError> {
     let Config { hidden, head_dim, vocab_size, .. } = config;
-    let embed_tokens = source.linear("model.embed_tokens", (vocab_size, hidden), false)?;
+    let table = (vocab_size, hidden);
+    let embed_tokens = source.linear("model.embed_tokens", table, false, backend)?;
     let mut layers = Vec::with_capacity(config.n_layers);
     for idx in 0..config.n_layers {
         let at = |name: &str| format!("model.layers.{idx}.{name}");
         let mut linear = |module: Module| {
             let name = at(module.checkpoint());
-            source.linear(&name, module.shape(&config), module.is_rotated())
+            source.linear(&name, module.shape(&config), module.is_rotated(), backend)
         };
         let (q_proj, k_proj) = (linear(Module::Q)?, linear(Module::K)?);
         let (v_proj, o_proj) = (linear(Module::V)?, linear(Module::O)?);
@@ -183,194 +168,23 @@ fn decoder(config: Config, source: &mut Source<'_>) -> Result<Decoder, LoadError
             up_proj: linear(Module::Up)?,
             down_proj: linear(Module::Down)?,
         };
-        let q_norm = source.find_norm(&at("self_attn.q_norm"), head_dim)?;
-        let k_norm = source.find_norm(&at("self_attn.k_norm"), head_dim)?;
+        let device = backend.device();
+        let q_norm = source.find_norm(&at("self_attn.q_norm"), head_dim, device)?;
+        let k_norm = source.find_norm(&at("self_attn.k_norm"), head_dim, device)?;
         layers.push(Layer {
-            input_norm: source.norm(&at("input_layernorm"), hidden)?,
+            input_norm: source.norm(&at("input_layernorm"), hidden, device)?,
             attention: Attention { q_proj, k_proj, v_proj, o_proj, q_norm, k_norm },
-            post_attention_norm: source.norm(&at("post_attention_layernorm"), hidden)?,
+            post_attention_norm: source.norm(&at("post_attention_layernorm"), hidden, device)?,
             mlp,
         });
     }
-    let norm = source.norm("model.norm", hidden)?;
+    let norm = source.norm("model.norm", hidden, backend.device())?;
     let lm_head = match source.has_head() {
-        true => Some(source.linear("lm_head", (vocab_size, hidden), false)?),
+        true => Some(source.linear("lm_head", table, false, backend)?),
         false => None,
     };
-    let rope = Rope::new(&config);
-    Ok(Decoder { config, embed_tokens, layers, norm, lm_head, rope })
-}
-
-impl Source<'_> {
-    /// Refuses a folder with a tensor that nothing has read: it belongs to a network that is not
-    /// this one.
-    pub(crate) fn check_all_read(&self, dir: &Path) -> Result<(), LoadError> {
-        let Self::Folder { checkpoint, used, .. } = self else { return Ok(()) };
-        let is_known = |name: &str| {
-            used.contains(name)
-                || name == "lm_head.weight" // A copy, where it is tied.
-                || name.ends_with("rotary_emb.inv_freq") // Of old checkpoints; computed from the sizes.
-        };
-        let unread = checkpoint.names().filter(|name| !is_known(name)).min();
-        unread.map_or(Ok(()), |name| {
-            Err(LoadError::Unsupported {
-                path: dir.to_owned(),
-                what: format!("it has a tensor `{name}` that its architecture has no place for"),
-            })
-        })
-    }
-
-    /// Whether the output matrix is another than that of the embeddings.
-    pub(crate) fn has_head(&self) -> bool {
-        match self {
-            Self::Gguf { file, .. } => file.contains("output.weight"),
-            Self::Folder { tied, .. } => !tied,
-            Self::Random(_) => false,
-        }
-    }
-
-    /// The source's name for what checkpoints call `name`.
-    fn name(&self, name: &str, kind: &str) -> String {
-        match self {
-            Self::Gguf { .. } => format!("{}.{kind}", gguf_name(name)),
-            Self::Folder { prefix, .. } => {
-                format!("{}.{kind}", name.strip_prefix(prefix).unwrap_or(name))
-            }
-            Self::Random(_) => String::new(),
-        }
-    }
-
-    fn contains(&self, name: &str) -> bool {
-        match self {
-            Self::Gguf { file, .. } => file.contains(name),
-            Self::Folder { checkpoint, .. } => checkpoint.contains(name),
-            Self::Random(_) => false,
-        }
-    }
-
-    fn linear(
-        &mut self,
-        name: &str,
-        (n_out, n_in): (usize, usize),
-        rotated: bool,
-    ) -> Result<Linear, LoadError> {
-        let weight_name = self.name(name, "weight");
-        let weight = match self {
-            Self::Gguf { file, order } => {
-                file.matrix(&weight_name, (n_out, n_in), order.filter(|_| rotated))?
-            }
-            Self::Folder { checkpoint, .. } => checkpoint.matrix(&weight_name, (n_out, n_in))?,
-            Self::Random(rng) => {
-                Weight::Panels(Panels::from_f32(&random_matrix(rng, (n_out, n_in)), n_in))
-            }
-        };
-        self.mark(weight_name);
-        Ok(Linear::new(weight, self.bias(name, n_out, rotated)?.map(vector)))
-    }
-
-    /// A matrix of shape (n_out, n_in) as numbers, row-major, in the checkpoint's order.
-    pub(crate) fn matrix_values(
-        &mut self,
-        name: &str,
-        (n_out, n_in): (usize, usize),
-        rotated: bool,
-    ) -> Result<Vec<f32>, LoadError> {
-        let name = self.name(name, "weight");
-        let values = match self {
-            Self::Gguf { file, order } => {
-                file.matrix_values(&name, (n_out, n_in), order.filter(|_| rotated))?
-            }
-            Self::Folder { checkpoint, .. } => checkpoint.read(&name, &[n_out, n_in])?,
-            Self::Random(rng) => random_matrix(rng, (n_out, n_in)),
-        };
-        self.mark(name);
-        Ok(values)
-    }
-
-    /// A matrix as it is stored, in the checkpoint's order, where its type is quantised.
-    pub(crate) fn quantised(
-        &self,
-        name: &str,
-        shape: (usize, usize),
-        rotated: bool,
-        device: &Device,
-    ) -> Result<Option<QTensor>, LoadError> {
-        match self {
-            Self::Gguf { file, order } => {
-                let order = order.filter(|_| rotated);
-                file.quantised(&self.name(name, "weight"), shape, order, device)
-            }
-            Self::Folder { .. } | Self::Random(_) => Ok(None),
-        }
-    }
-
-    /// What a layer adds, in the checkpoint's order; (n_out)
-    pub(crate) fn bias(
-        &mut self,
-        name: &str,
-        n_out: usize,
-        rotated: bool,
-    ) -> Result<Option<Vec<f32>>, LoadError> {
-        let name = self.name(name, "bias");
-        if !self.contains(&name) {
-            return Ok(None);
-        }
-        let stored = self.values(&name, n_out)?;
-        Ok(Some(match self {
-            Self::Gguf { order: Some((order, head_dim)), .. } if rotated => {
-                (0..n_out).map(|row| stored[order(row, *head_dim)]).collect()
-            }
-            Self::Gguf { .. } | Self::Folder { .. } | Self::Random(_) => stored,
-        }))
-    }
-
-    fn values(&mut self, name: &str, n: usize) -> Result<Vec<f32>, LoadError> {
-        let values = match self {
-            Self::Gguf { file, .. } => file.vector(name, n)?,
-            Self::Folder { checkpoint, .. } => checkpoint.vector(name, n)?,
-            Self::Random(_) => vec![1.0; n],
-        };
-        self.mark(name.to_owned());
-        Ok(values)
-    }
-
-    /// Remembers that the network has read a tensor.
-    fn mark(&mut self, name: String) {
-        if let Self::Folder { used, .. } = self {
-            used.insert(name);
-        }
-    }
-
-    pub(crate) fn norm_values(&mut self, name: &str, n: usize) -> Result<Vec<f32>, LoadError> {
-        let name = self.name(name, "weight");
-        self.values(&name, n)
-    }
-
-    /// Whether there is a norm that some families do without.
-    pub(crate) fn has_norm(&self, name: &str) -> bool {
-        self.contains(&self.name(name, "weight"))
-    }
-
-    fn norm(&mut self, name: &str, n: usize) -> Result<Tensor, LoadError> {
-        self.norm_values(name, n).map(vector)
-    }
-
-    fn find_norm(&mut self, name: &str, n: usize) -> Result<Option<Tensor>, LoadError> {
-        match self.has_norm(name) {
-            true => self.norm(name, n).map(Some),
-            false => Ok(None),
-        }
-    }
-}
-
-fn random_matrix(rng: &mut Rng, (n_out, n_in): (usize, usize)) -> Vec<f32> {
-    let scale = 2.0 / (n_in as f32).sqrt();
-    (0..n_out * n_in).map(|_| (rng.unit() - 0.5) * 2.0 * scale).collect()
-}
-
-fn vector(values: Vec<f32>) -> Tensor {
-    let n = values.len();
-    Tensor::from_vec(values, n, &Device::Cpu).expect("a vector has its own length")
+    let (rope, backend) = (Rope::new(&config), backend.clone());
+    Ok(Decoder { config, embed_tokens, layers, norm, lm_head, rope, backend })
 }
 
 #[cfg(test)]
@@ -380,22 +194,26 @@ mod tests {
     use crate::sample::Rng;
 
     fn load(path: &Path) -> Result<Decoder, LoadError> {
-        from_gguf(&Gguf::open(path)?)
+        from_gguf(&Gguf::open(path)?, &Backend::Processor)
     }
 
-    /// Logits agree with transformers, read in one piece and in several.
+    /// Logits agree with transformers, read in one piece and in several, by the processor's own code
+    /// and over tensors.
     #[track_caller]
     fn check(name: &str) {
         let model = golden(name);
-        let (decoder, golden) = (golden::decoder(&model), Golden::of_model(&model));
-        for piece in [golden.ids.len(), 33, 1] {
-            let mut cache = decoder.cache().unwrap();
-            let mut actual: Vec<Vec<f32>> = Vec::new();
-            for ids in golden.ids.chunks(piece) {
-                let hidden = decoder.forward(ids, &mut cache).unwrap();
-                actual.extend(decoder.logits(&hidden).unwrap().to_vec2::<f32>().unwrap());
+        let golden = Golden::of_model(&model);
+        for backend in golden::backends() {
+            let decoder = golden::decoder_on(&model, &backend);
+            for piece in [golden.ids.len(), 33, 1] {
+                let mut cache = decoder.cache();
+                let mut actual: Vec<Vec<f32>> = Vec::new();
+                for ids in golden.ids.chunks(piece) {
+                    let hidden = decoder.forward(ids, &mut cache).unwrap();
+                    actual.extend(decoder.logits(&hidden).unwrap().to_vec2::<f32>().unwrap());
+                }
+                golden.check(&actual, 1e-4);
             }
-            golden.check(&actual, 1e-4);
         }
     }
 

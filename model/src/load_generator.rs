@@ -9,6 +9,7 @@ use crate::build_tokenizer::{from_description, from_json};
 use crate::chat::{ChatTemplate, SpecialTexts};
 use crate::config_json::{ConfigJson, ends_in, read_object};
 use crate::decoder::Decoder;
+use crate::device::Backend;
 use crate::gguf::Gguf;
 use crate::load_decoder;
 use crate::tokenizer::TextTokenizer;
@@ -38,8 +39,9 @@ pub(crate) struct TextParts {
 
 /// Loads a model from a GGUF file, or from a folder with `config.json`, safetensors files and
 /// `tokenizer.json`. Nothing is computed before all of it has been checked.
-pub(crate) fn load(model: &Path) -> Result<Parts, LoadError> {
-    let parts = if model.is_dir() { from_folder(model)? } else { from_gguf(model)? };
+pub(crate) fn load(model: &Path, backend: &Backend) -> Result<Parts, LoadError> {
+    let parts =
+        if model.is_dir() { from_folder(model, backend)? } else { from_gguf(model, backend)? };
     let (n_tokens, n_rows) = (parts.tokenizer.n_tokens(), parts.decoder.config.vocab_size);
     if n_tokens > n_rows {
         return Err(LoadError::TokenizerMismatch { path: model.to_owned(), n_tokens, n_rows });
@@ -63,10 +65,10 @@ pub(crate) fn text_parts(model: &Path) -> Result<TextParts, LoadError> {
     }
 }
 
-fn from_gguf(path: &Path) -> Result<Parts, LoadError> {
+fn from_gguf(path: &Path, backend: &Backend) -> Result<Parts, LoadError> {
     let file = Gguf::open(path)?;
     let TextParts { tokenizer, chat, ends, .. } = text_of_gguf(&file)?;
-    let decoder = load_decoder::from_gguf(&file)?;
+    let decoder = load_decoder::from_gguf(&file, backend)?;
     Ok(Parts { decoder, tokenizer, chat, ends })
 }
 
@@ -99,9 +101,9 @@ fn text_of_gguf(file: &Gguf) -> Result<TextParts, LoadError> {
     Ok(TextParts { eos: token("eos")?, ends: all_ends(ends, &tokenizer), tokenizer, chat })
 }
 
-fn from_folder(dir: &Path) -> Result<Parts, LoadError> {
+fn from_folder(dir: &Path, backend: &Backend) -> Result<Parts, LoadError> {
     let TextParts { tokenizer, chat, ends, .. } = text_of_folder(dir)?;
-    let decoder = load_decoder::from_folder(dir)?;
+    let decoder = load_decoder::from_folder(dir, backend)?;
     Ok(Parts { decoder, tokenizer, chat, ends })
 }
 
@@ -200,7 +202,7 @@ mod tests {
     }
 
     fn error_of(dir: &tempfile::TempDir) -> LoadError {
-        load(dir.path()).err().expect("the folder is refused")
+        load(dir.path(), &Backend::Processor).err().expect("the folder is refused")
     }
 
     #[test]
@@ -213,14 +215,14 @@ mod tests {
         });
         write(&dir, "tokenizer_config.json", &settings);
         write(&dir, "generation_config.json", &json!({"eos_token_id": [5, 6]}));
-        let parts = load(dir.path()).unwrap();
+        let parts = load(dir.path(), &Backend::Processor).unwrap();
         assert_eq!(parts.ends, [2, 5, 6]);
         let messages = json!([{"role": "user", "content": "hi"}]);
         let chat = parts.chat.unwrap();
         assert_eq!(chat.render(&messages, &Default::default()).unwrap(), "<end>hi");
 
         fs_err::write(dir.path().join("chat_template.jinja"), "of a file").unwrap();
-        let chat = load(dir.path()).unwrap().chat.unwrap();
+        let chat = load(dir.path(), &Backend::Processor).unwrap().chat.unwrap();
         assert_eq!(chat.render(&messages, &Default::default()).unwrap(), "of a file");
     }
 
@@ -301,7 +303,7 @@ mod tests {
             }
             fs_err::write(&path, &bytes).unwrap();
             // Some changes are harmless; none may panic.
-            if let Err(error) = load(dir.path()) {
+            if let Err(error) = load(dir.path(), &Backend::Processor) {
                 assert!(error.to_string().contains(&*dir.path().to_string_lossy()), "{error}");
             }
         }
@@ -310,7 +312,7 @@ mod tests {
     #[test]
     fn shards_must_all_be_there() {
         let dir = folder("tiny-sharded-llama-folder", 70);
-        load(dir.path()).unwrap();
+        load(dir.path(), &Backend::Processor).unwrap();
         let index = dir.path().join("model.safetensors.index.json");
         let text = fs_err::read_to_string(&index).unwrap();
         fs_err::write(&index, text.replace("model-00002", "../model-00002")).unwrap();

@@ -3,9 +3,11 @@
 use std::ops::Range;
 use std::path::PathBuf;
 
-use candle_core::{Result, Tensor};
+use candle_core::{CpuStorage, InplaceOp2, Layout, Result, Tensor};
 
 use crate::adapter::{Adapter, LayerAdapter, LowRank};
+use crate::device::Backend;
+use crate::linear::contiguous_mut;
 use crate::panels::Panels;
 
 /// An adapter in the form that it is multiplied in.
@@ -20,11 +22,10 @@ pub(crate) struct PackedAdapter {
 /// By place in a block; none where the adapter leaves a layer as it is.
 struct PackedLayer([Option<PackedLowRank>; 7]);
 
-struct PackedLowRank {
-    /// (r, n_in)
-    a: Panels,
-    /// (n_out, r)
-    b: Panels,
+/// A of shape (r, n_in) and B of shape (n_out, r).
+enum PackedLowRank {
+    Panels { a: Panels, b: Panels },
+    Tensors { a: Tensor, b: Tensor },
 }
 
 /// The linear layers of a block that an adapter may change.
@@ -46,12 +47,16 @@ pub(crate) struct AdaptedRows<'a> {
 }
 
 impl PackedAdapter {
-    pub(crate) fn new(adapter: &Adapter, name: &str, id: u64) -> Result<Self> {
+    pub(crate) fn new(
+        adapter: &Adapter,
+        (name, id): (&str, u64),
+        backend: &Backend,
+    ) -> Result<Self> {
         let mut layers = Vec::with_capacity(adapter.layers.len());
         for LayerAdapter { q, k, v, o, gate, up, down } in &adapter.layers {
             let mut packed = PackedLayer([const { None }; 7]);
             for (slot, it) in packed.0.iter_mut().zip([q, k, v, o, gate, up, down]) {
-                *slot = it.as_ref().map(PackedLowRank::new).transpose()?;
+                *slot = it.as_ref().map(|it| PackedLowRank::new(it, backend)).transpose()?;
             }
             layers.push(packed);
         }
@@ -69,44 +74,89 @@ impl PackedAdapter {
 }
 
 impl PackedLowRank {
-    fn new(LowRank { a, b }: &LowRank) -> Result<Self> {
+    fn new(LowRank { a, b }: &LowRank, backend: &Backend) -> Result<Self> {
         let pack = |it: &Tensor| -> Result<Panels> {
             Ok(Panels::from_f32(&it.flatten_all()?.to_vec1::<f32>()?, it.dim(1)?))
         };
-        Ok(Self { a: pack(a)?, b: pack(b)? })
+        Ok(match backend {
+            Backend::Processor => Self::Panels { a: pack(a)?, b: pack(b)? },
+            Backend::Tensors { device, .. } => {
+                Self::Tensors { a: a.to_device(device)?, b: b.to_device(device)? }
+            }
+        })
     }
 
     /// The shapes (n_out, n_in) that it fits.
-    fn shape(&self) -> (usize, usize) {
-        (self.b.n_out(), self.a.n_in())
+    fn shape(&self) -> Result<(usize, usize)> {
+        Ok(match self {
+            Self::Panels { a, b } => (b.n_out(), a.n_in()),
+            Self::Tensors { a, b } => (b.dim(0)?, a.dim(1)?),
+        })
     }
 }
 
-/// Adds what the adapters of a batch add at one place: `y += (x · aᵀ) · bᵀ` on the rows of each.
+/// Adds what the adapters of a batch add at one place: `y + (x · aᵀ) · bᵀ` on the rows of each.
 ///
-/// x: (rows, n_in), y: (rows, n_out)
+/// x: (rows, n_in), y, result: (rows, n_out)
 pub(crate) fn add(
-    x: &[f32],
-    y: &mut [f32],
+    x: &Tensor,
+    mut y: Tensor,
     adapted: &[AdaptedRows<'_>],
     (layer, place): (usize, Place),
-    (n_out, n_in): (usize, usize),
-) -> Result<()> {
+) -> Result<Tensor> {
     for AdaptedRows { rows, adapter } in adapted {
         let Some(low_rank) = adapter.at(layer, place) else { continue };
-        if low_rank.shape() != (n_out, n_in) {
+        let (expected, found) = ((y.dim(1)?, x.dim(1)?), low_rank.shape()?);
+        if found != expected {
             let name = &adapter.name;
-            let found = low_rank.shape();
-            candle_core::bail!("adapter `{name}` is for {found:?} where ({n_out}, {n_in}) stands");
+            candle_core::bail!("adapter `{name}` is for {found:?} where {expected:?} stands");
         }
-        let [inner] =
-            Panels::matmul_together([&low_rank.a], &x[rows.start * n_in..rows.end * n_in]);
-        let [added] = Panels::matmul_together([&low_rank.b], &inner);
+        match low_rank {
+            PackedLowRank::Panels { a, b } => y.inplace_op2(x, &AddPanels { rows, a, b })?,
+            PackedLowRank::Tensors { a, b } => {
+                let x = x.narrow(0, rows.start, rows.len())?;
+                let added = x.matmul(&a.t()?)?.matmul(&b.t()?)?;
+                let after = y.dim(0)? - rows.end;
+                y = (y + added.pad_with_zeros(0, rows.start, after)?)?;
+            }
+        }
+    }
+    Ok(y)
+}
+
+/// `y += (x · aᵀ) · bᵀ` on some rows, on the processor.
+struct AddPanels<'a> {
+    rows: &'a Range<usize>,
+    a: &'a Panels,
+    b: &'a Panels,
+}
+
+impl InplaceOp2 for AddPanels<'_> {
+    fn name(&self) -> &'static str {
+        "add-low-rank"
+    }
+
+    fn cpu_fwd(
+        &self,
+        y: &mut CpuStorage,
+        y_layout: &Layout,
+        x: &CpuStorage,
+        x_layout: &Layout,
+    ) -> Result<()> {
+        let Self { rows, a, b } = self;
+        let Some((start, end)) = x_layout.contiguous_offsets() else {
+            candle_core::bail!("inputs of a layer lie in rows");
+        };
+        let x = &x.as_slice::<f32>()?[start..end];
+        let y = contiguous_mut(y, y_layout)?;
+        let (n_out, n_in) = (b.n_out(), a.n_in());
+        let [inner] = Panels::matmul_together([*a], &x[rows.start * n_in..rows.end * n_in]);
+        let [added] = Panels::matmul_together([*b], &inner);
         for (y, added) in y[rows.start * n_out..rows.end * n_out].iter_mut().zip(&added) {
             *y += added;
         }
+        Ok(())
     }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -118,7 +168,7 @@ mod tests {
     use super::*;
     use crate::adapter::Base;
     use crate::decoder::{Decoder, Piece};
-    use crate::golden::{self, furthest, logits};
+    use crate::golden::{self, furthest, logits, packed};
 
     #[derive(Deserialize)]
     struct Golden {
@@ -127,33 +177,31 @@ mod tests {
         logits: HashMap<String, Vec<Vec<f32>>>,
     }
 
-    fn base() -> Decoder {
-        golden::decoder(&golden::path("tiny-llama.gguf"))
+    fn base(backend: &Backend) -> Decoder {
+        golden::decoder_on(&golden::path("tiny-llama.gguf"), backend)
     }
 
     fn adapter(name: &str) -> Adapter {
-        Adapter::load(&golden::path(name), &Base::of(&base())).unwrap()
-    }
-
-    fn packed(adapter: &Adapter) -> PackedAdapter {
-        PackedAdapter::new(adapter, &adapter.name, 0).unwrap()
+        Adapter::load(&golden::path(name), &Base::of(&base(&Backend::Processor))).unwrap()
     }
 
     #[test]
     fn adapters_agree_with_peft() {
         let text = fs_err::read(golden::path("tiny-lora.json")).unwrap();
         let golden: Golden = serde_json::from_slice(&text).unwrap();
-        let decoder = base();
-        let all = packed(&adapter("tiny-lora-all"));
-        let qv = packed(&adapter("tiny-lora-qv"));
-        assert_eq!((all.n_matrices(), qv.n_matrices()), (14, 4));
-        for (name, adapter) in
-            [("base", None), ("tiny-lora-all", Some(&all)), ("tiny-lora-qv", Some(&qv))]
-        {
-            let actual = logits(&decoder, &golden.ids, adapter);
-            for (&position, expected) in golden.positions.iter().zip(&golden.logits[name]) {
-                let off = furthest(&actual[position], expected);
-                assert!(off < 1e-4, "off by {off} at {position} by {name}");
+        for backend in golden::backends() {
+            let decoder = base(&backend);
+            let all = packed(&adapter("tiny-lora-all"), &decoder);
+            let qv = packed(&adapter("tiny-lora-qv"), &decoder);
+            assert_eq!((all.n_matrices(), qv.n_matrices()), (14, 4));
+            for (name, adapter) in
+                [("base", None), ("tiny-lora-all", Some(&all)), ("tiny-lora-qv", Some(&qv))]
+            {
+                let actual = logits(&decoder, &golden.ids, adapter);
+                for (&position, expected) in golden.positions.iter().zip(&golden.logits[name]) {
+                    let off = furthest(&actual[position], expected);
+                    assert!(off < 1e-4, "off by {off} at {position} by {name}, {backend:?}");
+                }
             }
         }
         assert_ne!(golden.logits["base"], golden.logits["tiny-lora-qv"]);
@@ -161,22 +209,25 @@ mod tests {
 
     #[test]
     fn an_adapter_whose_b_is_zero_is_the_base() {
-        let decoder = base();
         let ids: Vec<u32> = (0..50).map(|it| it * 3 % 70).collect();
         let mut zero = adapter("tiny-lora-all");
         zero.scale(0.0);
-        assert_eq!(logits(&decoder, &ids, Some(&packed(&zero))), logits(&decoder, &ids, None));
+        for backend in golden::backends() {
+            let decoder = base(&backend);
+            let zero = packed(&zero, &decoder);
+            assert_eq!(logits(&decoder, &ids, Some(&zero)), logits(&decoder, &ids, None));
+        }
     }
 
-    #[test]
-    fn a_batch_of_several_adapters_equals_each_alone() {
-        let decoder = base();
-        let (all, qv) = (packed(&adapter("tiny-lora-all")), packed(&adapter("tiny-lora-qv")));
+    /// Logits of a batch whose texts have different adapters, and those of each text alone.
+    fn together_and_alone(backend: &Backend) -> [Vec<Vec<f32>>; 2] {
+        let decoder = base(backend);
+        let [all, qv] = ["tiny-lora-all", "tiny-lora-qv"].map(|it| packed(&adapter(it), &decoder));
         let adapters = [None, Some(&all), Some(&all), Some(&qv), None, Some(&all)];
         let texts: Vec<Vec<u32>> = (0..adapters.len() as u32)
             .map(|idx| (0..5 + idx * 9).map(|it| (it * 5 + idx) % 70).collect())
             .collect();
-        let mut caches: Vec<_> = adapters.iter().map(|_| decoder.cache().unwrap()).collect();
+        let mut caches: Vec<_> = adapters.iter().map(|_| decoder.cache()).collect();
         let mut pieces: Vec<Piece<'_>> = texts
             .iter()
             .zip(&mut caches)
@@ -190,19 +241,33 @@ mod tests {
             .zip(adapters)
             .flat_map(|(ids, adapter)| logits(&decoder, ids, adapter))
             .collect();
-        assert_eq!(together, alone);
+        [together, alone]
+    }
+
+    #[test]
+    fn a_batch_of_several_adapters_equals_each_alone() {
+        let [processor, tensors] = golden::backends();
+        let [together, alone] = together_and_alone(&processor);
+        assert_eq!(together, alone, "to the last bit");
+        for rows in together_and_alone(&tensors) {
+            for (actual, expected) in rows.iter().zip(&alone) {
+                assert!(furthest(actual, expected) < 1e-4);
+            }
+        }
     }
 
     #[test]
     fn an_adapter_for_other_sizes_is_an_error_that_names_it() {
-        let decoder = base();
         let mut other = adapter("tiny-lora-qv");
         let q = other.layers[1].q.as_mut().unwrap();
         q.b = q.b.narrow(0, 0, 16).unwrap();
-        let other = packed(&other);
-        let mut cache = decoder.cache().unwrap();
-        let mut pieces = [Piece { ids: &[1, 2], cache: &mut cache, adapter: Some(&other) }];
-        let error = decoder.forward_batch(&mut pieces).unwrap_err().to_string();
-        assert!(error.contains("tiny-lora-qv"), "{error}");
+        for backend in golden::backends() {
+            let decoder = base(&backend);
+            let other = packed(&other, &decoder);
+            let mut cache = decoder.cache();
+            let mut pieces = [Piece { ids: &[1, 2], cache: &mut cache, adapter: Some(&other) }];
+            let error = decoder.forward_batch(&mut pieces).unwrap_err().to_string();
+            assert!(error.contains("tiny-lora-qv"), "{error}");
+        }
     }
 }

@@ -270,7 +270,6 @@ mod tests {
     use super::*;
     use crate::generate::{Generator, Request};
     use crate::golden::{self, Golden, furthest, logits, path as golden};
-    use crate::lora::PackedAdapter;
     use crate::sample::SampleOptions;
     use crate::serve::{ServeOptions, Service};
 
@@ -299,7 +298,7 @@ mod tests {
 
         let base = golden::decoder(&base);
         let adapter = Adapter::load(&adapter, &Base::of(&base)).unwrap();
-        let adapter = PackedAdapter::new(&adapter, "beside", 0).unwrap();
+        let adapter = golden::packed(&adapter, &base);
         let unmerged = logits(&base, &golden.ids, Some(&adapter));
         for (actual, unmerged) in actual.iter().zip(&unmerged) {
             let off = furthest(actual, unmerged);

@@ -93,6 +93,9 @@ impl ScaledProduct<'_> {
     ) {
         let n_blocks = self.scales.len() / PANEL;
         let rows = self.x.len() / (n_blocks * self.block);
+        if rows == 1 {
+            return self.single::<S, WIDE>(simd);
+        }
         for out in self.out.chunks_mut(self.out_stride).take(rows) {
             out[..PANEL].fill(0.0);
         }
@@ -108,6 +111,56 @@ impl ScaledProduct<'_> {
                 self.tile::<S, 2, WIDE, 1>(simd, codes, (block, 0, done));
             } else if rows - done == 1 {
                 self.tile::<S, 1, WIDE, 1>(simd, codes, (block, 0, done));
+            }
+        }
+    }
+
+    /// One row: each code is used once, so it goes from memory into the product without the buffer
+    /// that rows share. The operations on an output and their order are those of [`Self::tile`].
+    #[inline(always)]
+    fn single<S: Simd, const VECTORS: usize>(self, simd: S) {
+        // Two copies of the loop, so that neither asks at every input which codes it reads.
+        match self.codes {
+            codes @ PanelCodes::Nibbles(_) => {
+                self.single_of::<S, VECTORS>(simd, |k| unpack_codes(codes, k));
+            }
+            codes @ PanelCodes::Bytes(_) => {
+                self.single_of::<S, VECTORS>(simd, |k| unpack_codes(codes, k));
+            }
+        }
+    }
+
+    /// `weights` gives the codes of an input.
+    #[inline(always)]
+    fn single_of<S: Simd, const VECTORS: usize>(
+        self,
+        simd: S,
+        weights: impl Fn(usize) -> [f32; PANEL],
+    ) {
+        let (out, _) = S::as_mut_simd_f32s(&mut self.out[..PANEL]);
+        out.fill(simd.splat_f32s(0.0));
+        for (block, x) in self.x.chunks_exact(self.block).enumerate() {
+            let mut dots = [simd.splat_f32s(0.0); VECTORS];
+            for (k, &input) in x.iter().enumerate() {
+                let weights = weights(block * self.block + k);
+                let (weights, _) = S::as_simd_f32s(&weights);
+                let input = simd.splat_f32s(input);
+                for vector in 0..VECTORS {
+                    dots[vector] = simd.mul_add_e_f32s(input, weights[vector], dots[vector]);
+                }
+            }
+            let (scales, _) = S::as_simd_f32s(&self.scales[block * PANEL..][..PANEL]);
+            for vector in 0..VECTORS {
+                out[vector] = simd.mul_add_e_f32s(dots[vector], scales[vector], out[vector]);
+            }
+            let (mins, _) = S::as_simd_f32s(self.mins.get(block * PANEL..).unwrap_or(&[]));
+            if mins.len() < VECTORS {
+                continue;
+            }
+            let sums = &self.sums[block * self.block / SUM..][..self.block / SUM];
+            let sum = simd.splat_f32s(sums.iter().sum());
+            for vector in 0..VECTORS {
+                out[vector] = simd.mul_add_e_f32s(sum, mins[vector], out[vector]);
             }
         }
     }

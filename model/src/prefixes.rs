@@ -98,14 +98,14 @@ impl Prefixes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kv_cache::{CacheShape, PAGE};
+    use crate::kv_cache::{CacheShape, PAGE, PageCache};
 
     const SHAPE: CacheShape = CacheShape { n_layers: 1, n_kv_heads: 1, head_dim: 32 };
     const PAGE_BYTES: usize = 2 * 32 * 32 * 4;
 
     fn cache(n_tokens: usize) -> KvCache {
-        let mut res = KvCache::new(SHAPE);
-        res.reserve(n_tokens);
+        let mut res = KvCache::Pages(PageCache::new(SHAPE));
+        res.reserve(n_tokens).unwrap();
         res.advance(n_tokens);
         res
     }
@@ -158,7 +158,7 @@ mod tests {
         let whole = cache(2 * PAGE);
         prefixes.keep(&[7; 2 * PAGE], None, &whole);
         let mut fork = whole.fork(PAGE);
-        fork.reserve(1);
+        fork.reserve(1).unwrap();
         fork.advance(1);
         let mut ids = vec![7; PAGE];
         ids.push(8);

@@ -77,14 +77,15 @@ impl Reranker {
     /// Loads a cross-encoder with one label from a folder with `config.json`, `tokenizer.json` and
     /// weights (`model.safetensors`, one or sharded, or `pytorch_model.bin`).
     ///
-    /// Pairs are cut at `tokens_max` tokens, or at the model's positions where those are fewer.
+    /// Pairs are cut at `tokens_max` tokens, or at the model's positions where those are fewer. With
+    /// [`Precision::Int8`] the network multiplies in 8 bits, its head in f32: scores differ a little.
     ///
     /// # Errors
     ///
     /// When a file is missing, damaged or does not fit the others, or the model has no head that
     /// scores pairs.
-    pub fn load(dir: &Path, tokens_max: usize) -> Result<Self, LoadError> {
-        let (bert, head) = Bert::load_with_head(dir, Precision::F32)?;
+    pub fn load(dir: &Path, tokens_max: usize, precision: Precision) -> Result<Self, LoadError> {
+        let (bert, head) = Bert::load_with_head(dir, precision)?;
         let tokens_max = tokens_max.min(bert.positions_max());
         if tokens_max < TOKENS_MIN {
             let what = format!("pairs of only {tokens_max} tokens");

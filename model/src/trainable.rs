@@ -26,22 +26,13 @@ use thiserror::Error;
 
 use crate::LoadError;
 use crate::decoder::{Config, Rope};
+pub use crate::device::BaseForm;
 use crate::names::Module;
 use attention::PackedAttention;
 pub use lora::LoraSpec;
 use lora::{BaseNames, Factors};
 pub use loss::{Target, Weighted, With};
 use ops::{Frozen, attend, rms_norm, rotate};
-
-/// How the base is held.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BaseForm {
-    /// Every weight as a number of the type that is computed in.
-    Dense,
-    /// The matrices of the layers as their file has them, where that is quantised: an eighth of the
-    /// memory, and the same numbers.
-    Stored,
-}
 
 /// What to train and where.
 #[derive(Debug, Clone)]
@@ -50,7 +41,7 @@ pub struct TrainOptions {
     pub device: Device,
     /// What it is computed in: f32, or bf16 on a GPU. The factors are f32 in any case.
     pub dtype: DType,
-    /// How the base is held.
+    /// How the matrices of the layers are held; products are the same in both forms.
     pub base: BaseForm,
     /// What is trained.
     pub lora: LoraSpec,

@@ -11,6 +11,7 @@ use std::time::Instant;
 
 use model::chat::{Role, Turn};
 use model::constrain::Constraint;
+use model::device::{Backend, BaseForm, DeviceName};
 use model::embed::{Embedder, EmbedderSpec, Pooling, Precision, TextRole};
 use model::generate::{Draft, FinishReason, Generator, Request};
 use model::sample::SampleOptions;
@@ -102,9 +103,13 @@ fn minilm_counts_repeated_words_fast() {
 }
 
 fn smollm2(models: &Path) -> Generator {
+    smollm2_on(models, &Backend::Processor)
+}
+
+fn smollm2_on(models: &Path, backend: &Backend) -> Generator {
     let start = Instant::now();
     let file = "smollm2-135m-instruct/SmolLM2-135M-Instruct.Q4_1.gguf";
-    let res = Generator::load(&models.join(file)).unwrap();
+    let res = Generator::load_on(&models.join(file), backend).unwrap();
     eprintln!("loaded in {} ms", start.elapsed().as_millis());
     res
 }
@@ -204,6 +209,31 @@ fn smollm2_writes_the_same_in_a_batch() {
         }
         long.wait().unwrap();
     }
+}
+
+/// The path of a GPU: on one where this was built for it, else on the processor.
+#[test]
+fn smollm2_over_tensors_writes_what_transformers_writes() {
+    let Some(models) = models() else { return };
+    let name = if cfg!(feature = "cuda") { DeviceName::Cuda(0) } else { DeviceName::Cpu };
+    let backend = Backend::Tensors { device: name.open().unwrap(), base: BaseForm::Dense };
+    let mut generator = smollm2_on(&models, &backend);
+    let runs = runs(&generator, &golden("smollm2.json"));
+    // One alone; then all beside each other, the first one's prompt known.
+    let start = Instant::now();
+    let draft = generator.generate(&runs[0].prompt, &greedy(), &mut |_| ControlFlow::Continue(()));
+    check(&runs[0], &draft.unwrap());
+    eprintln!("alone in {} ms", start.elapsed().as_millis());
+    let options = ServeOptions { batch_max: 10.try_into().unwrap(), ..ServeOptions::default() };
+    let service = Service::spawn(generator, options).unwrap();
+    let request =
+        |run: &Run| Request { prompt: run.prompt.clone(), options: greedy(), adapter: None };
+    let replies: Vec<Reply> =
+        runs.iter().map(|run| service.submit(request(run)).unwrap()).collect();
+    for (run, reply) in runs.iter().zip(replies) {
+        check(run, &reply.wait().unwrap());
+    }
+    eprintln!("all in {} ms on {name}", start.elapsed().as_millis());
 }
 
 #[test]

@@ -39,7 +39,7 @@ fn golden(name: &str) -> Golden {
 
 #[track_caller]
 fn check_scores(dir: &Path, golden: &Golden) {
-    let reranker = Reranker::load(dir, golden.tokens_max).unwrap();
+    let reranker = Reranker::load(dir, golden.tokens_max, Precision::F32).unwrap();
     let mut n_truncated = 0;
     for (idx, (question, passage)) in golden.pairs.iter().enumerate() {
         let alone = reranker.score(question, &[passage]).unwrap();
@@ -60,6 +60,21 @@ fn check_scores(dir: &Path, golden: &Golden) {
 #[test]
 fn bert_scores_as_sentence_transformers_does() {
     check_scores(&folder("tiny-bert-reranker"), &golden("tiny-bert-reranker"));
+}
+
+#[test]
+fn eight_bits_score_nearly_the_same() {
+    for name in ["tiny-bert-reranker", "tiny-xlm-roberta-reranker"] {
+        let golden = golden(name);
+        let reranker = Reranker::load(&folder(name), golden.tokens_max, Precision::Int8).unwrap();
+        let mut off = Vec::new();
+        for ((question, passage), score) in golden.pairs.iter().zip(&golden.scores) {
+            let actual = reranker.score(question, &[passage]).unwrap().scores[0].score;
+            off.push((actual - score).abs());
+        }
+        assert!(off.iter().all(|it| *it < 0.05), "{name}: {off:?}");
+        assert!(off.iter().any(|it| *it > 1e-6), "{name} was computed in 8 bits");
+    }
 }
 
 #[test]
@@ -104,11 +119,11 @@ fn pickled_and_sharded_weights_are_read_as_well() {
     check_scores(dir.path(), &golden(name));
 
     fs_err::remove_file(dir.path().join("b.safetensors")).unwrap();
-    let error = Reranker::load(dir.path(), 64).unwrap_err().to_string();
+    let error = Reranker::load(dir.path(), 64, Precision::F32).unwrap_err().to_string();
     assert!(error.contains("b.safetensors"), "{error}");
     let json = json.to_string().replace("b.safetensors", "../b.safetensors");
     fs_err::write(&index, json).unwrap();
-    let error = Reranker::load(dir.path(), 64).unwrap_err().to_string();
+    let error = Reranker::load(dir.path(), 64, Precision::F32).unwrap_err().to_string();
     assert!(error.contains("index.json") && error.contains("../b.safetensors"), "{error}");
 }
 
@@ -129,7 +144,7 @@ fn damaged_pickles_are_refused_with_their_file() {
     for bytes in &damaged {
         fs_err::write(&path, bytes).unwrap();
         // A flipped bit of a name that is not read harms nothing.
-        if let Err(error) = Reranker::load(dir.path(), 64) {
+        if let Err(error) = Reranker::load(dir.path(), 64, Precision::F32) {
             let folder = dir.path().display().to_string();
             assert!(error.to_string().contains(&folder), "{error}");
             n_refused += 1;
@@ -168,7 +183,7 @@ fn pooling_and_prefixes_are_those_of_sentence_transformers() {
 
 #[track_caller]
 fn check_refusal(dir: &Path, expected: &[&str]) {
-    let error = Reranker::load(dir, 64).unwrap_err().to_string();
+    let error = Reranker::load(dir, 64, Precision::F32).unwrap_err().to_string();
     for word in expected {
         assert!(error.contains(word), "must say {word:?}: {error}");
     }
@@ -215,7 +230,7 @@ fn a_model_may_say_that_its_logit_is_the_score() {
     let config = fs_err::read_to_string(&path).unwrap();
     let noted = "\"sbert_ce_default_activation_function\": \"torch.nn.Identity\", \"use_cache\"";
     fs_err::write(&path, config.replace("\"use_cache\"", noted)).unwrap();
-    let reranker = Reranker::load(dir.path(), 64).unwrap();
+    let reranker = Reranker::load(dir.path(), 64, Precision::F32).unwrap();
     let score = reranker.score("a", &["b"]).unwrap().scores[0];
     assert_eq!(score.logit, score.score);
     assert!(reranker.score("a", &[]).unwrap().scores.is_empty());

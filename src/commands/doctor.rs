@@ -4,6 +4,7 @@ use std::{path::Path, process::ExitCode, time::Duration};
 
 use anyhow::Result;
 use index::{Index, fingerprint::Recipe, live_recipe};
+use model::device::DeviceName;
 use serde_json::json;
 
 use super::ingest::{LANGUAGE_FIX, language_advice};
@@ -46,7 +47,7 @@ pub(super) fn run(session: &Session) -> Result<ExitCode> {
     checks.extend(disk(session));
     let (embedder, opened) = embedder(session);
     checks.push(embedder);
-    checks.push(model(session, "generator", &session.config.models.generator));
+    checks.push(generator(session));
     checks.extend(reranker(session));
     checks.extend(index(session, opened.as_ref()));
     let printer = session.printer;
@@ -160,6 +161,25 @@ fn embedder(session: &Session) -> (Check, Option<OpenedEmbedder>) {
             (check, None)
         }
     }
+}
+
+/// The generator of the settings, and what it computes on where that is not the processor.
+fn generator(session: &Session) -> Check {
+    let config = &session.config.models;
+    let mut check = model(session, "generator", &config.generator);
+    let device = config.generator_device;
+    if device == DeviceName::Cpu || [OPENAI, EXTRACT].contains(&config.generator.as_str()) {
+        return check;
+    }
+    match device.open() {
+        Ok(_) => check.detail.push_str(&format!(" on {device}")),
+        Err(error) => {
+            check.level = Level::Problem;
+            check.detail = error.to_string();
+            check.fix = Some("set `models.generator_device` to \"cpu\"".into());
+        }
+    }
+    check
 }
 
 /// The reranker, where the settings name one: read whole, because only its weights tell whether it

@@ -34,6 +34,7 @@ pub(super) fn run(session: &Session, args: &TuneArgs) -> Result<ExitCode> {
         validation: args.validation.as_deref(),
         out: &out,
         settings: &settings,
+        device: session.config.models.generator_device,
         restart: args.restart,
     };
     let _stoppable = session.stoppable();

@@ -5,6 +5,7 @@
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
+use model::device::DeviceName;
 use serde_json::Value;
 use tune::train::run::{Event, Setup, train};
 use tune::train::settings::Settings;
@@ -56,6 +57,7 @@ fn the_first_steps_have_the_losses_of_peft() {
         validation: None,
         out: &out,
         settings: &settings,
+        device: DeviceName::Cpu,
         restart: false,
     };
     let mut losses = Vec::new();

@@ -6,6 +6,7 @@
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
+use model::device::DeviceName;
 use model::generate::Generator;
 use model::prompt::ModelText;
 use model::testing::write_tiny_model;
@@ -64,7 +65,15 @@ impl World {
     ) -> (Result<Outcome, TuneError>, Vec<StepLine>) {
         let mut lines = Vec::new();
         let (model, out) = (self.at("base"), self.at(out));
-        let setup = Setup { model: &model, data, validation, out: &out, settings, restart: false };
+        let setup = Setup {
+            model: &model,
+            data,
+            validation,
+            out: &out,
+            settings,
+            device: DeviceName::Cpu,
+            restart: false,
+        };
         let outcome = train(&setup, &mut |event| {
             if let Event::Step(line) = event {
                 lines.push(line.clone());

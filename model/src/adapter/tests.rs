@@ -1,6 +1,7 @@
 use serde_json::json;
 
 use super::*;
+use crate::device::Backend;
 use crate::golden::{self, path as golden};
 use crate::load_generator;
 
@@ -133,5 +134,7 @@ fn a_model_is_no_adapter() {
     let base = base("tiny-llama.gguf");
     let error = error_of(&golden("tiny-llama.gguf"), &base);
     assert!(error.contains("it holds no LoRA"), "{error}");
-    assert!(load_generator::load(&golden("adapter-plain/adapter.gguf")).is_err());
+    assert!(
+        load_generator::load(&golden("adapter-plain/adapter.gguf"), &Backend::Processor).is_err()
+    );
 }

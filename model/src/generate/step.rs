@@ -69,7 +69,7 @@ impl Generator {
             }
         };
         let sampler = Sampler::new(options.clone(), prompt, grammar);
-        let state = (self.decoder.cache()?, adapter);
+        let state = (self.decoder.cache(), adapter);
         let mut sequence = Sequence::new(prompt, sampler, state, context_length - n_tokens);
         sequence.arrival = self.n_started;
         self.n_started += 1;

@@ -2,9 +2,11 @@ use super::step::PIECE_TOKENS;
 use super::*;
 use crate::constrain::Constraint;
 use crate::decoder::Piece;
+use crate::golden;
 use crate::kv_cache::KvCache;
 use crate::sample::Rng;
-use crate::testing::tiny_generator;
+use crate::serve::{ServeOptions, Service};
+use crate::testing::{tiny_generator, write_tiny_model};
 
 fn greedy(tokens_max: usize) -> SampleOptions {
     SampleOptions { tokens_max, ..SampleOptions::default() }
@@ -55,10 +57,10 @@ fn a_prefix_in_the_cache_changes_nothing_but_the_work() {
 fn reading_in_pieces_equals_reading_at_once() {
     let generator = tiny_generator(3);
     let ids: Vec<u32> = (0..100).map(|it| it % 250).collect();
-    let mut whole = generator.decoder.cache().unwrap();
+    let mut whole = generator.decoder.cache();
     let all: Vec<Vec<f32>> =
         generator.decoder.forward(&ids, &mut whole).unwrap().to_vec2().unwrap();
-    let mut pieces = generator.decoder.cache().unwrap();
+    let mut pieces = generator.decoder.cache();
     for piece in ids.chunks(7) {
         let hidden = generator.decoder.forward(piece, &mut pieces).unwrap();
         let hidden: Vec<Vec<f32>> = hidden.to_vec2().unwrap();
@@ -72,7 +74,7 @@ fn a_batch_equals_its_parts() {
     let decoder = &generator.decoder;
     let texts: Vec<Vec<u32>> =
         [1, 40, 3, 97].map(|n: u32| (0..n).map(|it| it * n % 250).collect()).into();
-    let mut caches: Vec<KvCache> = texts.iter().map(|_| decoder.cache().unwrap()).collect();
+    let mut caches: Vec<KvCache> = texts.iter().map(|_| decoder.cache()).collect();
     // The second half of each text, after its first half was read alone.
     let mut expected: Vec<Vec<f32>> = Vec::new();
     let halves: Vec<(&[u32], &[u32])> = texts.iter().map(|it| it.split_at(it.len() / 2)).collect();
@@ -94,14 +96,42 @@ fn a_batch_equals_its_parts() {
 }
 
 #[test]
+fn drafts_over_tensors_are_those_of_the_processor() {
+    let dir = tempfile::tempdir().unwrap();
+    write_tiny_model(dir.path(), 5).unwrap();
+    let [processor, tensors] = golden::backends();
+    let load = |backend| Generator::load_on(dir.path(), backend).unwrap();
+    let mut expected = load(&processor);
+    let texts = ["a question", "a question, continued", "another one", "a question, yet again"];
+    let prompts = texts.map(|it| prompt(&expected, it));
+    let drafts = prompts.clone().map(|it| run(&mut expected, &it, &greedy(40)).0);
+    let mut actual = load(&tensors);
+    for (prompt, expected) in prompts.iter().zip(&drafts) {
+        assert_eq!(run(&mut actual, prompt, &greedy(40)).0, *expected);
+    }
+    // Beside each other, and with what they have in common read once.
+    let service = Service::spawn(actual, ServeOptions::default()).unwrap();
+    let request = |prompt: Vec<u32>| Request { prompt, options: greedy(40), ..Request::default() };
+    let replies = prompts.map(|it| service.submit(request(it)).unwrap());
+    for (reply, expected) in replies.into_iter().zip(&drafts) {
+        let draft = reply.wait().unwrap();
+        assert_eq!((draft.text, draft.finish), (expected.text.clone(), expected.finish));
+    }
+}
+
+fn shares_page(a: &KvCache, b: &KvCache, page: usize) -> bool {
+    a.pages().unwrap().shares_page(b.pages().unwrap(), page)
+}
+
+#[test]
 fn a_fork_goes_its_own_way() {
     let generator = tiny_generator(4);
     let decoder = &generator.decoder;
-    let mut cache = decoder.cache().unwrap();
+    let mut cache = decoder.cache();
     let ids: Vec<u32> = (0..70).collect();
     decoder.forward(&ids, &mut cache).unwrap();
     let mut fork = cache.fork(68);
-    assert!((0..3).all(|page| fork.shares_page(&cache, page)), "nothing is copied yet");
+    assert!((0..3).all(|page| shares_page(&fork, &cache, page)), "nothing is copied yet");
     let next = |cache: &mut KvCache, id: u32| -> Vec<f32> {
         let hidden = decoder.forward(&[id], cache).unwrap();
         hidden.flatten_all().unwrap().to_vec1().unwrap()
@@ -109,7 +139,10 @@ fn a_fork_goes_its_own_way() {
     cache.truncate(68);
     let expected = next(&mut cache, 9);
     next(&mut fork, 5);
-    assert!(fork.shares_page(&cache, 1) && !fork.shares_page(&cache, 2), "only what is written");
+    assert!(
+        shares_page(&fork, &cache, 1) && !shares_page(&fork, &cache, 2),
+        "only what is written"
+    );
     fork.truncate(68);
     assert_eq!(next(&mut fork, 9), expected);
     cache.truncate(68);

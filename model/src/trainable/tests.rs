@@ -4,7 +4,6 @@ use serde_json::Value;
 use super::*;
 use crate::adapter::{Adapter, Base};
 use crate::golden::{self, Golden, furthest, path as golden};
-use crate::lora::PackedAdapter;
 use crate::sample::Rng;
 
 fn options(base: BaseForm) -> TrainOptions {
@@ -45,7 +44,7 @@ fn served(decoder: &TrainableDecoder, model: &str, ids: &[u32]) -> Vec<Vec<f32>>
     decoder.save_adapter(&saved).unwrap();
     let base = golden::decoder(&golden(model));
     let adapter = Adapter::load(&saved, &Base::of(&base)).unwrap();
-    golden::logits(&base, ids, Some(&PackedAdapter::new(&adapter, "", 0).unwrap()))
+    golden::logits(&base, ids, Some(&golden::packed(&adapter, &base)))
 }
 
 const MODELS: [&str; 12] = [

@@ -238,6 +238,7 @@ fn shared_hash(session: &Session, engine: &Engine) -> Result<String> {
         "program": env!("CARGO_PKG_VERSION"),
         "documents": documents,
         "embedder": [json!(config.models.embedder), json!(config.models.embedder_precision)],
+        "device": config.models.generator_device,
         "chunks": [config.ingest.chunk_tokens_max, config.ingest.chunk_overlap],
         "retrieval": engine.settings.retrieval,
         "generation": generation,

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use model::LoadError;
 use model::chat::ChatError;
+use model::device::DeviceError;
 use model::trainable::TrainError;
 use thiserror::Error;
 
@@ -17,6 +18,9 @@ pub enum TuneError {
     /// The model cannot be trained so, or could not compute.
     #[error(transparent)]
     Train(#[from] TrainError),
+    /// What it is to be computed on cannot be used.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
     /// A file could not be read or written.
     #[error(transparent)]
     Io(#[from] io::Error),

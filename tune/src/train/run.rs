@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use model::device::DeviceName;
 use model::prompt::ModelText;
 use model::trainable::{BaseForm, TrainError, TrainOptions, TrainableDecoder};
 use serde_json::{Value, json};
@@ -36,6 +37,8 @@ pub struct Setup<'a> {
     pub out: &'a Path,
     /// How.
     pub settings: &'a Settings,
+    /// On what it is computed.
+    pub device: DeviceName,
     /// Whether a run that was stopped is forgotten instead of going on.
     pub restart: bool,
 }
@@ -110,6 +113,7 @@ pub fn train(
     let decoder = TrainableDecoder::load(
         setup.model,
         &TrainOptions {
+            device: setup.device.open()?,
             base: if settings.quantised { BaseForm::Stored } else { BaseForm::Dense },
             lora: settings.lora(),
             recompute: settings.recompute,
