@@ -19,7 +19,8 @@ const SCALE: f64 = 400.0;
 const PRIOR: f64 = 0.5;
 
 const STEPS_MAX: usize = 10_000;
-const PRECISION: f64 = 1e-10;
+/// Of the logarithm of a strength: a millionth of a point.
+const PRECISION: f64 = 1e-8;
 const N_SAMPLES: usize = 1_000;
 
 /// A vote between two arms: left, right, and what was chosen.
@@ -68,8 +69,9 @@ pub fn ratings(votes: &[ArenaVote]) -> Vec<Rating> {
         })
         .collect();
     let n = arms.len();
-    let values = fit(&met, n);
-    let samples = samples(&met, n);
+    let strengths = fit(&met, vec![1.0; n]);
+    let values = points(&strengths);
+    let samples = samples(&met, &strengths);
     let mut res: Vec<Rating> = arms
         .into_iter()
         .map(|(arm, i)| {
@@ -103,16 +105,22 @@ struct Met {
 impl Met {
     /// What an arm won of it.
     fn of(&self, arm: usize) -> Option<f64> {
-        match () {
-            () if arm == self.a => Some(self.won),
-            () if arm == self.b => Some(1.0 - self.won),
-            () => None,
+        if arm == self.a {
+            return Some(self.won);
         }
+        (arm == self.b).then_some(1.0 - self.won)
     }
 }
 
-/// The likeliest ratings. Each step raises the likelihood, so the iteration ends.
-fn fit(met: &[Met], n: usize) -> Vec<f64> {
+/// Strengths on Elo's scale.
+fn points(strengths: &[f64]) -> Vec<f64> {
+    strengths.iter().map(|it| CENTRE + SCALE * it.log10()).collect()
+}
+
+/// The likeliest strengths. Each step raises the likelihood, so the iteration ends, wherever it
+/// starts.
+fn fit(met: &[Met], mut strength: Vec<f64>) -> Vec<f64> {
+    let n = strength.len();
     let mut wins = vec![PRIOR; n];
     let mut pairs: BTreeMap<(usize, usize), f64> = BTreeMap::new();
     for it in met {
@@ -120,7 +128,6 @@ fn fit(met: &[Met], n: usize) -> Vec<f64> {
         wins[it.b] += 1.0 - it.won;
         *pairs.entry((it.a.min(it.b), it.a.max(it.b))).or_default() += 1.0;
     }
-    let mut strength = vec![1.0; n];
     for _ in 0..STEPS_MAX {
         // The average arm, of strength 1, is met twice, half a vote each.
         let mut weight: Vec<f64> = strength.iter().map(|it| 2.0 * PRIOR / (it + 1.0)).collect();
@@ -139,15 +146,15 @@ fn fit(met: &[Met], n: usize) -> Vec<f64> {
             break;
         }
     }
-    strength.iter().map(|it| CENTRE + SCALE * it.log10()).collect()
+    strength
 }
 
-/// Ratings by votes drawn with replacement, always the same draws.
-fn samples(met: &[Met], n: usize) -> Vec<Vec<f64>> {
+/// Ratings by votes drawn with replacement, always the same draws. Each begins where all votes led.
+fn samples(met: &[Met], strengths: &[f64]) -> Vec<Vec<f64>> {
     let mut random = SplitMix64(0);
     let draw = |_| {
         let drawn: Vec<Met> = met.iter().map(|_| met[random.below(met.len())]).collect();
-        fit(&drawn, n)
+        points(&fit(&drawn, strengths.to_vec()))
     };
     (0..N_SAMPLES).map(draw).collect()
 }
