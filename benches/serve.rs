@@ -3,7 +3,8 @@
 //! Starts the program on the documents of a folder, or on 2,500 made-up ones of eight sections, and
 //! prints a line for each figure: searches of one client and of 32, `/health` while the generator and
 //! an ingestion are busy, refusals at ten times the rate that it can answer, and memory. Models are
-//! those of `SOUFFLEUR_TEST_MODELS`. Figures worth keeping go to `docs/benchmarks.md`.
+//! those of `SOUFFLEUR_TEST_MODELS`; `SOUFFLEUR_BENCH_DIR` keeps documents and index for the next
+//! run. Figures worth keeping go to `docs/benchmarks.md`.
 
 #![expect(clippy::print_stdout, reason = "figures are what it is run for")]
 #![expect(clippy::disallowed_methods, reason = "a bench asks its environment for models")]
@@ -51,13 +52,18 @@ fn main() -> Result<()> {
         println!("SKIPPED: SOUFFLEUR_TEST_MODELS names no folder of models");
         return Ok(());
     };
-    let dir = tempfile::tempdir()?;
+    let temporary = tempfile::tempdir()?;
+    let dir = match std::env::var_os("SOUFFLEUR_BENCH_DIR") {
+        Some(kept) => PathBuf::from(kept),
+        None => temporary.path().to_owned(),
+    };
+    fs_err::create_dir_all(&dir)?;
     let folder = std::env::args().skip(1).find(|it| !it.starts_with("--")).map(PathBuf::from);
     let docs = match folder {
         Some(it) => it.canonicalize()?,
-        None => made_up(&dir.path().join("docs"))?,
+        None => made_up(&dir.join("docs"))?,
     };
-    let server = Server::start(dir.path(), &docs, &models)?;
+    let server = Server::start(&dir, &docs, &models)?;
     let status = server.json("GET", "/v1/status", "")?;
     println!("documents {}, chunks {}", status["index"]["documents"], status["index"]["chunks"]);
     let one = searches(&server, 1, 400)?;
@@ -68,8 +74,11 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// Documents in the manner of a company's, all different.
+/// Documents in the manner of a company's, all different; those that are there stay.
 fn made_up(dir: &Path) -> Result<PathBuf> {
+    if dir.is_dir() {
+        return Ok(dir.canonicalize()?);
+    }
     for i in 0..N_DOCUMENTS {
         let theme = THEMES[i % THEMES.len()];
         let site = SITES[i / THEMES.len() % SITES.len()];
