@@ -10,19 +10,19 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 use support::World;
 
-const LEAVE: &str = "---\ntitle: Leave policy\n---\n\n# Leave policy\n\nReference RH-2026-021. In force from \
-    2 March 2026. Owner: Ada Quill.\n\n## How to ask for leave\n\nFill in the form in the Ruche portal. \
-    Your manager answers within five working days.\n\n## Extra days\n\n| Seniority | Extra days | \
-    Notice |\n| --- | --- | --- |\n| five years | 1 day | two weeks |\n| ten years | 2 days | one month |\n\
-    | twenty years | 5 days | two months |\n";
+const LEAVE: &str = "---\ntitle: Leave policy\n---\n\n# Leave policy\n\nReference RH-2026-021. In \
+    force from 2 March 2026. Owner: Ada Quill.\n\n## How to ask for leave\n\nFill in the form in \
+    the Ruche portal. Your manager answers within five working days.\n\n## Extra days\n\n\
+    | Seniority | Extra days | Notice |\n| --- | --- | --- |\n| five years | 1 day | two weeks |\n\
+    | ten years | 2 days | one month |\n| twenty years | 5 days | two months |\n";
 const TRAVEL: &str = "# Business travel\n\nReference FIN-2026-031. In force from 5 January 2026. \
     Owner: Tom Harrow.\n\n## Trains\n\nTake the train when the journey lasts less than four hours. \
     Second class is the rule.\n\n## Hotels\n\nThe ceiling is 140 euros a night in Paris. Call \
     +33 1 99 00 52 80 at night.\n";
-const SECRET: &str = "---\ngroups: [board]\n---\n\n# Takeover\n\n## Price\n\nThe price offered is nine \
-    million euros, payable in two parts.\n";
-const LICENSED: &str = "---\nlicence: All rights reserved\n---\n\n# Bought report\n\n## Market\n\nThe \
-    market grows by four percent a year in all regions.\n";
+const SECRET: &str = "---\ngroups: [board]\n---\n\n# Takeover\n\n## Price\n\nThe price offered is \
+    nine million euros, payable in two parts.\n";
+const LICENSED: &str = "---\nlicence: All rights reserved\n---\n\n# Bought report\n\n## Market\n\n\
+    The market grows by four percent a year in all regions.\n";
 
 /// A world with a dataset of five documents.
 fn built(more: &[&str]) -> Option<(World, Value)> {
@@ -178,10 +178,10 @@ fn files_of_others_come_and_go() {
         1,
         &["`text`"],
     );
-    for trainer in ["llama-factory", "axolotl", "trl"] {
+    for (trainer, folder) in [("llama-factory", ""), ("axolotl", ""), ("trl", "data/")] {
         let args = ["dataset", "export", "rows.jsonl", "--out", trainer, "--for", trainer];
         world.json(&args);
-        assert!(!lines(&world, &format!("{trainer}/train.jsonl")).is_empty());
+        assert!(!lines(&world, &format!("{trainer}/{folder}train.jsonl")).is_empty());
     }
     assert!(world.path().join("llama-factory/dataset_info.json").exists());
     world.write("bad.jsonl", "{\"text\": \"good words\"}\n{\"text\": 3}\nno\n");
@@ -192,4 +192,111 @@ fn files_of_others_come_and_go() {
     let out = world.run(&["dataset", "check", "empty.jsonl"]);
     assert_eq!(out.status.code(), Some(1));
     world.fails(&["dataset", "show", "nowhere.jsonl"], 1, &["nowhere.jsonl"]);
+}
+
+/// The part of a document, as the report tells it.
+fn part(report: &Value, path: &str) -> &'static str {
+    let is_in = |part: &str| report[part].as_array().unwrap().iter().any(|it| it == path);
+    match () {
+        () if is_in("test") => "test",
+        () if is_in("valid") => "valid",
+        () => "train",
+    }
+}
+
+#[test]
+fn documents_that_say_the_same_are_in_one_part() {
+    let Some(world) = World::new() else { return };
+    let body = |topic: &str| {
+        format!(
+            "## Rules\n\nThe {topic} is open from seven to nine. Ask at the desk for a key, and \
+             bring it back before noon. Whoever loses the {topic} key pays twelve euros for \
+             another one, which takes three working days."
+        )
+    };
+    let topics = ["garage", "cellar", "attic", "library", "studio", "chapel"];
+    for topic in topics {
+        world.write(&format!("docs/{topic}.md"), format!("# The {topic}\n\n{}\n", body(topic)));
+        // A copy with another name and another first word.
+        let copy = body(topic).replacen("The", "This", 1);
+        world.write(&format!("docs/zz-{topic}.md"), format!("# Copied page\n\n{copy}\n"));
+        let reference = format!("RH-2026-{}", 100 + topic.len() * 7 + topic.as_bytes()[0] as usize);
+        let english = format!(
+            "# Policy on the {topic} team\n\nReference {reference}.\n\n## Who\n\n\
+            Everybody who works with the {topic} team may come to its meeting on Mondays.\n"
+        );
+        let french = format!(
+            "# Règles de l’équipe {topic}\n\nRéférence {reference}.\n\n## Qui\n\n\
+            Toute personne qui travaille avec cette équipe peut venir à sa réunion du lundi.\n"
+        );
+        world.write(&format!("docs/en-{topic}.md"), english);
+        world.write(&format!("docs/fr-{topic}.md"), french);
+    }
+    let mut command = world.command(&["dataset", "build", "d", "--docs", "docs"]);
+    command.args(["--generator", "extract", "--json"]);
+    command.env("SOUFFLEUR_DATASET__TEST_SHARE", "0.4");
+    let report = support::json_of(&mut command);
+    for topic in topics {
+        let of = |prefix: &str| part(&report, &format!("{prefix}{topic}.md"));
+        assert_eq!(of(""), of("zz-"), "a near duplicate of {topic}: {report:#}");
+        assert_eq!(of("en-"), of("fr-"), "a translation of {topic}: {report:#}");
+    }
+    let parts: BTreeSet<&str> =
+        topics.iter().map(|it| part(&report, &format!("{it}.md"))).collect();
+    assert!(parts.len() > 1, "all in one part proves nothing: {report:#}");
+    // What was split apart by hand is told, and is not trained on.
+    world.json(&["dataset", "split", "d", "--out", "parts"]);
+    let train = world.path().join("parts/supervised/train.jsonl");
+    let test = world.path().join("parts/supervised/test.jsonl");
+    let first = fs_err::read_to_string(&train).unwrap().lines().next().unwrap().to_owned();
+    let leaky = fs_err::read_to_string(&test).unwrap() + &first + "\n";
+    world.write("leaky.jsonl", leaky);
+    let tune = ["tune", "--data", "parts/supervised/train.jsonl", "--validation", "leaky.jsonl"];
+    world.fails(&tune, 1, &["leaks between the parts", "is in train and in valid"]);
+}
+
+#[test]
+fn no_file_of_a_dataset_holds_personal_data() {
+    let Some(world) = World::new() else { return };
+    // Made for the test: keys are computed, numbers are nobody's.
+    let secrets = [
+        "zoe.lenoir@ormelune.example",
+        "Zoe.Lenoir [at] ormelune.example",
+        "01 99 00 52 80",
+        "+33 (0)1 99 00 52 81",
+        "FR76 3000 6000 0112 3456 7890 189",
+        "2 55 08 14 168 025 38",
+        "732 829 320 00074",
+    ];
+    let rows: String =
+        secrets.iter().enumerate().map(|(i, it)| format!("| Person{i} | {it} |\n")).collect();
+    let lines: String = secrets.iter().map(|it| format!("Write to {it} before noon. ")).collect();
+    let text = format!(
+        "# Contacts\n\n## Whom to write to\n\nAsk the desk first. {lines}\n\n## Table\n\n\
+         | Name | Contact |\n| --- | --- |\n{rows}\n## Hours\n\nThe desk opens at seven.\n"
+    );
+    world.write("docs/contacts.md", text);
+    world.write("docs/travel.md", TRAVEL);
+    let base = ["dataset", "build", "d", "--docs", "docs", "--generator", "extract"];
+    let digits = |it: &str| it.chars().filter(char::is_ascii_digit).collect::<String>();
+    for policy in ["mask", "refuse"] {
+        let mut args = base.to_vec();
+        args.extend(["--restart", "--personal-data", policy]);
+        let report = world.json(&args);
+        let has = |part: &str| report["dropped"].to_string().contains(part);
+        assert!(has("personal_data"), "{policy}: {report:#}");
+        for entry in fs_err::read_dir(world.path().join("d")).unwrap() {
+            let path = entry.unwrap().path();
+            let content = fs_err::read_to_string(&path).unwrap();
+            for secret in &secrets {
+                assert!(!content.contains(secret), "{policy}: `{secret}` in {}", path.display());
+                let is_long = digits(secret).len() > 9;
+                let squeezed = content.replace(' ', "");
+                assert!(!is_long || !squeezed.contains(&digits(secret)), "{secret} in {path:?}");
+            }
+            let masks = content.matches("[e-mail]").count();
+            let is_text = path.ends_with("text.jsonl");
+            assert!(policy != "mask" || !is_text || masks >= 2, "texts are masked, not lost");
+        }
+    }
 }
