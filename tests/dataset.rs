@@ -204,45 +204,79 @@ fn part(report: &Value, path: &str) -> &'static str {
     }
 }
 
+/// Pages that have nothing in common.
+const PAGES: [(&str, &str); 4] = [
+    (
+        "garage",
+        "Cars park below the hall from seven in the morning. Diesel engines must be switched off \
+         before the gate opens. A lost card costs twelve euros.",
+    ),
+    (
+        "library",
+        "Readers borrow three novels for a month. Reference atlases never leave the reading room. \
+         Late returns cost ten cents a day and a letter.",
+    ),
+    (
+        "kitchen",
+        "The oven is cleaned every Friday by whoever cooked last. Knives hang on the magnet. \
+         Allergens are written on the blackboard in chalk.",
+    ),
+    (
+        "studio",
+        "Singers record on Tuesdays with two microphones. Loud drums are allowed after six only. \
+         The engineer keeps the tapes for ninety days.",
+    ),
+];
+
+/// The same rule in two languages.
+const RULES: [(&str, &str, &str); 3] = [
+    (
+        "101",
+        "Bicycles are lent for one day to anybody who asks at the desk.",
+        "Les vélos sont prêtés une journée à qui les demande à l’accueil.",
+    ),
+    (
+        "202",
+        "Choir practice begins when the bell rings twice on Monday evening.",
+        "La chorale répète quand la cloche sonne deux fois le lundi soir.",
+    ),
+    (
+        "303",
+        "Mushrooms from the garden must be shown to the cook before lunch.",
+        "Les champignons du jardin sont montrés au cuisinier avant le repas.",
+    ),
+];
+
 #[test]
 fn documents_that_say_the_same_are_in_one_part() {
     let Some(world) = World::new() else { return };
-    let body = |topic: &str| {
-        format!(
-            "## Rules\n\nThe {topic} is open from seven to nine. Ask at the desk for a key, and \
-             bring it back before noon. Whoever loses the {topic} key pays twelve euros for \
-             another one, which takes three working days."
-        )
-    };
-    let topics = ["garage", "cellar", "attic", "library", "studio", "chapel"];
-    for topic in topics {
-        world.write(&format!("docs/{topic}.md"), format!("# The {topic}\n\n{}\n", body(topic)));
-        // A copy with another name and another first word.
-        let copy = body(topic).replacen("The", "This", 1);
-        world.write(&format!("docs/zz-{topic}.md"), format!("# Copied page\n\n{copy}\n"));
-        let reference = format!("RH-2026-{}", 100 + topic.len() * 7 + topic.as_bytes()[0] as usize);
-        let english = format!(
-            "# Policy on the {topic} team\n\nReference {reference}.\n\n## Who\n\n\
-            Everybody who works with the {topic} team may come to its meeting on Mondays.\n"
-        );
-        let french = format!(
-            "# Règles de l’équipe {topic}\n\nRéférence {reference}.\n\n## Qui\n\n\
-            Toute personne qui travaille avec cette équipe peut venir à sa réunion du lundi.\n"
-        );
-        world.write(&format!("docs/en-{topic}.md"), english);
-        world.write(&format!("docs/fr-{topic}.md"), french);
+    for (name, text) in PAGES {
+        let page = |title: &str, text: &str| format!("# {title}\n\n## Rules\n\n{text}\n");
+        world.write(&format!("docs/{name}.md"), page(&format!("The {name}"), text));
+        let copy = text.replacen(" the ", " this ", 1);
+        world.write(&format!("docs/zz-{name}.md"), page(&format!("Copied page {name}"), &copy));
+    }
+    for (number, english, french) in RULES {
+        let page = |title: &str, word: &str, text: &str| {
+            format!("# {title} {number}\n\n{word} RH-2026-{number}.\n\n## Contents\n\n{text}\n")
+        };
+        world.write(&format!("docs/en-{number}.md"), page("Rule", "Reference", english));
+        world.write(&format!("docs/fr-{number}.md"), page("Consigne", "Référence", french));
     }
     let mut command = world.command(&["dataset", "build", "d", "--docs", "docs"]);
     command.args(["--generator", "extract", "--json"]);
     command.env("SOUFFLEUR_DATASET__TEST_SHARE", "0.4");
     let report = support::json_of(&mut command);
-    for topic in topics {
-        let of = |prefix: &str| part(&report, &format!("{prefix}{topic}.md"));
-        assert_eq!(of(""), of("zz-"), "a near duplicate of {topic}: {report:#}");
-        assert_eq!(of("en-"), of("fr-"), "a translation of {topic}: {report:#}");
+    let mut parts: BTreeSet<&str> = BTreeSet::new();
+    for (name, _) in PAGES {
+        let of = |prefix: &str| part(&report, &format!("{prefix}{name}.md"));
+        assert_eq!(of(""), of("zz-"), "a near duplicate of {name}: {report:#}");
+        parts.insert(of(""));
     }
-    let parts: BTreeSet<&str> =
-        topics.iter().map(|it| part(&report, &format!("{it}.md"))).collect();
+    for (number, _, _) in RULES {
+        let of = |prefix: &str| part(&report, &format!("{prefix}{number}.md"));
+        assert_eq!(of("en-"), of("fr-"), "a translation of {number}: {report:#}");
+    }
     assert!(parts.len() > 1, "all in one part proves nothing: {report:#}");
     // What was split apart by hand is told, and is not trained on.
     world.json(&["dataset", "split", "d", "--out", "parts"]);

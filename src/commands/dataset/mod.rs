@@ -40,9 +40,9 @@ fn refuse_leaks(printer: Printer, parts: &[(Split, &[Row])]) -> Result<()> {
     for leak in found.iter().take(LEAKS_SHOWN) {
         printer.warn(leak);
     }
-    match found.len() {
-        0 => Ok(()),
-        n => bail!("{n} leaks between the parts: nothing was done"),
+    match &found[..] {
+        [] => Ok(()),
+        [first, ..] => bail!("{} leaks between the parts; the first: {first}", found.len()),
     }
 }
 
