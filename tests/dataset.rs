@@ -10,19 +10,19 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 use support::World;
 
-const LEAVE: &str = "---\ntitle: Leave policy\n---\n\n# Leave policy\n\nReference RH-2026-021. In force from \
-    2 March 2026. Owner: Ada Quill.\n\n## How to ask for leave\n\nFill in the form in the Ruche portal. \
-    Your manager answers within five working days.\n\n## Extra days\n\n| Seniority | Extra days | \
-    Notice |\n| --- | --- | --- |\n| five years | 1 day | two weeks |\n| ten years | 2 days | one month |\n\
-    | twenty years | 5 days | two months |\n";
+const LEAVE: &str = "---\ntitle: Leave policy\n---\n\n# Leave policy\n\nReference RH-2026-021. In \
+    force from 2 March 2026. Owner: Ada Quill.\n\n## How to ask for leave\n\nFill in the form in \
+    the Ruche portal. Your manager answers within five working days.\n\n## Extra days\n\n\
+    | Seniority | Extra days | Notice |\n| --- | --- | --- |\n| five years | 1 day | two weeks |\n\
+    | ten years | 2 days | one month |\n| twenty years | 5 days | two months |\n";
 const TRAVEL: &str = "# Business travel\n\nReference FIN-2026-031. In force from 5 January 2026. \
     Owner: Tom Harrow.\n\n## Trains\n\nTake the train when the journey lasts less than four hours. \
     Second class is the rule.\n\n## Hotels\n\nThe ceiling is 140 euros a night in Paris. Call \
     +33 1 99 00 52 80 at night.\n";
-const SECRET: &str = "---\ngroups: [board]\n---\n\n# Takeover\n\n## Price\n\nThe price offered is nine \
-    million euros, payable in two parts.\n";
-const LICENSED: &str = "---\nlicence: All rights reserved\n---\n\n# Bought report\n\n## Market\n\nThe \
-    market grows by four percent a year in all regions.\n";
+const SECRET: &str = "---\ngroups: [board]\n---\n\n# Takeover\n\n## Price\n\nThe price offered is \
+    nine million euros, payable in two parts.\n";
+const LICENSED: &str = "---\nlicence: All rights reserved\n---\n\n# Bought report\n\n## Market\n\n\
+    The market grows by four percent a year in all regions.\n";
 
 /// A world with a dataset of five documents.
 fn built(more: &[&str]) -> Option<(World, Value)> {
@@ -178,10 +178,10 @@ fn files_of_others_come_and_go() {
         1,
         &["`text`"],
     );
-    for trainer in ["llama-factory", "axolotl", "trl"] {
+    for (trainer, folder) in [("llama-factory", ""), ("axolotl", ""), ("trl", "data/")] {
         let args = ["dataset", "export", "rows.jsonl", "--out", trainer, "--for", trainer];
         world.json(&args);
-        assert!(!lines(&world, &format!("{trainer}/train.jsonl")).is_empty());
+        assert!(!lines(&world, &format!("{trainer}/{folder}train.jsonl")).is_empty());
     }
     assert!(world.path().join("llama-factory/dataset_info.json").exists());
     world.write("bad.jsonl", "{\"text\": \"good words\"}\n{\"text\": 3}\nno\n");
@@ -192,4 +192,145 @@ fn files_of_others_come_and_go() {
     let out = world.run(&["dataset", "check", "empty.jsonl"]);
     assert_eq!(out.status.code(), Some(1));
     world.fails(&["dataset", "show", "nowhere.jsonl"], 1, &["nowhere.jsonl"]);
+}
+
+/// The part of a document, as the report tells it.
+fn part(report: &Value, path: &str) -> &'static str {
+    let is_in = |part: &str| report[part].as_array().unwrap().iter().any(|it| it == path);
+    match () {
+        () if is_in("test") => "test",
+        () if is_in("valid") => "valid",
+        () => "train",
+    }
+}
+
+/// Pages that have nothing in common.
+const PAGES: [(&str, &str); 4] = [
+    (
+        "garage",
+        "Cars park below the hall from seven in the morning. Diesel engines must be switched off \
+         before the gate opens. A lost card costs twelve euros.",
+    ),
+    (
+        "library",
+        "Readers borrow three novels for a month. Reference atlases never leave the reading room. \
+         Late returns cost ten cents a day and a letter.",
+    ),
+    (
+        "kitchen",
+        "The oven is cleaned every Friday by whoever cooked last. Knives hang on the magnet. \
+         Allergens are written on the blackboard in chalk.",
+    ),
+    (
+        "studio",
+        "Singers record on Tuesdays with two microphones. Loud drums are allowed after six only. \
+         The engineer keeps the tapes for ninety days.",
+    ),
+];
+
+/// The same rule in two languages.
+const RULES: [(&str, &str, &str); 3] = [
+    (
+        "101",
+        "Bicycles are lent for one day to anybody who asks at the desk.",
+        "Les vélos sont prêtés une journée à qui les demande à l’accueil.",
+    ),
+    (
+        "202",
+        "Choir practice begins when the bell rings twice on Monday evening.",
+        "La chorale répète quand la cloche sonne deux fois le lundi soir.",
+    ),
+    (
+        "303",
+        "Mushrooms from the garden must be shown to the cook before lunch.",
+        "Les champignons du jardin sont montrés au cuisinier avant le repas.",
+    ),
+];
+
+#[test]
+fn documents_that_say_the_same_are_in_one_part() {
+    let Some(world) = World::new() else { return };
+    for (name, text) in PAGES {
+        let page = |title: &str, text: &str| format!("# {title}\n\n## Rules\n\n{text}\n");
+        world.write(&format!("docs/{name}.md"), page(&format!("The {name}"), text));
+        let copy = text.replacen(" the ", " this ", 1);
+        world.write(&format!("docs/zz-{name}.md"), page(&format!("Copied page {name}"), &copy));
+    }
+    for (number, english, french) in RULES {
+        let page = |title: &str, word: &str, text: &str| {
+            format!("# {title} {number}\n\n{word} RH-2026-{number}.\n\n## Contents\n\n{text}\n")
+        };
+        world.write(&format!("docs/en-{number}.md"), page("Rule", "Reference", english));
+        world.write(&format!("docs/fr-{number}.md"), page("Consigne", "Référence", french));
+    }
+    let mut command = world.command(&["dataset", "build", "d", "--docs", "docs"]);
+    command.args(["--generator", "extract", "--json"]);
+    command.env("SOUFFLEUR_DATASET__TEST_SHARE", "0.4");
+    let report = support::json_of(&mut command);
+    let mut parts: BTreeSet<&str> = BTreeSet::new();
+    for (name, _) in PAGES {
+        let of = |prefix: &str| part(&report, &format!("{prefix}{name}.md"));
+        assert_eq!(of(""), of("zz-"), "a near duplicate of {name}: {report:#}");
+        parts.insert(of(""));
+    }
+    for (number, _, _) in RULES {
+        let of = |prefix: &str| part(&report, &format!("{prefix}{number}.md"));
+        assert_eq!(of("en-"), of("fr-"), "a translation of {number}: {report:#}");
+    }
+    assert!(parts.len() > 1, "all in one part proves nothing: {report:#}");
+    // What was split apart by hand is told, and is not trained on.
+    world.json(&["dataset", "split", "d", "--out", "parts"]);
+    let train = world.path().join("parts/supervised/train.jsonl");
+    let test = world.path().join("parts/supervised/test.jsonl");
+    let first = fs_err::read_to_string(&train).unwrap().lines().next().unwrap().to_owned();
+    let leaky = fs_err::read_to_string(&test).unwrap() + &first + "\n";
+    world.write("leaky.jsonl", leaky);
+    let tune = ["tune", "--data", "parts/supervised/train.jsonl", "--validation", "leaky.jsonl"];
+    world.fails(&tune, 1, &["leaks between the parts", "is in train and in valid"]);
+}
+
+#[test]
+fn no_file_of_a_dataset_holds_personal_data() {
+    let Some(world) = World::new() else { return };
+    // Made for the test: keys are computed, numbers are nobody's.
+    let secrets = [
+        "zoe.lenoir@ormelune.example",
+        "Zoe.Lenoir [at] ormelune.example",
+        "01 99 00 52 80",
+        "+33 (0)1 99 00 52 81",
+        "FR76 3000 6000 0112 3456 7890 189",
+        "2 55 08 14 168 025 38",
+        "732 829 320 00074",
+    ];
+    let rows: String =
+        secrets.iter().enumerate().map(|(i, it)| format!("| Person{i} | {it} |\n")).collect();
+    let lines: String = secrets.iter().map(|it| format!("Write to {it} before noon. ")).collect();
+    let text = format!(
+        "# Contacts\n\n## Whom to write to\n\nAsk the desk first. {lines}\n\n## Table\n\n\
+         | Name | Contact |\n| --- | --- |\n{rows}\n## Hours\n\nThe desk opens at seven.\n"
+    );
+    world.write("docs/contacts.md", text);
+    world.write("docs/travel.md", TRAVEL);
+    let base = ["dataset", "build", "d", "--docs", "docs", "--generator", "extract"];
+    let digits = |it: &str| it.chars().filter(char::is_ascii_digit).collect::<String>();
+    for policy in ["mask", "refuse"] {
+        let mut args = base.to_vec();
+        args.extend(["--restart", "--personal-data", policy]);
+        let report = world.json(&args);
+        let has = |part: &str| report["dropped"].to_string().contains(part);
+        assert!(has("personal_data"), "{policy}: {report:#}");
+        for entry in fs_err::read_dir(world.path().join("d")).unwrap() {
+            let path = entry.unwrap().path();
+            let content = fs_err::read_to_string(&path).unwrap();
+            for secret in &secrets {
+                assert!(!content.contains(secret), "{policy}: `{secret}` in {}", path.display());
+                let is_long = digits(secret).len() > 9;
+                let squeezed = content.replace(' ', "");
+                assert!(!is_long || !squeezed.contains(&digits(secret)), "{secret} in {path:?}");
+            }
+            let masks = content.matches("[e-mail]").count();
+            let is_text = path.ends_with("text.jsonl");
+            assert!(policy != "mask" || !is_text || masks >= 2, "texts are masked, not lost");
+        }
+    }
 }

@@ -31,6 +31,7 @@ impl World {
             format!("{row}\n")
         };
         world.write("echo.jsonl", &WORDS.iter().map(row).collect::<String>());
+        world.write("others.jsonl", &["ochre", "mauve"].iter().map(row).collect::<String>());
         world
     }
 
@@ -76,7 +77,8 @@ fn weights(dir: &Path) -> Vec<u8> {
 #[test]
 fn an_adapter_is_trained_listed_shown_and_removed() {
     let world = World::new();
-    let made = json_of(world.tune(&["--epochs", "8", "--validation", "echo.jsonl"]).arg("--json"));
+    let made =
+        json_of(world.tune(&["--epochs", "8", "--validation", "others.jsonl"]).arg("--json"));
     let keys = [
         ("out", "string"),
         ("name", "string"),
@@ -185,6 +187,7 @@ fn what_cannot_be_trained_is_refused_before_it_begins() {
     refused(&["--tokens-max", "20"], 1, &["line 1", "--drop-long"]);
     refused(&["--tokens-max", "20", "--drop-long"], 1, &["no row to train on", "8 are too long"]);
     refused(&["--base", "elsewhere"], 2, &["elsewhere"]);
+    refused(&["--validation", "echo.jsonl"], 1, &["8 leaks", "`Say red.`"]);
     leaves_nothing();
     refused(
         &["--learning-rate", "1e30", "--warmup", "0", "--epochs", "20"],

@@ -4,6 +4,8 @@ use std::{num::NonZeroUsize, path::PathBuf};
 
 use clap::{Args, Subcommand, ValueEnum};
 
+use super::LanguageArg;
+
 /// `souffleur dataset`
 #[derive(Debug, Subcommand)]
 pub enum DatasetCommand {
@@ -36,7 +38,8 @@ Exit status: 0 when the rows can be trained on, 1 when not.")]
     /// Write rows in another format, or for another trainer with a ready configuration
     #[command(after_help = "Examples:
   souffleur dataset export dataset --out out --for llama-factory --base Qwen/Qwen3-0.6B
-  souffleur dataset export dataset/supervised.jsonl --out rows.json --format alpaca")]
+  souffleur dataset export dataset/supervised.jsonl --out rows.json --format alpaca
+  souffleur dataset export split/supervised/test.jsonl --out held-out.jsonl --format questions")]
     Export(DatasetExportArgs),
     /// Read a file of any format into rows of ours
     #[command(after_help = "Examples:
@@ -147,6 +150,9 @@ pub struct DatasetSplitArgs {
     /// Other seeds give other parts
     #[arg(long)]
     pub seed: Option<u64>,
+    /// Only rows whose answers are in this language
+    #[arg(long, value_name = "CODE")]
+    pub language: Option<LanguageArg>,
     /// Leave out lines that are no rows, and count them
     #[arg(long)]
     pub skip_bad: bool,
@@ -169,6 +175,9 @@ pub struct DatasetExportArgs {
     /// The model to be trained, as the trainer names it
     #[arg(long, value_name = "MODEL", default_value = "Qwen/Qwen3-0.6B")]
     pub base: String,
+    /// Only rows whose answers are in this language
+    #[arg(long, value_name = "CODE")]
+    pub language: Option<LanguageArg>,
     /// Tokens of a row at most, for the configuration
     #[arg(long, value_name = "N", default_value = "2048")]
     pub tokens_max: NonZeroUsize,
@@ -207,6 +216,8 @@ pub enum FormatArg {
     Raft,
     /// `text`
     Text,
+    /// `question`, `answers`: rows whose answer is a value, for `souffleur compare`
+    Questions,
 }
 
 /// `souffleur dataset import`

@@ -16,6 +16,7 @@ use tune::train::{
 
 use crate::{
     cli::{DecayArg, MethodArg, TuneAdapterArgs, TuneArgs, TuneStepArgs},
+    commands::dataset::refuse_leaks_between,
     printer::{BOLD, DIM, Printer, styled},
     session::{Interrupted, Session},
 };
@@ -28,6 +29,9 @@ pub(super) fn run(session: &Session, args: &TuneArgs) -> Result<ExitCode> {
         Some(out) => out.clone(),
         None => default_out(session, &args.data),
     };
+    if let Some(validation) = &args.validation {
+        refuse_leaks_between(session.printer, &args.data, validation)?;
+    }
     let setup = Setup {
         model: &model,
         data: &args.data,

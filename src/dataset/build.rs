@@ -148,12 +148,7 @@ fn recipe(engine: &Engine, sources: &Sources, options: &BuildOptions) -> Value {
         hasher.update(source.path.as_bytes());
         hasher.update(source.content_hash.as_bytes());
     }
-    let generator = match (&*engine.writer, options.written_per_chunk) {
-        (_, 0) => None,
-        (crate::writer::Writer::Model(it), _) => Some(it.name.clone()),
-        (crate::writer::Writer::Upstream(it), _) => Some(it.model().to_owned()),
-        (crate::writer::Writer::Extract { .. }, _) => None,
-    };
+    let generator = (options.written_per_chunk > 0).then(|| written::generator(engine)).flatten();
     json!({
         "version": 1,
         "documents": hasher.finalize().to_hex()[..16],
@@ -225,7 +220,11 @@ impl Work<'_> {
             if share_of(&["form", &qa.question]) < self.config.instruction_share {
                 let form = match qa {
                     _ if qa.answer.len() >= 3 => Form::Bullets,
-                    _ if qa.value.is_some() && qa.question.len() % 2 == 0 => Form::Value,
+                    _ if qa.value.as_ref().is_some_and(|it| it.is_enough)
+                        && qa.question.len() % 2 == 0 =>
+                    {
+                        Form::Value
+                    }
                     _ => Form::Email,
                 };
                 let qa = Qa { made_by: MadeBy::Instruction, ..qa.clone() };
@@ -242,18 +241,25 @@ impl Work<'_> {
             return Ok(());
         }
         let made = self.teller.answered(source, qa, form)?;
-        self.take(&id, qa, made)
+        self.take(&id, (qa.made_by, &qa.question), made)
     }
 
-    fn take(&mut self, id: &str, qa: &Qa, made: Result<Row, Dropped>) -> Result<(), BuildError> {
-        match made {
+    /// Keeps a row, or says why it is not kept.
+    fn take(
+        &mut self,
+        id: &str,
+        (made_by, question): (MadeBy, &str),
+        made: Result<Row, Dropped>,
+    ) -> Result<(), BuildError> {
+        let dropped = match made {
+            Ok(row) if self.folder.asked_elsewhere(&row) => Dropped::OtherPart,
             Ok(row) => {
                 debug_assert_eq!(row.id, id, "rows are known by what they are made of");
-                self.folder.keep(&row)?;
+                return Ok(self.folder.keep(&row)?);
             }
-            Err(why) => self.folder.drop_row(id, qa.made_by.as_str(), &qa.question, why)?,
-        }
-        Ok(())
+            Err(why) => why,
+        };
+        Ok(self.folder.drop_row(id, made_by.as_str(), question, dropped)?)
     }
 
     /// Questions without their passage, about codes that do not exist, about other matters.
@@ -284,7 +290,7 @@ impl Work<'_> {
             let id = id_of(&[qa.made_by.as_str(), &source.content_hash, &qa.question]);
             if !self.folder.knows(&id) {
                 let made = self.teller.refused(source, qa)?;
-                self.take(&id, qa, made)?;
+                self.take(&id, (qa.made_by, &qa.question), made)?;
             }
         }
         for (done, (id, language, asked)) in general.into_iter().enumerate() {
@@ -294,12 +300,8 @@ impl Work<'_> {
             if self.folder.knows(&id) {
                 continue;
             }
-            match self.teller.unanswerable(language, asked)? {
-                Ok(row) => self.folder.keep(&row)?,
-                Err(why) => {
-                    self.folder.drop_row(&id, MadeBy::Unanswerable.as_str(), asked, why)?;
-                }
-            }
+            let made = self.teller.unanswerable(language, asked)?;
+            self.take(&id, (MadeBy::Unanswerable, asked), made)?;
         }
         Ok(Flow::Continue(()))
     }
@@ -329,10 +331,8 @@ impl Work<'_> {
                     ..Meta::default()
                 };
                 let row = Row { id: id.clone(), body: Body::Text(text), meta };
-                match without_personal(row, self.config.personal_data) {
-                    Ok(row) => self.folder.keep(&row)?,
-                    Err(why) => self.folder.drop_row(&id, "text", &source.path, why)?,
-                }
+                let made = without_personal(row, self.config.personal_data);
+                self.take(&id, (MadeBy::Text, &source.path), made)?;
             }
         }
         Ok(Flow::Continue(()))
@@ -341,14 +341,13 @@ impl Work<'_> {
     fn feedback(&mut self, records: &Records) -> Result<(), BuildError> {
         let found = feedback::rows(records, self.teller.sources, self.teller.parts)?;
         self.n_feedback_left_out = found.n_left_out;
-        for row in
-            found.rows.into_iter().filter(|it| !self.folder.knows(&it.id)).collect::<Vec<_>>()
-        {
-            let (id, question) = (row.id.clone(), row.question().unwrap_or_default().to_owned());
-            match without_personal(row, self.config.personal_data) {
-                Ok(row) => self.folder.keep(&row)?,
-                Err(why) => self.folder.drop_row(&id, "feedback", &question, why)?,
+        for row in found.rows {
+            if self.folder.knows(&row.id) {
+                continue;
             }
+            let (id, question) = (row.id.clone(), row.question().unwrap_or_default().to_owned());
+            let made = without_personal(row, self.config.personal_data);
+            self.take(&id, (MadeBy::Feedback, &question), made)?;
         }
         Ok(())
     }

@@ -21,7 +21,10 @@ use tune::dataset::{
     filter::Dropped,
     format::Format,
     jsonl::{BadLines, RowWriter, RowsError, read},
+    near::{Seen, words_of},
+    personal,
     row::{BodyKind, Row},
+    split::Split,
 };
 
 /// Why a dataset's folder cannot be used.
@@ -34,7 +37,9 @@ pub enum FolderError {
     #[error(transparent)]
     Io(#[from] std::io::Error),
     /// It was made from something else.
-    #[error("the dataset in `{}` was made from other documents, prompts or settings", path.display())]
+    #[error(
+        "the dataset in `{}` was made from other documents, prompts or settings", path.display()
+    )]
     OtherRecipe {
         /// The folder.
         path: PathBuf,
@@ -55,6 +60,9 @@ pub struct Folder {
     dropped: RowWriter,
     /// Identities of rows that are there, and of what was dropped or done before.
     known: BTreeSet<String>,
+    /// Questions of the rows that are there, and the part of each.
+    asked: Seen,
+    asked_in: Vec<Split>,
     /// What is there: how many rows of each kind and way of making, and how many were dropped why.
     pub counts: Counts,
 }
@@ -127,6 +135,8 @@ impl Folder {
             writers: BTreeMap::new(),
             dropped,
             known: BTreeSet::new(),
+            asked: Seen::default(),
+            asked_in: Vec::new(),
             counts: Counts::default(),
         };
         res.remember(&dropped_path)?;
@@ -142,9 +152,8 @@ impl Folder {
             }
             self.writers.insert(kind, RowWriter::append(&path, Format::own(kind))?);
             for row in read(&path, BadLines::Stop)?.rows {
-                self.counts.add(&row);
                 self.counts.n_resumed += 1;
-                self.known.insert(row.id);
+                self.count(&row);
             }
         }
         for line in fs::read_to_string(dropped_path)?.lines() {
@@ -178,9 +187,25 @@ impl Folder {
         };
         writer.write(row)?;
         writer.flush()?;
+        self.count(row);
+        Ok(())
+    }
+
+    fn count(&mut self, row: &Row) {
         self.counts.add(row);
         self.known.insert(row.id.clone());
-        Ok(())
+        if let (Some(question), Some(part)) = (row.question(), row.meta.split) {
+            self.asked.push(words_of(question));
+            self.asked_in.push(part);
+        }
+    }
+
+    /// Whether a row asks nearly what a row of another part asks: then it must not be kept.
+    #[must_use]
+    pub fn asked_elsewhere(&self, row: &Row) -> bool {
+        let (Some(question), Some(part)) = (row.question(), row.meta.split) else { return false };
+        let near = self.asked.all_near(&words_of(question));
+        near.into_iter().any(|it| self.asked_in[it] != part)
     }
 
     /// Records that something was dropped, so that it is not tried again.
@@ -194,6 +219,8 @@ impl Folder {
         question: &str,
         why: Dropped,
     ) -> Result<(), FolderError> {
+        // What was dropped because it would teach personal data is not to be found here either.
+        let question = personal::masked(question).unwrap_or_else(|| question.to_owned());
         let line = json!({"id": id, "made_by": made_by, "reason": why, "question": question});
         self.dropped.write_value(&line)?;
         self.dropped.flush()?;
@@ -240,6 +267,27 @@ mod tests {
     fn row(text: &str) -> Row {
         let meta = Meta { made_by: Some(MadeBy::Text), ..Meta::default() };
         Row::new(&[text], Body::Text(text.to_owned()), meta)
+    }
+
+    #[test]
+    fn parts_do_not_ask_the_same_after_a_stop_either() {
+        let of = |question: &str, split: Split| {
+            let question = Some(question.to_owned());
+            Row { meta: Meta { question, split: Some(split), ..row("").meta }, ..row("a") }
+        };
+        let dir = tempfile::tempdir().unwrap();
+        let recipe = json!({"seed": 1});
+        let mut folder = Folder::open(dir.path(), &recipe, false).unwrap();
+        folder.keep(&of("Who pays for the taxi home?", Split::Test)).unwrap();
+        drop(folder);
+        let mut folder = Folder::open(dir.path(), &recipe, false).unwrap();
+        let near = "who pays for the taxi home";
+        assert!(folder.asked_elsewhere(&of(near, Split::Train)));
+        assert!(!folder.asked_elsewhere(&of(near, Split::Test)));
+        assert!(!folder.asked_elsewhere(&of("Who pays for the train?", Split::Train)));
+        folder.drop_row("x", "feedback", "Call 02 61 91 35 35?", Dropped::PersonalData).unwrap();
+        let dropped = fs::read_to_string(dir.path().join("dropped.jsonl")).unwrap();
+        assert!(dropped.contains("Call [phone]?"), "{dropped}");
     }
 
     #[test]

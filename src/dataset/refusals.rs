@@ -5,16 +5,14 @@ use tune::dataset::{
     filter::Dropped,
     questions::unanswerable::general,
     row::{MadeBy, Meta, Row},
+    split::Split,
 };
 
-use super::teller::Teller;
+use super::teller::{LOOKED_AT, Teller};
 use crate::{
     engine::AskError,
     retrieve::{Passage, Question},
 };
-
-/// Passages looked at for one question.
-const LOOKED_AT: usize = 24;
 
 impl Teller<'_> {
     /// A question about a matter that no document treats: kept only where retrieval itself finds
@@ -30,11 +28,7 @@ impl Teller<'_> {
         if found.passages.iter().any(|it| it.relevance >= settings.relevance_min) {
             return Ok(Err(Dropped::SeemsAnswerable));
         }
-        let mut passages: Vec<Passage> = std::mem::take(&mut found.passages);
-        passages.retain(|it| self.sources.contains_key(&it.chunk.document.0));
-        let part = passages.first().map(|it| self.part(it.chunk.document.0));
-        passages.retain(|it| Some(self.part(it.chunk.document.0)) == part);
-        passages.truncate(settings.passages_max.get());
+        let (part, passages) = self.nearest(std::mem::take(&mut found.passages));
         let meta = Meta {
             made_by: Some(MadeBy::Unanswerable),
             prompt_hash: Some(self.engine.prompts.hash().to_owned()),
@@ -45,6 +39,15 @@ impl Teller<'_> {
         };
         let parts = ["unanswerable", asked];
         self.refusal(&parts, &question, language, found, (passages, meta))
+    }
+
+    /// The first passages of one part, that of the first one.
+    pub(super) fn nearest(&self, mut passages: Vec<Passage>) -> (Option<Split>, Vec<Passage>) {
+        passages.retain(|it| self.sources.contains_key(&it.chunk.document.0));
+        let part = passages.first().map(|it| self.part(it.chunk.document.0));
+        passages.retain(|it| Some(self.part(it.chunk.document.0)) == part);
+        passages.truncate(self.engine.settings.retrieval.passages_max.get());
+        (part, passages)
     }
 
     /// The general questions, with the identities of their rows.

@@ -10,6 +10,7 @@ use ingest::duplicates::{Signature, near_pairs};
 use tune::dataset::{
     corpus::{Allowed, LeftOut, Source, SourceChunk},
     near::Groups,
+    questions::reference,
 };
 
 /// Similarity from which two documents share a cluster: lower than for a near duplicate, because
@@ -28,15 +29,19 @@ pub(super) struct Sources {
 /// Reads all documents.
 pub(super) fn read(catalog: &Catalog, allowed: &Allowed) -> Result<Sources, CatalogError> {
     let documents = catalog.list()?;
-    let clusters = clusters(catalog, &documents)?;
+    let mut texts = Vec::new();
+    for document in &documents {
+        texts.push(catalog.text(document.id)?.map(|it| it.text));
+    }
+    let clusters = clusters(catalog, &documents, &texts)?;
     let mut res = Sources::default();
-    for document in documents {
+    for (document, text) in documents.into_iter().zip(texts) {
         let labels = &document.labels;
         if let Some(why) = allowed.left_out(labels.licence.as_deref(), &labels.groups) {
             res.left_out.push((document.source.path, why));
             continue;
         }
-        let Some(text) = catalog.text(document.id)? else { continue };
+        let Some(text) = text else { continue };
         let chunks = catalog.chunks(&catalog.chunk_ids(document.id)?)?;
         let chunks = chunks.into_iter().map(|it| SourceChunk {
             id: it.id.0,
@@ -53,7 +58,7 @@ pub(super) fn read(catalog: &Catalog, allowed: &Allowed) -> Result<Sources, Cata
             licence: document.labels.licence,
             groups: document.labels.groups,
             cluster: clusters.get(&document.id).copied().unwrap_or(document.id.0),
-            text: text.text,
+            text,
             chunks: chunks.collect(),
         };
         res.allowed.insert(source.id, source);
@@ -63,15 +68,20 @@ pub(super) fn read(catalog: &Catalog, allowed: &Allowed) -> Result<Sources, Cata
 }
 
 /// The smallest number of a document in each one's cluster: duplicates, documents whose texts are
-/// alike, and versions of one title.
+/// alike, versions of one title, and translations, which share a reference.
 fn clusters(
     catalog: &Catalog,
     documents: &[StoredDocument],
+    texts: &[Option<String>],
 ) -> Result<BTreeMap<DocumentId, i64>, CatalogError> {
     let at: BTreeMap<DocumentId, usize> =
         documents.iter().enumerate().map(|(i, it)| (it.id, i)).collect();
     let mut groups = Groups::new(documents.len());
+    let mut by_reference: BTreeMap<&str, usize> = BTreeMap::new();
     for (i, document) in documents.iter().enumerate() {
+        if let Some(reference) = texts[i].as_deref().and_then(reference) {
+            groups.join(*by_reference.entry(reference).or_insert(i), i);
+        }
         if let Some(of) = document.duplicate.and_then(|it| at.get(&it.of)) {
             groups.join(i, *of);
         }

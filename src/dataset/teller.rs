@@ -11,10 +11,11 @@ use tune::dataset::{
     filter::{Dropped, holds, mentions},
     personal::{self, PersonalPolicy},
     questions::Qa,
-    row::{Body, Message, Meta, Role, Row, Shown},
+    row::{Body, MadeBy, Message, Meta, Role, Row, Shown},
     split::Split,
 };
 
+use super::written::generator;
 use crate::{
     answer::Answer,
     cite::{Case, Source as CiteSource, Verdict},
@@ -26,7 +27,7 @@ use crate::{
 };
 
 /// Passages looked at for one question: enough for hard ones to be left once others fall out.
-const LOOKED_AT: usize = 24;
+pub(super) const LOOKED_AT: usize = 24;
 /// Bytes that a token has at least, where no tokenizer counts.
 const BYTES_PER_TOKEN: usize = 3;
 
@@ -140,10 +141,13 @@ impl Teller<'_> {
             return Ok(Err(Dropped::TooLong));
         };
         let Some(shown) = passages.get(gold) else { return Ok(Err(Dropped::TooLong)) };
-        if !self.shows(&turns, gold, shown, &qa.answer) {
+        let answer = self.shown_answer(&turns, gold, shown, &qa.answer);
+        if answer.is_empty() {
             return Ok(Err(Dropped::NotSupported));
         }
-        let Some(target) = target(qa, form, gold + 1) else { return Ok(Err(Dropped::BadForm)) };
+        let Some(target) = target(qa, &answer, form, gold + 1) else {
+            return Ok(Err(Dropped::BadForm));
+        };
         let mut meta = self.meta(source, qa, &asked);
         meta.checks = vec![
             "quote_in_chunk".to_owned(),
@@ -166,7 +170,7 @@ impl Teller<'_> {
             Ok(it) => it,
             Err(dropped) => return Ok(Err(dropped)),
         };
-        let meta = Meta { quote: None, ..self.meta(source, qa, &qa.question) };
+        let meta = Meta { quote: None, value: None, ..self.meta(source, qa, &qa.question) };
         let parts = [qa.made_by.as_str(), &source.content_hash, &qa.question];
         self.refusal(&parts, &question, qa.language, chosen.found, (chosen.passages, meta))
     }
@@ -182,6 +186,13 @@ impl Teller<'_> {
     ) -> Result<Result<Row, Dropped>, AskError> {
         if passages.is_empty() {
             return Ok(Err(Dropped::NotFound));
+        }
+        // A small model cannot tell such prompts from those that it must answer: taught on ones
+        // that it never sees, it refuses by the form of the question.
+        let relevance_min = self.engine.settings.retrieval.relevance_min;
+        let is_asked = passages.iter().any(|it| it.relevance >= relevance_min);
+        if self.style == PromptStyle::Small && !is_asked {
+            return Ok(Err(Dropped::NeverAsked));
         }
         let Some((turns, passages)) = self.prompt(question, language, &found, passages)? else {
             return Ok(Err(Dropped::TooLong));
@@ -223,7 +234,7 @@ impl Teller<'_> {
             // Another version of the document would give another answer; so might, for all we
             // know, whatever speaks of the subject where nothing may answer.
             let is_version = of.cluster == source.cluster && of.id != source.id;
-            let has_value = qa.value.as_ref().is_some_and(|it| text.contains(it.as_str()));
+            let has_value = qa.value.as_ref().is_some_and(|it| text.contains(&it.text));
             let answers = is_gold || is_version || speaks && (!with_gold || has_value);
             if self.part(of.id) == part && !answers {
                 candidates.push((passage, false));
@@ -247,7 +258,7 @@ impl Teller<'_> {
 
     /// The conversation that the model would be shown, and the passages that are in it; `None`
     /// where not even one fits.
-    fn prompt(
+    pub(super) fn prompt(
         &self,
         question: &Question,
         language: Language,
@@ -285,19 +296,30 @@ impl Teller<'_> {
         Ok(Some((turns, answer.passages)))
     }
 
-    /// Whether what the prompt shows of the passage says the answer: every sentence of it, by the
-    /// check that answers go through.
-    fn shows(&self, turns: &[Turn], gold: usize, passage: &Passage, answer: &[String]) -> bool {
-        let text = match self.style {
-            PromptStyle::Full => passage_text(&passage.chunk),
-            PromptStyle::Small => {
-                let mark = format!("[{}] ", gold + 1);
-                let lines = turns.last().map_or("", |it| it.content.as_str()).lines();
-                let of_gold: Vec<&str> = lines.filter_map(|it| it.strip_prefix(&mark)).collect();
-                of_gold.join("\n")
-            }
-        };
-        supported(&passage.chunk, &text, answer)
+    /// The answer, as far as what the prompt shows of the passage says it, by the check that answers
+    /// go through. A whole passage must say every sentence; of the few sentences that a small model
+    /// is shown, it can only be taught to say those.
+    fn shown_answer(
+        &self,
+        turns: &[Turn],
+        gold: usize,
+        passage: &Passage,
+        answer: &[String],
+    ) -> Vec<String> {
+        if self.style == PromptStyle::Full {
+            let text = passage_text(&passage.chunk);
+            let is_shown = supported(&passage.chunk, &text, answer, Verdict::Partly);
+            return if is_shown { answer.to_vec() } else { Vec::new() };
+        }
+        let mark = format!("[{}] ", gold + 1);
+        let lines = turns.last().map_or("", |it| it.content.as_str()).lines();
+        let of_gold: Vec<&str> = lines.filter_map(|it| it.strip_prefix(&mark)).collect();
+        let text = of_gold.join("\n");
+        // One of several sentences may share words with another that is shown.
+        let least = if answer.len() > 1 { Verdict::Supported } else { Verdict::Partly };
+        let says =
+            |it: &&String| supported(&passage.chunk, &text, std::slice::from_ref(*it), least);
+        answer.iter().filter(says).cloned().collect()
     }
 
     fn meta(&self, source: &Source, qa: &Qa, asked: &str) -> Meta {
@@ -312,10 +334,12 @@ impl Teller<'_> {
             page: chunk.and_then(|it| it.page),
             made_by: Some(qa.made_by),
             prompt_hash: Some(self.engine.prompts.hash().to_owned()),
+            generator: (qa.made_by == MadeBy::Model).then(|| generator(self.engine)).flatten(),
             licence: source.licence.clone(),
             language: Some(qa.language.code().to_owned()),
             question: Some(asked.to_owned()),
             quote: Some(source.text[qa.span.clone()].trim().to_owned()),
+            value: qa.value.as_ref().map(|it| it.text.clone()),
             split: Some(self.part(source.id)),
             ..Meta::default()
         }
@@ -339,38 +363,46 @@ impl Teller<'_> {
         target: String,
         meta: Meta,
     ) -> Result<Row, Dropped> {
-        let mut messages: Vec<Message> = turns
-            .into_iter()
-            .map(|it| {
-                let role = match it.role {
-                    model::chat::Role::System => Role::System,
-                    model::chat::Role::Assistant => Role::Assistant,
-                    model::chat::Role::User => Role::User,
-                };
-                Message::new(role, it.content)
-            })
-            .collect();
+        let mut messages = messages(turns);
         messages.push(Message::new(Role::Assistant, target));
         without_personal(Row::new(parts, Body::Messages(messages), meta), self.policy)
     }
 }
 
-/// Whether a passage's text supports every sentence, by words alone.
-pub(super) fn supported(chunk: &StoredChunk, text: &str, answer: &[String]) -> bool {
+/// A conversation as rows have it.
+pub(super) fn messages(turns: Vec<Turn>) -> Vec<Message> {
+    let message = |it: Turn| {
+        let role = match it.role {
+            model::chat::Role::System => Role::System,
+            model::chat::Role::Assistant => Role::Assistant,
+            model::chat::Role::User => Role::User,
+        };
+        Message::new(role, it.content)
+    };
+    turns.into_iter().map(message).collect()
+}
+
+/// Whether a passage's text supports every sentence at least so far, by words alone.
+pub(super) fn supported(
+    chunk: &StoredChunk,
+    text: &str,
+    answer: &[String],
+    least: Verdict,
+) -> bool {
     let heading = format!("{}\n{}", chunk.title, chunk.heading_path.join("\n"));
     let sources = [CiteSource { heading, text, language: chunk.facets.language }];
     let draft = answer.join("\n");
     let case = Case::new(&draft, &sources);
     let checked = case.check(chunk.facets.language, None);
-    !checked.is_empty() && checked.iter().all(|it| it.verdict > Verdict::Unsupported)
+    !checked.is_empty() && checked.iter().all(|it| it.verdict >= least)
 }
 
 /// The answer with the mark of its passage, in a form; `None` where it has no such form.
-fn target(qa: &Qa, form: Form, index: usize) -> Option<String> {
-    let marked: Vec<String> = qa.answer.iter().map(|it| with_mark(it, index)).collect();
+fn target(qa: &Qa, answer: &[String], form: Form, index: usize) -> Option<String> {
+    let marked: Vec<String> = answer.iter().map(|it| with_mark(it, index)).collect();
     Some(match form {
         Form::Plain => marked.join(" "),
-        Form::Value => format!("{} [{index}]", qa.value.as_ref()?),
+        Form::Value => format!("{} [{index}]", qa.value.as_ref()?.text),
         Form::Bullets if marked.len() >= 3 => {
             marked.iter().map(|it| format!("- {it}")).collect::<Vec<_>>().join("\n")
         }
@@ -403,6 +435,7 @@ pub(super) fn without_personal(mut row: Row, policy: PersonalPolicy) -> Result<R
     texts.extend(row.meta.context.iter_mut().map(|it| &mut it.text));
     texts.extend(row.meta.quote.as_mut());
     texts.extend(row.meta.question.as_mut());
+    texts.extend(row.meta.value.as_mut());
     let holds = texts.iter().any(|it| !personal::find(it).is_empty());
     if policy == PersonalPolicy::Refuse && holds || teaches && !is_text {
         return Err(Dropped::PersonalData);

@@ -19,7 +19,7 @@ use tune::dataset::{
 
 use super::teller::{Teller, supported};
 use crate::{
-    cite::split,
+    cite::{Verdict, split},
     compose::passage_text,
     engine::{AskError, Engine, sample_options},
     retrieve::Question,
@@ -35,6 +35,15 @@ const TOKENS_MAX: usize = 220;
 pub(super) struct Tried {
     pub(super) question: String,
     pub(super) outcome: Result<Qa, Dropped>,
+}
+
+/// The name of the model that writes.
+pub(super) fn generator(engine: &Engine) -> Option<String> {
+    match &*engine.writer {
+        Writer::Model(model) => Some(model.name.clone()),
+        Writer::Upstream(chat) => Some(chat.model().to_owned()),
+        Writer::Extract { .. } => None,
+    }
 }
 
 /// Has the model write `n` questions from a chunk.
@@ -107,7 +116,7 @@ impl Evidence for FromChunk<'_> {
         let chunks = chunks.map_err(crate::retrieve::RetrieveError::from)?;
         let Some(chunk) = chunks.first() else { return Ok(false) };
         debug_assert!(passage_text(chunk).contains(self.text.trim()), "the passage is the chunk");
-        Ok(supported(chunk, &passage_text(chunk), &sentences))
+        Ok(supported(chunk, &passage_text(chunk), &sentences, Verdict::Supported))
     }
 
     fn finds(&mut self, question: &str) -> Result<bool, AskError> {

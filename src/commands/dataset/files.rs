@@ -3,21 +3,23 @@
 use std::{path::Path, process::ExitCode};
 
 use anyhow::{Result, bail};
+use ingest::document::Language;
 use serde_json::{Value, json};
 use tune::dataset::{
     check::{self, Checked, bars},
     export::{self, Exported, Trainer},
     format::{self, Format},
     jsonl::RowWriter,
+    known::known,
     row::{BodyKind, MadeBy, Row, id_of},
-    split::{self, Shares, Split, leaks},
+    split::{self, Parts, Shares, Split},
 };
 
-use super::{files_of, read_rows};
+use super::{files_of, read_rows, refuse_leaks};
 use crate::{
     cli::{
         DatasetCheckArgs, DatasetExportArgs, DatasetImportArgs, DatasetShowArgs, DatasetSplitArgs,
-        FormatArg, TrainerArg,
+        FormatArg, LanguageArg, TrainerArg,
     },
     printer::{BOLD, DIM, GREEN, Printer, RED, YELLOW, styled},
     session::{Session, WrongUsage},
@@ -26,8 +28,6 @@ use crate::{
 
 /// Bytes of a token where no tokenizer counts.
 const BYTES_PER_TOKEN: usize = 3;
-/// Leaks named one by one.
-const LEAKS_SHOWN: usize = 10;
 
 pub(super) fn check(session: &Session, args: &DatasetCheckArgs) -> Result<ExitCode> {
     let writer = args.model.as_deref().map(|it| session.writer(Some(it))).transpose()?;
@@ -169,18 +169,14 @@ pub(super) fn split(session: &Session, args: &DatasetSplitArgs) -> Result<ExitCo
     let printer = session.printer;
     let mut res = Vec::new();
     for (kind, file) in files_of(&args.path)? {
-        let rows = read_rows(session, &file, args.skip_bad)?.rows;
+        let mut rows = read_rows(session, &file, args.skip_bad)?.rows;
+        only_language(&mut rows, args.language);
         let parts = split::split(&rows, shares, keep);
         let out = kind.map_or(args.out.clone(), |it| args.out.join(it.as_str()));
-        let n_crossing = parts.of_rows.iter().filter(|it| it.is_none()).count();
-        let of_part = |part: Split| -> Vec<Row> {
-            let its = rows.iter().zip(&parts.of_rows).filter(|(_, it)| **it == Some(part));
-            its.map(|(row, _)| row.clone()).collect()
-        };
-        let all: Vec<(Split, Vec<Row>)> = Split::ALL.iter().map(|it| (*it, of_part(*it))).collect();
-        refuse_leaks(printer, &all)?;
+        let all = parts.of(&rows);
+        refuse_leaks(printer, &borrowed(&all))?;
         let mut json = json!({"path": file.display().to_string(), "groups": parts.n_groups,
-            "left_out": n_crossing});
+            "left_out": parts.n_crossing()});
         fs_err::create_dir_all(&out)?;
         for (part, rows) in &all {
             write_rows(&out.join(format!("{}.jsonl", part.as_str())), rows, None)?;
@@ -196,28 +192,22 @@ pub(super) fn split(session: &Session, args: &DatasetSplitArgs) -> Result<ExitCo
             json["valid"],
             json["test"]
         ))?;
-        if n_crossing > 0 {
-            printer.note(format!(
-                "{n_crossing} rows left out: their prompts show documents of another part"
-            ));
-        }
+        note_crossing(printer, &parts);
         res.push(json);
     }
     printer.json(&json!({ "files": res }))?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// Parts that touch are an error: what is measured on them would mean nothing.
-fn refuse_leaks(printer: Printer, all: &[(Split, Vec<Row>)]) -> Result<()> {
-    let borrowed: Vec<(Split, &[Row])> = all.iter().map(|(part, it)| (*part, &it[..])).collect();
-    let found = leaks(&borrowed);
-    for leak in found.iter().take(LEAKS_SHOWN) {
-        printer.warn(leak);
+fn borrowed(all: &[(Split, Vec<Row>)]) -> Vec<(Split, &[Row])> {
+    all.iter().map(|(part, rows)| (*part, &rows[..])).collect()
+}
+
+fn note_crossing(printer: Printer, parts: &Parts) {
+    let n = parts.n_crossing();
+    if n > 0 {
+        printer.note(format!("{n} rows left out: their prompts show documents of another part"));
     }
-    if !found.is_empty() {
-        bail!("{} leaks between the parts: nothing was written", found.len());
-    }
-    Ok(())
 }
 
 /// Writes rows: each in the format of its kind, or all in one.
@@ -233,9 +223,10 @@ fn write_rows(path: &Path, rows: &[Row], format: Option<Format>) -> Result<()> {
 pub(super) fn export(session: &Session, args: &DatasetExportArgs) -> Result<ExitCode> {
     let files = files_of(&args.path)?;
     let (_, file) = &files[0];
-    let rows = read_rows(session, file, args.skip_bad)?.rows;
+    let mut rows = read_rows(session, file, args.skip_bad)?.rows;
+    only_language(&mut rows, args.language);
     let Some(kind) = rows.first().map(|it| it.body.kind()) else {
-        bail!("`{}` has no rows", file.display());
+        bail!("`{}` has no such rows", file.display());
     };
     if rows.iter().any(|it| it.body.kind() != kind) {
         bail!("`{}` holds rows of several kinds: no trainer reads them together", file.display());
@@ -244,8 +235,10 @@ pub(super) fn export(session: &Session, args: &DatasetExportArgs) -> Result<Exit
     let written = match (args.trainer, args.format) {
         (Some(trainer), _) => for_trainer(session, args, trainer, kind, rows)?,
         (None, format) => {
-            let format = format.map_or(Format::own(kind), of_arg);
-            write_rows(&args.out, &rows, Some(format))?;
+            match format.map_or(Some(Format::own(kind)), of_arg) {
+                Some(format) => write_rows(&args.out, &rows, Some(format))?,
+                None => write_questions(printer, &args.out, &rows)?,
+            }
             vec![args.out.display().to_string()]
         }
     };
@@ -256,6 +249,24 @@ pub(super) fn export(session: &Session, args: &DatasetExportArgs) -> Result<Exit
     Ok(ExitCode::SUCCESS)
 }
 
+/// Writes what words alone can measure, and says how much that is.
+fn write_questions(printer: Printer, path: &Path, rows: &[Row]) -> Result<()> {
+    let questions: Vec<Value> = rows.iter().filter_map(known).collect();
+    if questions.is_empty() {
+        bail!("none of the {} rows has a value for its answer, or none at all", rows.len());
+    }
+    let mut writer = RowWriter::create(path, Format::Text)?;
+    for question in &questions {
+        writer.write_value(question)?;
+    }
+    writer.flush()?;
+    let n_left_out = rows.len() - questions.len();
+    if n_left_out > 0 {
+        printer.note(format!("{n_left_out} rows left out: their answers are no value"));
+    }
+    Ok(())
+}
+
 fn for_trainer(
     session: &Session,
     args: &DatasetExportArgs,
@@ -264,13 +275,9 @@ fn for_trainer(
     rows: Vec<Row>,
 ) -> Result<Vec<String>> {
     let parts = split::split(&rows, session.config.dataset.shares(), true);
-    let mut all: Vec<(Split, Vec<Row>)> = Split::ALL.iter().map(|it| (*it, Vec::new())).collect();
-    for (row, part) in rows.into_iter().zip(&parts.of_rows) {
-        all.iter_mut()
-            .filter(|(it, _)| Some(*it) == *part)
-            .for_each(|(_, it)| it.push(row.clone()));
-    }
-    refuse_leaks(session.printer, &all)?;
+    let all = parts.of(&rows);
+    refuse_leaks(session.printer, &borrowed(&all))?;
+    note_crossing(session.printer, &parts);
     let trainer = match trainer {
         TrainerArg::LlamaFactory => Trainer::LlamaFactory,
         TrainerArg::Axolotl => Trainer::Axolotl,
@@ -282,8 +289,19 @@ fn for_trainer(
     Ok(files.iter().map(|it| it.display().to_string()).collect())
 }
 
-fn of_arg(format: FormatArg) -> Format {
-    match format {
+/// Leaves rows whose answers are in another language, or in one that cannot be told.
+fn only_language(rows: &mut Vec<Row>, language: Option<LanguageArg>) {
+    let wanted = match language {
+        Some(LanguageArg::Fr) => Language::French,
+        Some(LanguageArg::En) => Language::English,
+        None => return,
+    };
+    rows.retain(|it| it.language() == Some(wanted));
+}
+
+/// `None`: questions, which are no rows.
+fn of_arg(format: FormatArg) -> Option<Format> {
+    Some(match format {
         FormatArg::Messages => Format::Messages,
         FormatArg::PromptCompletion => Format::PromptCompletion,
         FormatArg::Alpaca => Format::Alpaca,
@@ -292,7 +310,8 @@ fn of_arg(format: FormatArg) -> Format {
         FormatArg::Unpaired => Format::Unpaired,
         FormatArg::Raft => Format::Raft,
         FormatArg::Text => Format::Text,
-    }
+        FormatArg::Questions => return None,
+    })
 }
 
 pub(super) fn import(session: &Session, args: &DatasetImportArgs) -> Result<ExitCode> {

@@ -8,16 +8,18 @@ use std::{
     process::ExitCode,
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use tune::dataset::{
     jsonl::{BadLines, Rows},
     review::read,
-    row::BodyKind,
+    row::{BodyKind, Row},
+    split::{Split, leaks},
 };
 
 use crate::{
     cli::DatasetCommand,
     dataset::folder::Folder,
+    printer::Printer,
     session::{Session, WrongUsage},
 };
 
@@ -30,6 +32,33 @@ pub(super) fn run(session: &mut Session, command: &DatasetCommand) -> Result<Exi
         DatasetCommand::Export(args) => files::export(session, args),
         DatasetCommand::Import(args) => files::import(session, args),
     }
+}
+
+/// Parts that touch are an error: what is measured on them would mean nothing.
+fn refuse_leaks(printer: Printer, parts: &[(Split, &[Row])]) -> Result<()> {
+    let found = leaks(parts);
+    for leak in found.iter().take(LEAKS_SHOWN) {
+        printer.warn(leak);
+    }
+    match &found[..] {
+        [] => Ok(()),
+        [first, ..] => bail!("{} leaks between the parts; the first: {first}", found.len()),
+    }
+}
+
+/// Leaks named one by one.
+const LEAKS_SHOWN: usize = 10;
+
+/// Refuses to train where the rows that are learnt and those that are looked at touch. What cannot
+/// be read as rows of a dataset is for the trainer to name.
+pub(super) fn refuse_leaks_between(printer: Printer, train: &Path, valid: &Path) -> Result<()> {
+    let (train, valid) = (read(train, BadLines::Skip), read(valid, BadLines::Skip));
+    let (Ok(train), Ok(valid)) = (train, valid) else { return Ok(()) };
+    refuse_leaks(printer, &[(Split::Train, &train.rows), (Split::Valid, &valid.rows)]).inspect_err(
+        |_| {
+            printer.note("`souffleur dataset split` writes parts that share nothing");
+        },
+    )
 }
 
 /// The files of rows that a path names: itself, or those of the dataset in the folder.

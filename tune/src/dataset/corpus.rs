@@ -343,7 +343,7 @@ fn furniture(text: &str) -> std::collections::BTreeSet<&str> {
 }
 
 /// A line that only says which page it stands on: `Finance team Page 2`, `page 3/7`.
-fn is_page_mark(line: &str) -> bool {
+pub(super) fn is_page_mark(line: &str) -> bool {
     let folded = line.trim().to_lowercase();
     let Some((before, after)) = folded.rsplit_once("page ") else { return false };
     let number = |it: &str| !it.is_empty() && it.chars().all(|c| c.is_ascii_digit());
@@ -411,8 +411,9 @@ impl Allowed {
 mod tests {
     use super::*;
 
-    const TEXT: &str = "# Frais\n\nRéférence X-1.\nDeux lignes.\n\n## Plafonds\n\n| Repas | Paris |\n\
-        | --- | --- |\n| Dîner | 28 € |\n| Midi | 19 € |\n\nAprès.\n\n1. Un.\n2. Deux\n   suite.\n";
+    const TEXT: &str = "# Frais\n\nRéférence X-1.\nDeux lignes.\n\n## Plafonds\n\n\
+        | Repas | Paris |\n| --- | --- |\n| Dîner | 28 € |\n| Midi | 19 € |\n\nAprès.\n\n\
+        1. Un.\n2. Deux\n   suite.\n";
 
     #[test]
     fn a_text_becomes_sections_with_blocks_in_their_places() {

@@ -55,6 +55,10 @@ pub enum Dropped {
     SeemsAnswerable,
     /// The prompt with its passages is too long.
     TooLong,
+    /// Rows of another part of the dataset ask nearly the same.
+    OtherPart,
+    /// Nothing that is found bears on it: answering refuses without asking the model.
+    NeverAsked,
 }
 
 impl Dropped {
@@ -74,15 +78,23 @@ impl Dropped {
             Self::AnsweredElsewhere => "another passage would answer it too",
             Self::SeemsAnswerable => "the documents seem to answer it",
             Self::TooLong => "prompt too long",
+            Self::OtherPart => "another part asks nearly the same",
+            Self::NeverAsked => "refused without asking the model",
         }
     }
 }
 
 static SPEAKS_OF_THE_TEXT: LazyLock<Regex> = LazyLock::new(|| {
-    Regex::new(
-        r"(?i)\b(?:the|this|that|above|given|provided) (?:text|passages?|excerpts?|extracts?|paragraphs?|context|sentences?|snippet)\b|\b(?:le|ce|du|au|cet?|l['’]|d['’]apr[eè]s le|ci-dessus) ?(?:textes?|passages?|extraits?|paragraphes?|contexte)\b|\b(?:la|cette) phrase\b|\b(?:mentioned|stated|described) (?:above|here)\b|\bci-dessus\b",
-    )
-    .expect("a literal pattern is valid")
+    let english = "text|passages?|excerpts?|extracts?|paragraphs?|context|sentences?|snippet";
+    let french = "textes?|passages?|extraits?|paragraphes?|contexte";
+    let forms = [
+        format!(r"\b(?:the|this|that|above|given|provided) (?:{english})\b"),
+        format!(r"\b(?:le|ce|du|au|cet?|l['’]|d['’]apr[eè]s le|ci-dessus) ?(?:{french})\b"),
+        r"\b(?:la|cette) phrase\b".to_owned(),
+        r"\b(?:mentioned|stated|described) (?:above|here)\b".to_owned(),
+        r"\bci-dessus\b".to_owned(),
+    ];
+    Regex::new(&format!("(?i){}", forms.join("|"))).expect("a literal pattern is valid")
 });
 
 /// Reads what a model wrote: the first JSON object with the three fields, whatever stands around
@@ -214,8 +226,8 @@ pub fn mentions(text: &str, subject: &str) -> bool {
 mod tests {
     use super::*;
 
-    const PASSAGE: &str = "La demande se fait dans le portail Ruche. Le responsable répond sous dix \
-        jours ouvrés ; tout refus est motivé par écrit.";
+    const PASSAGE: &str = "La demande se fait dans le portail Ruche. Le responsable répond sous \
+        dix jours ouvrés ; tout refus est motivé par écrit.";
 
     struct Says {
         supports: bool,

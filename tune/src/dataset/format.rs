@@ -1,8 +1,11 @@
 //! The formats that datasets come in: read from and written to JSON objects, one a line.
 //!
-//! - `messages` and `prompt_completion`, `preference`, `unpaired`, `text`: TRL, "Dataset formats and
-//!   types"; `messages` is also what OpenAI's API and mlx-lm take.
-//! - `alpaca` and `sharegpt`: LLaMA-Factory, `data/README.md`, their ranking and KTO forms included.
+//! - `messages` and `prompt_completion`, `preference`, `unpaired`, `text`: TRL, "Dataset formats
+//!   and types"; `messages` is also what OpenAI's API and mlx-lm take.
+//! - the same with a `system` text beside a prompt that is a text, or with `messages` for
+//!   `prompt`: axolotl, `kto/chatml` and `dpo/chat_template`.
+//! - `alpaca` and `sharegpt`: LLaMA-Factory, `data/README.md`, their ranking and KTO forms
+//!   included.
 //! - `raft`: Zhang et al. 2024 (arXiv 2403.10131), `raft.py` of the gorilla repository.
 //!
 //! Provenance stands under one key, `meta`, which the others ignore or keep as a column.
@@ -79,10 +82,10 @@ impl Format {
     pub fn of(object: &Map<String, Value>) -> Option<Self> {
         let has = |key: &str| object.contains_key(key);
         Some(match () {
-            () if has("messages") => Self::Messages,
             () if has("conversations") => Self::ShareGpt,
             () if has("oracle_context") || has("cot_answer") => Self::Raft,
             () if has("chosen") && has("rejected") && !has("instruction") => Self::Preference,
+            () if has("messages") => Self::Messages,
             () if has("instruction") => Self::Alpaca,
             () if has("prompt") && has("completion") && has("label") => Self::Unpaired,
             () if has("prompt") && has("completion") => Self::PromptCompletion,
@@ -211,7 +214,7 @@ pub fn write(row: &Row, format: Format) -> Result<Value, Unsupported> {
     Ok(Value::Object(object))
 }
 
-fn put_identity(object: &mut Map<String, Value>, row: &Row) {
+pub(super) fn put_identity(object: &mut Map<String, Value>, row: &Row) {
     if !row.id.is_empty() {
         object.insert("id".to_owned(), json!(row.id));
     }
@@ -348,20 +351,29 @@ fn messages(object: &Map<String, Value>, key: &str) -> Result<Vec<Message>, RowE
     all.iter().enumerate().map(one).collect()
 }
 
-/// A prompt: messages, or a text that the user says.
+/// A prompt: messages, or a text that the user says, after the system's where there is one.
 fn prompt(object: &Map<String, Value>) -> Result<Vec<Message>, RowError> {
     match object.get("prompt") {
-        Some(Value::String(it)) => Ok(vec![Message::new(Role::User, it)]),
+        Some(Value::String(it)) => {
+            let system = optional(object, "system")?;
+            let system = (!system.is_empty()).then(|| Message::new(Role::System, system));
+            Ok(system.into_iter().chain([Message::new(Role::User, it)]).collect())
+        }
+        None if object.contains_key("messages") => messages(object, "messages"),
         _ => messages(object, "prompt"),
     }
 }
 
-/// An answer: a text, or one message of the assistant.
+/// An answer: a text, or one message of the assistant, in a list or not.
 fn answer(object: &Map<String, Value>, key: &str) -> Result<String, RowError> {
-    if let Some(Value::String(it)) = object.get(key) {
-        return Ok(it.clone());
-    }
-    match &messages(object, key)?[..] {
+    let all = match object.get(key) {
+        Some(Value::String(it)) => return Ok(it.clone()),
+        Some(one @ Value::Object(_)) => {
+            messages(&Map::from_iter([(key.to_owned(), json!([one]))]), key)?
+        }
+        _ => messages(object, key)?,
+    };
+    match &all[..] {
         [Message { role: Role::Assistant, content }] => Ok(content.clone()),
         _ => Err(field(key, "a text, or one message of the assistant")),
     }

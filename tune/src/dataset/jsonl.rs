@@ -52,6 +52,14 @@ pub enum LineError {
     /// It is no row.
     #[error(transparent)]
     Row(#[from] RowError),
+    /// An object of an array is no row.
+    #[error("item {item}: {error}")]
+    Item {
+        /// Which one, from 1.
+        item: usize,
+        /// What is wrong with it.
+        error: RowError,
+    },
 }
 
 /// A line that is no row.
@@ -94,14 +102,14 @@ pub fn read(path: &Path, bad_lines: BadLines) -> Result<Rows, RowsError> {
     let mut reader = BufReader::new(fs::File::open(path)?);
     let mut res = Rows::default();
     if begins_an_array(&mut reader)? {
-        let all: Vec<Value> = serde_json::from_reader(reader).map_err(|error| RowsError::Bad {
+        let mut bytes = Vec::new();
+        reader.read_to_end(&mut bytes)?;
+        let text = std::str::from_utf8(&bytes).map_err(|error| RowsError::Bad {
             path: path.to_owned(),
-            line: error.line(),
-            reason: RowError::NotAnObject { detail: error.to_string() }.into(),
+            line: bytes[..error.valid_up_to()].split(|it| *it == b'\n').count(),
+            reason: LineError::NotUtf8,
         })?;
-        for (i, value) in all.iter().enumerate() {
-            res.take(i + 1, format::read(value).map_err(LineError::from), path, bad_lines)?;
-        }
+        res.take_array(text, path, bad_lines)?;
         return Ok(res);
     }
     let mut line = Vec::new();
@@ -125,6 +133,44 @@ pub fn read(path: &Path, bad_lines: BadLines) -> Result<Rows, RowsError> {
 }
 
 impl Rows {
+    /// Reads the objects of a JSON array. After one that is no JSON nothing can be read: that is an
+    /// error whatever is done about bad rows.
+    fn take_array(
+        &mut self,
+        text: &str,
+        path: &Path,
+        bad_lines: BadLines,
+    ) -> Result<(), RowsError> {
+        let line_of = |at: usize| text[..at].matches('\n').count() + 1;
+        let broken = |at: usize, detail: String| RowsError::Bad {
+            path: path.to_owned(),
+            line: line_of(at),
+            reason: RowError::NotAnObject { detail }.into(),
+        };
+        let blank = |at: usize| text.len() - text[at..].trim_start().len();
+        // A mark at the beginning of a file is no part of it.
+        let mut at = text.find('[').map_or(text.len(), |it| blank(it + 1));
+        let mut item = 0;
+        while !text[at..].starts_with(']') {
+            item += 1;
+            let mut stream = serde_json::Deserializer::from_str(&text[at..]).into_iter::<Value>();
+            let value = match stream.next() {
+                Some(Ok(value)) => value,
+                Some(Err(error)) => return Err(broken(at, format!("item {item}: {error}"))),
+                None => return Err(broken(at, "the array does not end".to_owned())),
+            };
+            let end = blank(at + stream.byte_offset());
+            let read = format::read(&value).map_err(|error| LineError::Item { item, error });
+            self.take(line_of(at), read, path, bad_lines)?;
+            at = match text[end..].chars().next() {
+                Some(',') => blank(end + 1),
+                Some(']') => end,
+                _ => return Err(broken(end, format!("no comma after item {item}"))),
+            };
+        }
+        Ok(())
+    }
+
     fn take(
         &mut self,
         line: usize,
@@ -158,6 +204,7 @@ fn parse(line: &[u8]) -> Result<(Format, Row), LineError> {
 
 fn begins_an_array(reader: &mut BufReader<fs::File>) -> io::Result<bool> {
     let start = reader.fill_buf()?;
+    let start = start.strip_prefix("\u{feff}".as_bytes()).unwrap_or(start);
     Ok(start.iter().find(|it| !it.is_ascii_whitespace()) == Some(&b'['))
 }
 
@@ -287,6 +334,29 @@ mod tests {
         let (_dir, path) = file(b" [{\"text\": \"a\"},\n {\"text\": \"b\"}]");
         let rows = read(&path, BadLines::Stop).unwrap();
         assert_eq!(rows.formats, BTreeMap::from([(Format::Text, 2)]));
+        assert_eq!(rows.lines, [1, 2]);
+        assert_eq!(read(&file(b"[ ]").1, BadLines::Stop).unwrap().rows, []);
+    }
+
+    #[test]
+    fn bad_items_of_an_array_are_named_by_line_and_number() {
+        let (_dir, path) = file(b"[{\"text\": \"a\"}, {\"text\": 1},\n {\"text\": \"b\"}, 3]");
+        let error = read(&path, BadLines::Stop).unwrap_err().to_string();
+        assert!(error.contains("line 1") && error.contains("item 2"), "{error}");
+        let rows = read(&path, BadLines::Skip).unwrap();
+        assert_eq!(rows.rows.len(), 2);
+        let bad: Vec<usize> = rows.bad.iter().map(|it| it.line).collect();
+        assert_eq!(bad, [1, 2]);
+        assert!(rows.bad[1].reason.contains("item 4"), "{:?}", rows.bad);
+    }
+
+    #[test]
+    fn an_array_that_breaks_off_is_an_error_in_any_case() {
+        for text in ["[{\"text\": \"a\"},\n{\"te", "[{\"text\": \"a\"}\n", "[\n3 4]", "[,\n]"] {
+            let (_dir, path) = file(text.as_bytes());
+            let error = read(&path, BadLines::Skip).unwrap_err().to_string();
+            assert!(error.contains("line "), "{text}: {error}");
+        }
     }
 
     #[test]

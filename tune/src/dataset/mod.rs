@@ -9,7 +9,8 @@
 //! 4. [`row`]: all of it becomes rows, each with its provenance; [`personal`] data leaves them.
 //! 5. [`split`]: rows become training, validation and test files that share no document.
 //! 6. [`review`]: people approve, change and reject single rows.
-//! 7. [`format`](mod@format), [`jsonl`], [`check`] and [`export`]: files of ours and of others.
+//! 7. [`format`](mod@format), [`jsonl`], [`check`] and [`export`]: files of ours and of others;
+//!    [`known`]: questions to measure with.
 
 pub mod check;
 pub mod corpus;
@@ -17,6 +18,7 @@ pub mod export;
 pub mod filter;
 pub mod format;
 pub mod jsonl;
+pub mod known;
 pub mod near;
 pub mod personal;
 pub mod questions;

@@ -63,26 +63,37 @@ pub enum PersonalPolicy {
     Keep,
 }
 
+/// Blanks as they stand between digits: no-break and thin ones, ends of lines.
+const BLANK: &str = r"[ \n\u{a0}\u{202f}\u{2009}]";
+
+/// A mark `@`, or what is written instead so that programs do not find it.
 static EMAIL: LazyLock<Regex> = LazyLock::new(|| {
-    regex(r"(?i)\b[a-z0-9][a-z0-9._%+-]*@[a-z0-9-]+(?:\.[a-z0-9-]+)*\.[a-z]{2,}\b")
+    let at = r"(?:@|\s?[\[(]\s?(?:at|arobase)\s?[\])]\s?)";
+    let name = r"[\p{L}0-9][\p{L}0-9._%+'’-]*";
+    regex(&format!(r"(?i)\b{name}{at}[\p{{L}}0-9-]+(?:\.[\p{{L}}0-9-]+)*\.\p{{L}}{{2,}}\b"))
 });
-static IBAN: LazyLock<Regex> =
-    LazyLock::new(|| regex(r"(?i)\b[a-z]{2}[0-9]{2}(?:[ \u{a0}\u{202f}]?[a-z0-9]{1,4}){3,8}\b"));
+static IBAN: LazyLock<Regex> = LazyLock::new(|| {
+    regex(&format!(r"(?i)\b[a-z]{{2}}[0-9]{{2}}(?:(?:{BLANK}|-)?[a-z0-9]{{1,4}}){{3,8}}\b"))
+});
 static NIR: LazyLock<Regex> = LazyLock::new(|| {
-    regex(
-        r"(?i)\b[1-478][ .\u{a0}\u{202f}]?[0-9]{2}[ .\u{a0}\u{202f}]?[0-9]{2}[ .\u{a0}\u{202f}]?(?:[0-9]{2}|2[ab])[ .\u{a0}\u{202f}]?[0-9]{3}[ .\u{a0}\u{202f}]?[0-9]{3}[ .\u{a0}\u{202f}]?[0-9]{2}\b",
-    )
+    let gap = format!("(?:{BLANK}|[.-])?");
+    let parts = ["[1-478]", "[0-9]{2}", "[0-9]{2}", "(?:[0-9]{2}|2[ab])", "[0-9]{3}", "[0-9]{3}"];
+    regex(&format!(r"(?i)\b{}{gap}[0-9]{{2}}\b", parts.join(&gap)))
 });
 static SIRET: LazyLock<Regex> = LazyLock::new(|| {
-    regex(
-        r"\b[0-9]{3}[ \u{a0}\u{202f}]?[0-9]{3}[ \u{a0}\u{202f}]?[0-9]{3}[ \u{a0}\u{202f}]?[0-9]{5}\b",
-    )
+    let gap = format!("(?:{BLANK}|[.])?");
+    regex(&format!(r"\b[0-9]{{3}}{gap}[0-9]{{3}}{gap}[0-9]{{3}}{gap}[0-9]{{5}}\b"))
 });
-// French numbers, and international ones: a plus, then 8 to 15 digits with single separators.
+// International numbers: a plus or two zeros, then 8 to 15 digits with single separators. French
+// ones: five pairs. British ones: a zero, then three groups. American ones: 3, 3 and 4 digits.
 static PHONE: LazyLock<Regex> = LazyLock::new(|| {
-    regex(
-        r"(?:\+[1-9](?:[ .\u{a0}\u{202f}()-]{0,2}[0-9]){7,14}|\b0[1-9](?:[ .\u{a0}\u{202f}-]?[0-9]{2}){4})\b",
-    )
+    let forms = [
+        format!(r"(?:\+|\b00)[1-9](?:(?:{BLANK}|[.()-]){{0,2}}[0-9]){{7,14}}"),
+        format!(r"\b0[1-9](?:(?:{BLANK}|[.-])?[0-9]{{2}}){{4}}"),
+        r"\(?\b0[0-9]{2,4}\)?[ -][0-9]{3,4}[ -][0-9]{3,4}".to_owned(),
+        r"(?:\([0-9]{3}\) ?|\b[0-9]{3}[-.])[0-9]{3}[-.][0-9]{4}".to_owned(),
+    ];
+    regex(&format!(r"(?:{})\b", forms.join("|")))
 });
 
 fn regex(pattern: &str) -> Regex {
@@ -92,20 +103,26 @@ fn regex(pattern: &str) -> Regex {
 /// The personal data of a text, in order, without overlaps.
 #[must_use]
 pub fn find(text: &str) -> Vec<(Range<usize>, Personal)> {
-    // The surer ones first: where two overlap, the first one counts.
     /// Whether what a pattern found is what it looks like.
     type Check = fn(&str) -> bool;
+    // The surer ones first: where two overlap, the first one counts.
     let patterns: [(&Regex, Personal, Check); 5] = [
         (&EMAIL, Personal::Email, |_| true),
         (&IBAN, Personal::Iban, is_iban),
         (&NIR, Personal::Nir, is_nir),
         (&SIRET, Personal::Siret, is_siret),
-        (&PHONE, Personal::Phone, |_| true),
+        (&PHONE, Personal::Phone, is_phone),
     ];
     let mut res: Vec<(Range<usize>, Personal)> = Vec::new();
     for (pattern, kind, is_valid) in patterns {
-        for found in pattern.find_iter(text) {
-            let Some(range) = valid_part(text, found.range(), kind, is_valid) else { continue };
+        let mut from = 0;
+        while let Some(found) = pattern.find_at(text, from) {
+            let Some(range) = valid_part(text, found.range(), kind, is_valid) else {
+                // What begins wrongly may hide what begins inside it.
+                from = next_char(text, found.start());
+                continue;
+            };
+            from = range.end;
             if res.iter().all(|(it, _)| it.end <= range.start || range.end <= it.start) {
                 res.push((range, kind));
             }
@@ -113,6 +130,10 @@ pub fn find(text: &str) -> Vec<(Range<usize>, Personal)> {
     }
     res.sort_by_key(|(it, _)| it.start);
     res
+}
+
+fn next_char(text: &str, at: usize) -> usize {
+    at + text[at..].chars().next().map_or(1, char::len_utf8)
 }
 
 /// The match, or for an IBAN the longest beginning of it that is one: words may follow it.
@@ -154,8 +175,9 @@ pub fn masked(text: &str) -> Option<String> {
 /// Whether a text is an IBAN: 15 to 34 characters whose number is 1 modulo 97.
 #[must_use]
 pub fn is_iban(text: &str) -> bool {
+    let is_mark = |it: &char| it.is_whitespace() || *it == '-';
     let compact: Vec<char> =
-        text.chars().filter(|it| !it.is_whitespace()).map(|it| it.to_ascii_uppercase()).collect();
+        text.chars().filter(|it| !is_mark(it)).map(|it| it.to_ascii_uppercase()).collect();
     if !(15..=34).contains(&compact.len()) || !compact.iter().all(char::is_ascii_alphanumeric) {
         return false;
     }
@@ -204,6 +226,26 @@ pub fn is_siret(text: &str) -> bool {
     luhn.is_multiple_of(10) || is_la_poste && digits.iter().sum::<u32>().is_multiple_of(5)
 }
 
+/// Whether what looks like a telephone number is one. A French one has the same between all its
+/// pairs: `01.12.2026 10` is a day and an hour.
+#[must_use]
+pub fn is_phone(text: &str) -> bool {
+    if text.starts_with('+') || text.starts_with("00") {
+        return true;
+    }
+    let groups = text.split(|it: char| !it.is_ascii_digit()).filter(|it| !it.is_empty());
+    let groups: Vec<usize> = groups.map(str::len).collect();
+    let mut gaps = text.split(|it: char| it.is_ascii_digit()).filter(|it| !it.is_empty());
+    let first = gaps.next().map(str::trim);
+    let is_even = gaps.all(|it| Some(it.trim()) == first);
+    match groups[..] {
+        [10] => true,
+        [2, 2, 2, 2, 2] | [4, 2, 2, 2] => is_even,
+        [_, _, _] => (10..=11).contains(&groups.iter().sum::<usize>()),
+        _ => false,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -246,6 +288,31 @@ mod tests {
     }
 
     #[test]
+    fn what_is_written_to_be_missed_is_found() {
+        for (text, expected) in [
+            ("Tél. 01 99\n00 52 80 le matin", "Tél. [phone] le matin"),
+            ("06.12.34.56.78 ou 06-12-34-56-79", "[phone] ou [phone]"),
+            ("|0612345678|0612 34 56 79|", "|[phone]|[phone]|"),
+            ("0033 6 12 34 56 78 / +33 (0)6 12 34 56 78", "[phone] / [phone]"),
+            ("+44\u{a0}20\u{202f}7946 0958, 020 7946 0958", "[phone], [phone]"),
+            ("(555) 012-3456, 555-012-3456", "[phone], [phone]"),
+            ("zoe.lenoir [at] ormelune.example", "[e-mail]"),
+            ("Zoé.Lenoir@ormelune.example; o’neil@x.example", "[e-mail]; [e-mail]"),
+            ("<mailto:a_b+c@mail.x-y.example>", "<mailto:[e-mail]>"),
+            ("fr7630006000011234567890189", "[IBAN]"),
+            ("FR76-3000-6000-0112-3456-7890-189", "[IBAN]"),
+            ("Réf. AB12 FR76 3000 6000 0112 3456 7890 189", "Réf. AB12 [IBAN]"),
+            ("FR76 3000 6000\n0112 3456 7890 189 merci", "[IBAN] merci"),
+            ("2-55-08-14-168-025-38, 255081416802538", "[NIR], [NIR]"),
+            ("732.829.320.00074, 73282932000074", "[SIRET], [SIRET]"),
+            ("n° 111 732 829 320 00074", "n° 111 [SIRET]"),
+        ] {
+            check(text, expected);
+            assert_eq!(masked(expected), None, "a mask is nobody's");
+        }
+    }
+
+    #[test]
     fn amounts_dates_and_codes_are_nobodys() {
         for text in [
             "1 500 000 € par sinistre",
@@ -253,6 +320,11 @@ mod tests {
             "le 1er janvier 2026, référence RH-2026-003",
             "poste 4111, de 8 h à 18 h 30",
             "OR-GVR-100 at 59.00 EUR",
+            "le 01.12.2026 10:30, du 01-12-2026 10 h",
+            "2026-01-12 10:30:45",
+            "colis 0 123 45",
+            "ISO 27001 et 9001, version 10.2.0.14",
+            "at 9:30 [at the desk]",
         ] {
             check(text, text);
         }

@@ -1,5 +1,6 @@
 //! One row of a dataset: what is trained on, and where it comes from.
 
+use ingest::{document::Language, language::detect};
 use serde::{Deserialize, Serialize};
 
 use super::split::Split;
@@ -266,6 +267,9 @@ pub struct Meta {
     /// The words of the document that the answer rests on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub quote: Option<String>,
+    /// The answer in as few words as can be, where it is a value.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub value: Option<String>,
     /// The passages that the prompt shows, in its order.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub context: Vec<Shown>,
@@ -296,9 +300,17 @@ impl Row {
     #[must_use]
     pub fn question(&self) -> Option<&str> {
         let of_meta = self.meta.question.as_deref();
-        let prompt = self.body.prompt().iter().rev();
-        of_meta
-            .or(prompt.into_iter().find(|it| it.role == Role::User).map(|it| it.content.as_str()))
+        let mut prompt = self.body.prompt().iter().rev();
+        of_meta.or_else(|| Some(prompt.find(|it| it.role == Role::User)?.content.as_str()))
+    }
+
+    /// The language of what is learnt: that of its provenance, else as far as words tell.
+    #[must_use]
+    pub fn language(&self) -> Option<Language> {
+        match &self.meta.language {
+            Some(code) => Language::from_code(code),
+            None => detect(&self.body.targets().join("\n")),
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     near::{Groups, Seen, words_of},
-    row::Row,
+    row::{Body, Row, Shown, id_of},
 };
 
 /// A part of a dataset.
@@ -83,12 +83,24 @@ pub fn assign(weights: &BTreeMap<String, usize>, shares: Shares) -> BTreeMap<Str
     res
 }
 
-/// What a row must not share with another part: its document's cluster, else itself.
-fn key_of(at: usize, row: &Row) -> String {
-    match (row.meta.cluster.or(row.meta.document), &row.meta.content_hash) {
+/// What a row must not share with another part: its document's cluster, else its file, else the
+/// passage that answers, else itself.
+fn key_of(at: usize, row: &Row, by_number: bool) -> String {
+    let meta = &row.meta;
+    let number = meta.cluster.or(meta.document).filter(|_| by_number);
+    let gold = || meta.context.iter().find(|it| it.gold).map(|it| shown_key(it, by_number));
+    match (number, &meta.content_hash) {
         (Some(cluster), _) => format!("document {cluster}"),
         (None, Some(hash)) => format!("file {hash}"),
-        (None, None) => format!("row {at}"),
+        (None, None) => gold().unwrap_or_else(|| format!("row {at}")),
+    }
+}
+
+/// What a passage that is shown is known by: its document's cluster, else its text.
+fn shown_key(shown: &Shown, by_number: bool) -> String {
+    match shown.cluster.or(shown.document).filter(|_| by_number) {
+        Some(id) => format!("document {id}"),
+        None => format!("passage {}", id_of(&[&shown.text])),
     }
 }
 
@@ -101,31 +113,39 @@ pub struct Parts {
     pub n_groups: usize,
 }
 
+impl Parts {
+    /// The rows of each part; those that are in none are left out.
+    #[must_use]
+    pub fn of(&self, rows: &[Row]) -> Vec<(Split, Vec<Row>)> {
+        let of_part = |part: Split| {
+            let its = rows.iter().zip(&self.of_rows).filter(|(_, it)| **it == Some(part));
+            (part, its.map(|(row, _)| row.clone()).collect())
+        };
+        Split::ALL.into_iter().map(of_part).collect()
+    }
+
+    /// How many rows are in no part.
+    #[must_use]
+    pub fn n_crossing(&self) -> usize {
+        self.of_rows.iter().filter(|it| it.is_none()).count()
+    }
+}
+
 /// Puts rows into parts. Rows that were made for a part keep it, where every one was and `keep` is
 /// set. Otherwise rows whose prompts show documents of another part than their own are in none.
 #[must_use]
 pub fn split(rows: &[Row], shares: Shares, keep: bool) -> Parts {
+    let by_number = of_one_catalog(rows.iter());
+    let keys: Vec<String> =
+        rows.iter().enumerate().map(|(at, it)| key_of(at, it, by_number)).collect();
+    let distinct: BTreeSet<&String> = keys.iter().collect();
     if keep && !rows.is_empty() && rows.iter().all(|it| it.meta.split.is_some()) {
         let of_rows = rows.iter().map(|it| it.meta.split).collect();
-        let keys: BTreeSet<String> =
-            rows.iter().enumerate().map(|(at, it)| key_of(at, it)).collect();
-        return Parts { of_rows, n_groups: keys.len() };
+        return Parts { of_rows, n_groups: distinct.len() };
     }
-    let keys: Vec<String> = rows.iter().enumerate().map(|(at, it)| key_of(at, it)).collect();
-    let distinct: Vec<&String> = keys.iter().collect::<BTreeSet<_>>().into_iter().collect();
     let at: BTreeMap<&String, usize> =
-        distinct.iter().enumerate().map(|(i, it)| (*it, i)).collect();
-    let mut groups = Groups::new(distinct.len());
-    let mut seen = Seen::default();
-    for (i, row) in rows.iter().enumerate() {
-        let words = words_of(row.question().unwrap_or_default());
-        if !words.is_empty() {
-            for other in seen.all_near(&words) {
-                groups.join(at[&keys[i]], at[&keys[other]]);
-            }
-        }
-        seen.push(words);
-    }
+        distinct.into_iter().enumerate().map(|(i, it)| (it, i)).collect();
+    let groups = groups(rows, &keys, &at);
     let group = |key: &String| format!("{}", groups.of(at[key]));
     let mut weights: BTreeMap<String, usize> = BTreeMap::new();
     for key in &keys {
@@ -133,16 +153,46 @@ pub fn split(rows: &[Row], shares: Shares, keep: bool) -> Parts {
     }
     let parts = assign(&weights, shares);
     let part = |key: &String| parts.get(&group(key)).copied().unwrap_or(Split::Train);
-    let of_shown = |row: &Row, own: Split| {
-        let shown = row.meta.context.iter().filter_map(|it| it.cluster.or(it.document));
-        let mut keys = shown.map(|it| format!("document {it}"));
-        keys.all(|it| !at.contains_key(&it) || part(&it) == own)
-    };
-    let of_rows = rows.iter().zip(&keys).map(|(row, key)| {
-        let own = part(key);
-        of_shown(row, own).then_some(own)
-    });
-    Parts { of_rows: of_rows.collect(), n_groups: weights.len() }
+    // Documents that are only ever shown go to the part that shows them first: the small parts come
+    // before the large one, which can spare rows.
+    let mut claimed: BTreeMap<String, Split> = BTreeMap::new();
+    let mut of_rows = vec![None; rows.len()];
+    for own in [Split::Test, Split::Valid, Split::Train] {
+        let its = rows.iter().zip(&keys).enumerate().filter(|(_, (_, key))| part(key) == own);
+        for (i, (row, _)) in its {
+            let shown: Vec<String> =
+                row.meta.context.iter().map(|it| shown_key(it, by_number)).collect();
+            let is_free = |it: &String| match at.contains_key(it) {
+                true => part(it) == own,
+                false => claimed.get(it).is_none_or(|it| *it == own),
+            };
+            if shown.iter().all(is_free) {
+                claimed.extend(shown.into_iter().map(|it| (it, own)));
+                of_rows[i] = Some(own);
+            }
+        }
+    }
+    Parts { of_rows, n_groups: weights.len() }
+}
+
+/// What must be in one part: rows that ask nearly the same, or were made of one file.
+fn groups(rows: &[Row], keys: &[String], at: &BTreeMap<&String, usize>) -> Groups {
+    let mut res = Groups::new(at.len());
+    let mut seen = Seen::default();
+    let mut by_file: BTreeMap<&String, usize> = BTreeMap::new();
+    for (i, row) in rows.iter().enumerate() {
+        let words = words_of(row.question().unwrap_or_default());
+        if !words.is_empty() {
+            for other in seen.all_near(&words) {
+                res.join(at[&keys[i]], at[&keys[other]]);
+            }
+        }
+        seen.push(words);
+        if let Some(hash) = &row.meta.content_hash {
+            res.join(*by_file.entry(hash).or_insert(at[&keys[i]]), at[&keys[i]]);
+        }
+    }
+    res
 }
 
 /// Something that two parts share.
@@ -181,26 +231,28 @@ impl std::fmt::Display for Leak {
     }
 }
 
-/// What parts share that must share nothing: documents, near duplicates of them, questions.
+/// What parts share that must share nothing: documents, near duplicates of them, passages,
+/// questions.
 #[must_use]
 pub fn leaks(parts: &[(Split, &[Row])]) -> Vec<Leak> {
+    let of_one_catalog = of_one_catalog(parts.iter().flat_map(|(_, rows)| rows.iter()));
     let mut res = Vec::new();
-    let mut documents: BTreeMap<String, (Split, String)> = BTreeMap::new();
+    let mut documents: BTreeMap<String, Split> = BTreeMap::new();
     let mut seen = Seen::default();
     let mut asked: Vec<(Split, String)> = Vec::new();
     let mut told: BTreeSet<(String, Split, Split)> = BTreeSet::new();
     for (split, rows) in parts {
         for row in *rows {
-            for (key, path) in touched(row) {
+            for (key, path) in touched(row, of_one_catalog) {
                 match documents.get(&key) {
-                    Some((other, _)) if other == split => {}
-                    Some((other, _)) => {
-                        if told.insert((key, *other, *split)) {
+                    Some(other) if other == split => {}
+                    Some(other) => {
+                        if told.insert((path.clone(), *other, *split)) {
                             res.push(Leak::Document { path, parts: (*other, *split) });
                         }
                     }
                     None => {
-                        documents.insert(key, (*split, path));
+                        documents.insert(key, *split);
                     }
                 }
             }
@@ -221,24 +273,44 @@ pub fn leaks(parts: &[(Split, &[Row])]) -> Vec<Leak> {
     res
 }
 
+/// Whether the numbers of documents mean the same in all rows. They do not where one number has two
+/// paths: then the rows come from two catalogs, each of which counts for itself.
+fn of_one_catalog<'a>(rows: impl Iterator<Item = &'a Row>) -> bool {
+    let mut paths: BTreeMap<i64, &str> = BTreeMap::new();
+    for row in rows {
+        let own = (row.meta.document, row.meta.path.as_deref().unwrap_or_default());
+        let shown = row.meta.context.iter().map(|it| (it.document, it.path.as_str()));
+        for (document, path) in shown.chain([own]) {
+            if let Some(document) = document.filter(|_| !path.is_empty())
+                && *paths.entry(document).or_insert(path) != path
+            {
+                return false;
+            }
+        }
+    }
+    true
+}
+
 /// The documents that a row is made of or shows: what they are known by, and their names.
-fn touched(row: &Row) -> BTreeMap<String, String> {
+fn touched(row: &Row, by_number: bool) -> BTreeMap<String, String> {
     let meta = &row.meta;
     let mut res = BTreeMap::new();
-    let mut add = |cluster: Option<i64>, document: Option<i64>, path: &str| {
-        if let Some(id) = cluster.or(document) {
-            let path = if path.is_empty() { format!("document {id}") } else { path.to_owned() };
-            res.insert(format!("document {id}"), path);
-        }
+    let mut add = |key: String, path: &str| {
+        let name = if path.is_empty() { key.clone() } else { path.to_owned() };
+        res.insert(key, name);
     };
-    add(meta.cluster, meta.document, meta.path.as_deref().unwrap_or_default());
-    for shown in &meta.context {
-        add(shown.cluster, shown.document, &shown.path);
+    let path = meta.path.as_deref().unwrap_or_default();
+    if let Some(id) = meta.cluster.or(meta.document).filter(|_| by_number) {
+        add(format!("document {id}"), path);
     }
-    if meta.cluster.or(meta.document).is_none()
-        && let Some(hash) = &meta.content_hash
-    {
-        res.insert(format!("file {hash}"), meta.path.clone().unwrap_or_else(|| hash.clone()));
+    if let Some(hash) = &meta.content_hash {
+        add(format!("file {hash}"), path);
+    }
+    for shown in &meta.context {
+        add(shown_key(shown, by_number), &shown.path);
+    }
+    if let Body::Text(text) = &row.body {
+        add(format!("text {}", id_of(&[text])), path);
     }
     res
 }
@@ -248,7 +320,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::dataset::row::{Body, Message, Meta, Role, Shown};
+    use crate::dataset::row::{Message, Meta, Role};
 
     const SHARES: Shares = Shares { valid: 0.1, test: 0.2, seed: 7 };
 
@@ -294,6 +366,34 @@ mod tests {
     }
 
     #[test]
+    fn rows_of_two_catalogs_touch_by_their_files_and_passages_alone() {
+        let of = |question: &str, path: &str, hash: &str, shown: &str| {
+            let mut row = row(question, 1);
+            row.meta.document = Some(1);
+            row.meta.path = Some(path.to_owned());
+            row.meta.content_hash = Some(hash.to_owned());
+            row.meta.context.push(Shown {
+                document: Some(1),
+                path: path.to_owned(),
+                cluster: Some(1),
+                text: shown.to_owned(),
+                gold: true,
+            });
+            row
+        };
+        let train = of("Who pays for the taxi?", "a.md", "a1", "The firm pays.");
+        let other = of("When does the shop open?", "b.md", "b1", "At nine.");
+        let found = |test: &Row| {
+            leaks(&[(Split::Train, std::slice::from_ref(&train)), (Split::Test, &[test.clone()])])
+        };
+        assert_eq!(found(&other), [], "number 1 is another document there");
+        let same_file = of("When does it close?", "copy of a.md", "a1", "At six.");
+        assert!(matches!(&found(&same_file)[..], [Leak::Document { .. }]));
+        let same_passage = of("When does it close?", "c.md", "c1", "The firm pays.");
+        assert!(matches!(&found(&same_passage)[..], [Leak::Document { .. }]));
+    }
+
+    #[test]
     fn near_questions_of_two_parts_are_a_leak() {
         let (a, b) = (
             row("Who pays for the taxi home at night?", 1),
@@ -303,24 +403,45 @@ mod tests {
         assert!(matches!(&found[..], [Leak::Question { .. }]), "{found:?}");
     }
 
+    /// What a prompt shows: a document of the catalog or, below 0, a passage of nobody's.
+    fn shown(id: i64, gold: bool) -> Shown {
+        let known = (id >= 0).then_some(id);
+        let text = format!("passage {id}");
+        Shown { document: known, path: String::new(), cluster: known, text, gold }
+    }
+
     proptest! {
         #[test]
-        fn parts_never_touch(clusters in prop::collection::vec(0_i64..12, 1..60), seed in 0_u64..5) {
+        fn parts_never_touch(
+            rows in prop::collection::vec(
+                // Its cluster, its file, the question's number, what is shown.
+                (
+                    prop::option::of(0_i64..12),
+                    prop::option::of(0_u8..9),
+                    0_u8..40,
+                    prop::collection::vec(-9_i64..15, 0..3),
+                ),
+                1..60,
+            ),
+            seed in 0_u64..5,
+        ) {
             let shares = Shares { seed, ..SHARES };
-            let rows: Vec<Row> = clusters
-                .iter()
-                .enumerate()
-                .map(|(i, it)| row(&format!("Question {i} on {it}?"), *it))
+            let rows: Vec<Row> = rows
+                .into_iter()
+                .map(|(cluster, file, asked, context)| {
+                    let mut row = row(&format!("Question {asked}?"), 0);
+                    row.meta.cluster = cluster;
+                    row.meta.content_hash = file.map(|it| it.to_string());
+                    let context = context.into_iter().enumerate();
+                    row.meta.context = context.map(|(i, it)| shown(it, i == 0)).collect();
+                    row
+                })
                 .collect();
             let parts = split(&rows, shares, false);
-            let of = |split: Split| -> Vec<Row> {
-                let its = rows.iter().zip(&parts.of_rows).filter(|(_, it)| **it == Some(split));
-                its.map(|(row, _)| row.clone()).collect()
-            };
-            let (train, valid, test) = (of(Split::Train), of(Split::Valid), of(Split::Test));
-            prop_assert_eq!(train.len() + valid.len() + test.len(), rows.len());
-            prop_assert!(!train.is_empty());
-            let all = [(Split::Train, &train[..]), (Split::Valid, &valid[..]), (Split::Test, &test[..])];
+            let all = parts.of(&rows);
+            let n_kept = all.iter().map(|(_, it)| it.len()).sum::<usize>();
+            prop_assert_eq!(n_kept + parts.n_crossing(), rows.len());
+            let all: Vec<(Split, &[Row])> = all.iter().map(|(it, rows)| (*it, &rows[..])).collect();
             prop_assert_eq!(leaks(&all), vec![]);
         }
     }

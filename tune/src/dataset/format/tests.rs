@@ -84,9 +84,10 @@ proptest! {
                          question in words(), answer in words()) {
         let cot = format!("##begin_quote##it##end_quote## <ANSWER>: {answer}");
         let oracle = documents.get(gold);
+        let titles = vec!["placeholder_title"; documents.len()];
         let value = json!({
             "id": "1", "type": "general", "question": question,
-            "context": {"title": [vec!["placeholder_title"; documents.len()]], "sentences": [documents]},
+            "context": {"title": [titles], "sentences": [documents]},
             "oracle_context": oracle, "cot_answer": cot,
             "instruction": documents.iter().map(|it| format!("<DOCUMENT>{it}</DOCUMENT>\n"))
                 .collect::<String>() + &question,

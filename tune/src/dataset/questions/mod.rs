@@ -30,11 +30,20 @@ pub struct Qa {
     /// The answer's sentences, without citation marks.
     pub answer: Vec<String>,
     /// The answer in as few words as can be, where it is a value.
-    pub value: Option<String>,
+    pub value: Option<Value>,
     /// Where the words stand that the answer rests on, in bytes of the document's text.
     pub span: Range<usize>,
     /// What a passage must mention to answer it.
     pub subject: String,
+}
+
+/// An answer in as few words as can be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Value {
+    /// The words.
+    pub text: String,
+    /// Whether they are an answer by themselves: a figure whose column names its unit is none.
+    pub is_enough: bool,
 }
 
 /// The questions of a document, in reading order.
@@ -52,6 +61,13 @@ pub fn questions(source: &Source, sentences: Sentences<'_>) -> Vec<Qa> {
     }
     res.retain(|it| source.chunk_of(&it.span).is_some());
     res
+}
+
+/// The reference that a document gives itself at its beginning, such as `RH-2026-003`: its
+/// translations have the same.
+#[must_use]
+pub fn reference(text: &str) -> Option<&str> {
+    records::reference(text)
 }
 
 /// A document that questions are made of.

@@ -7,7 +7,7 @@ use ingest::document::Language;
 use regex::Regex;
 
 use super::{
-    Asked, Qa,
+    Asked, Qa, Value,
     phrases::{ended, fill, pick, plain, quoted},
 };
 use crate::dataset::{
@@ -26,9 +26,8 @@ static REFERENCE: LazyLock<Regex> = LazyLock::new(|| {
     regex(r"(?i:reference|référence|notice|modèle)\s+([A-Z]{2,5}-\d{4}-\d{2,4})\b")
 });
 static IN_FORCE: LazyLock<Regex> = LazyLock::new(|| {
-    regex(
-        r"(?i:in force from|in force since|en vigueur depuis le|applicable depuis le)\s+(\d{1,2}(?:er)?\s+\p{L}+\s+\d{4})",
-    )
+    let since = "in force from|in force since|en vigueur depuis le|applicable depuis le";
+    regex(&format!(r"(?i:{since})\s+(\d{{1,2}}(?:er)?\s+\p{{L}}+\s+\d{{4}})"))
 });
 static OWNER: LazyLock<Regex> = LazyLock::new(|| {
     regex(r"(?:Owner: |Responsable : )(\p{Lu}[\p{L}’'-]+(?: \p{Lu}[\p{L}’'-]+)+)")
@@ -87,14 +86,23 @@ const OWNED_BY: Phrases = Phrases {
     ),
 };
 
-/// What the beginning of a document says of it.
-pub(super) fn of(document: &Asked<'_>) -> Vec<Qa> {
-    let text = &document.source.text;
+/// The reference that a document gives itself: its translations and later versions have the same.
+pub(super) fn reference(text: &str) -> Option<&str> {
+    Some(REFERENCE.captures(head(text))?.get(1)?.as_str())
+}
+
+/// The beginning of a text.
+fn head(text: &str) -> &str {
     let mut end = text.len().min(HEAD_BYTES);
     while !text.is_char_boundary(end) {
         end -= 1;
     }
-    let head = &text[..end];
+    &text[..end]
+}
+
+/// What the beginning of a document says of it.
+pub(super) fn of(document: &Asked<'_>) -> Vec<Qa> {
+    let head = head(&document.source.text);
     let mut res = Vec::new();
     for (pattern, phrases) in
         [(&REFERENCE, &OF_REFERENCE), (&IN_FORCE, &IN_FORCE_SINCE), (&OWNER, &OWNED_BY)]
@@ -110,13 +118,13 @@ pub(super) fn of(document: &Asked<'_>) -> Vec<Qa> {
         let title = quoted(&document.source.title, language);
         let of = [document.source.path.as_str(), questions[0]];
         let value = plain(value.as_str());
-        let values = [("title", title.as_str()), ("value", &value)];
+        let values = [("title", title.as_str()), ("value", value.as_str())];
         res.push(Qa {
             made_by: MadeBy::Record,
             language,
             question: fill(pick(questions, &of), &values),
             answer: vec![fill(answer, &values)],
-            value: Some(value.clone()),
+            value: Some(Value { text: value, is_enough: true }),
             span,
             subject: document.source.title.clone(),
         });
@@ -166,6 +174,8 @@ pub(super) fn rules(document: &Asked<'_>, section: &Section<'_>) -> Vec<Qa> {
             .captures_iter(text)
             .filter_map(|it| it.get(1))
             .filter(|it| prefixes.get(prefix(it.as_str())).is_some_and(|n| *n >= RULES_MIN))
+            // `VPN-401 : …` explains a code, and is no rule.
+            .filter(|it| !text[it.end()..].trim_start().starts_with([':', '–', '—']))
             .map(|it| (it.range(), it.as_str()))
             .collect();
         for (i, (at, code)) in starts.iter().enumerate() {

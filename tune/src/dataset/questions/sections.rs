@@ -8,7 +8,7 @@ use super::{
     phrases::{ended, fill, lower_first, pick, plain, quoted},
 };
 use crate::dataset::{
-    corpus::{Block, Section},
+    corpus::{Block, Section, is_page_mark},
     row::MadeBy,
 };
 
@@ -52,8 +52,14 @@ fn whole(document: &Asked<'_>, section: &Section<'_>) -> Option<Qa> {
     if is_title || heading.chars().count() > LABEL_CHARS_MAX {
         return None;
     }
-    let answer = answer(document, section)?;
-    let (first, last) = (section.blocks.first()?.span(), section.blocks.last()?.span());
+    // What stands at the foot of a page belongs to no section.
+    let is_words = |it: &&Block<'_>| match it {
+        Block::Paragraph { text, .. } => !is_page_mark(text),
+        Block::List { .. } | Block::Table(_) => true,
+    };
+    let blocks: Vec<&Block<'_>> = section.blocks.iter().filter(is_words).collect();
+    let answer = answer(document, &blocks)?;
+    let (first, last) = (blocks.first()?.span(), blocks.last()?.span());
     let span = first.start..last.end;
     let language = document.language_at(&span);
     let question = question(document, &heading, language);
@@ -61,10 +67,10 @@ fn whole(document: &Asked<'_>, section: &Section<'_>) -> Option<Qa> {
     Some(Qa { made_by, language, question, answer, value: None, span, subject: heading })
 }
 
-fn answer(document: &Asked<'_>, section: &Section<'_>) -> Option<Vec<String>> {
+fn answer(document: &Asked<'_>, blocks: &[&Block<'_>]) -> Option<Vec<String>> {
     let mut res = Vec::new();
     let mut n_items = 0;
-    for block in &section.blocks {
+    for block in blocks {
         match block {
             Block::Paragraph { text, .. } if is_furniture(text) => return None,
             Block::Paragraph { text, .. } => res.extend(document.sentences(text)),

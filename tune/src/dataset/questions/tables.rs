@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, ops::Range};
 use ingest::{document::Language, language::detect};
 
 use super::{
-    Asked, Qa,
+    Asked, Qa, Value,
     nouns::{article, is_english_noun, is_feminine},
     phrases::{ended, fill, lower_first, name, pick, plain, quoted, upper_first},
 };
@@ -185,7 +185,7 @@ impl AskedTable<'_> {
         question = question.replace(", Quel", ", quel").replace(": Quel", ": quel");
         let answer = vec![ended(&fill(answer, &values))];
         // A figure without the unit that its column names would say too little by itself.
-        let value = (!column.contains('(')).then(|| cell.to_owned());
+        let value = Some(Value { text: cell.to_owned(), is_enough: !column.contains('(') });
         let made_by = MadeBy::TableCell;
         let (span, subject) = (span.clone(), key.to_owned());
         Qa { made_by, language, question, answer, value, span, subject }
@@ -280,7 +280,7 @@ impl AskedTable<'_> {
                     language,
                     question: fill(pick(&phrasings, &of), &[("term", &shown)]),
                     answer: vec![ended(&format!("{term}{colon}{}", plain(cell)))],
-                    value: None,
+                    value: Some(Value { text: plain(cell), is_enough: false }),
                     span: span.clone(),
                     subject: term.clone(),
                 });

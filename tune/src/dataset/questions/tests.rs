@@ -54,6 +54,11 @@ fn headings_become_questions() {
     let answer = "La demande se fait dans le portail. Elle est lue sous huit jours.";
     check(&all, MadeBy::Section, "Comment poser ses congés ?", answer);
     check(&all, MadeBy::Faq, "Peut-on les reporter ?", "Oui, cinq jours au plus.");
+    let text = "# Sonde\n\n## La garantie\n\nElle vaut trois ans, batterie comprise.\n\n\
+        Sous réserve de changements Page 2\n";
+    let all = made("Sonde", Language::French, text);
+    assert_eq!(all[0].answer, ["Elle vaut trois ans, batterie comprise."]);
+    assert_eq!(&text[all[0].span.clone()], "Elle vaut trois ans, batterie comprise.");
     let text = "# Travel\n\n## How to book\n\nBook through the agency, **14 days** ahead.\n\n\
         ## Contents\n\nTrain . . . . 3\n";
     let all = made("Travel", Language::English, text);
@@ -76,7 +81,7 @@ fn cells_are_asked_for_by_row_and_column() {
         cells[0].question.contains("le remboursement") && cells[0].question.contains("Lentilles")
     );
     assert_eq!(cells[0].answer, ["Le remboursement pour Lentilles : 150 €."]);
-    assert_eq!(cells[0].value.as_deref(), Some("150 €"));
+    assert_eq!(cells[0].value.as_ref().unwrap().text, "150 €");
     assert_eq!(&text[cells[0].span.clone()], "| Lentilles | 150 € | par an |");
     assert_eq!(cells[1].answer, ["La limite pour Lentilles : par an."]);
 }
@@ -99,8 +104,9 @@ fn terms_rules_codes_and_records_are_found() {
     assert_eq!(all.len(), 2);
     assert_eq!(all[0].answer, ["RTT : jour de repos."]);
     assert_eq!((all[1].language, all[1].answer[0].as_str()), (Language::English, "RTT: day off."));
-    let text = "# Rules\n\nReference SEC-2025-014. In force from 1 December 2025. Owner: Ada Byron.\n\n\
-        R-01 Lock the door. Always. R-02 Wash the cup.\n\nR-03 Smile.\n\nX-9 stands alone.\n";
+    let text = "# Rules\n\nReference SEC-2025-014. In force from 1 December 2025. Owner: Ada \
+        Byron.\n\nR-01 Lock the door. Always. R-02 Wash the cup.\n\nR-03 Smile.\n\nX-9 stands \
+        alone.\n";
     let all = made("Rules", Language::English, text);
     check(
         &all,
@@ -109,12 +115,13 @@ fn terms_rules_codes_and_records_are_found() {
         "Lock the door. Always.",
     );
     let n_rules = all.iter().filter(|it| it.made_by == MadeBy::Rule).count();
-    let values: Vec<&str> = all.iter().filter_map(|it| it.value.as_deref()).collect();
+    let values: Vec<&str> =
+        all.iter().filter_map(|it| Some(it.value.as_ref()?.text.as_str())).collect();
     assert_eq!((n_rules, values), (3, vec!["SEC-2025-014", "1 December 2025", "Ada Byron"]));
-    let text =
-        "5. Messages\n\nVPN-401 : la clé manque. Attendez.\nVPN-408 : l’horloge est décalée.\n";
+    let text = "5. Messages\n\nVPN-401 : la clé manque. Attendez.\nVPN-408 : l’horloge est décalée.\n\
+         VPN-409 : le poste est inconnu.\n";
     let all = made("VPN", Language::French, text);
-    assert_eq!(all.len(), 2, "{all:#?}");
+    assert_eq!(all.len(), 3, "codes are explained, and no rules: {all:#?}");
     assert_eq!(all[0].answer.join(" "), "VPN-401 : la clé manque. Attendez.");
     let other = with_other_code(&all[0], text).unwrap();
     assert!(other.question.contains(&other.subject) && !text.contains(&other.subject));

@@ -1,6 +1,6 @@
 //! Questions that documents do not answer: about matters that companies' documents rarely treat,
-//! and about codes and keys that are made to look like those of the documents. Whoever uses them checks
-//! that retrieval finds nothing, or that no text holds the key.
+//! and about codes and keys that are made to look like those of the documents. Whoever uses them
+//! checks that retrieval finds nothing, or that no text holds the key.
 
 use std::collections::BTreeSet;
 
