@@ -66,20 +66,20 @@ impl<R> Together<R> {
             let computed = catch_unwind(AssertUnwindSafe(|| compute(&texts)));
             queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
             queue.is_computing = false;
-            let (results, panic) = match computed {
-                Ok(Ok(it)) => (it, None),
-                Ok(Err(_)) => (Vec::new(), None),
-                Err(panic) => (Vec::new(), Some(panic)),
-            };
-            let mut results = results.into_iter();
+            let mut results = match computed {
+                Ok(Ok(it)) => it,
+                Err(panic) if batch.len() == 1 => {
+                    self.turned.notify_all();
+                    drop(queue);
+                    resume_unwind(panic);
+                }
+                Ok(Err(_)) | Err(_) => Vec::new(),
+            }
+            .into_iter();
             for (id, _) in batch {
                 queue.done.insert(id, results.next());
             }
             self.turned.notify_all();
-            if let Some(panic) = panic {
-                queue.done.remove(&id);
-                resume_unwind(panic);
-            }
         }
     }
 }
@@ -135,12 +135,7 @@ mod tests {
                     match text {
                         "worse" => assert!(found.is_err()),
                         "bad" => assert_eq!(found.unwrap(), Err("1 texts".to_owned())),
-                        _ => {
-                            // One that computes for all may fall with another's panic.
-                            if let Ok(found) = found {
-                                assert_eq!(found, Ok(text.len()));
-                            }
-                        }
+                        _ => assert_eq!(found.unwrap(), Ok(text.len())),
                     }
                 });
             }

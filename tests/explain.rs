@@ -271,7 +271,7 @@ fn status_shows_what_is_indexed_without_any_model() {
 }
 
 /// Every command, with those below it.
-const COMMANDS: [&str; 41] = [
+const COMMANDS: [&str; 45] = [
     "",
     "ask",
     "chat",
@@ -281,6 +281,10 @@ const COMMANDS: [&str; 41] = [
     "inspect",
     "status",
     "doctor",
+    "feedback",
+    "feedback list",
+    "feedback export",
+    "feedback promote",
     "models",
     "models list",
     "models pull",
@@ -347,6 +351,7 @@ fn help_lists_every_command() {
         ("keys", "keys "),
         ("dataset", "dataset "),
         ("adapters", "adapters "),
+        ("feedback", "feedback "),
     ] {
         let out = program().args(command.split_whitespace()).arg("--help").output().unwrap();
         let text = String::from_utf8(out.stdout).unwrap();

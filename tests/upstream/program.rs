@@ -378,11 +378,11 @@ fn a_judge_on_a_server_is_asked_in_both_orders_and_may_write_nonsense() {
     let server = server(|_, request| {
         let messages = request.body["messages"].to_string();
         if !messages.contains("<first>") {
-            return Say::texts(&["The company lends a screen and a chair [1]."]);
+            return Say::texts(&["The company lends everyone a screen and a chair [1]."]);
         }
         let asked = &request.body["response_format"]["json_schema"]["schema"];
         let known = asked["properties"]["better"]["enum"] == json!(["first", "second", "tie"]);
-        if !known || messages.contains("What is lent?") {
+        if !known || messages.contains("What does the company lend?") {
             return Say::texts(&["Both are lovely."]);
         }
         // It prefers the shorter answer of the two, wherever that stands.
@@ -394,7 +394,12 @@ fn a_judge_on_a_server_is_asked_in_both_orders_and_may_write_nonsense() {
     });
     let world = World::new(&server.url());
     let line = |question: &str| format!("{}\n", json!({"question": question, "answers": ["x"]}));
-    let lines = ["Which chair is lent?", "Which screen is lent?", "What is lent?"].map(line);
+    let lines = [
+        "Does the company lend a chair?",
+        "Does the company lend a screen?",
+        "What does the company lend?",
+    ]
+    .map(line);
     world.write("q.jsonl", &lines.concat());
     world.json(&["ingest", "docs"]);
     let args = ["compare", "--questions", "q.jsonl", "--arms", "extract,rag", "--judge", "openai"];
