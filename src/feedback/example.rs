@@ -89,7 +89,7 @@ fn supported(
 ) -> Result<Vec<CheckedSentence>, ExampleError> {
     let sources: Vec<Source<'_>> = shown.iter().map(Shown::source).collect();
     let checked = Case::new(draft, &sources).check(Some(language), None);
-    for it in checked.iter().filter(|it| it.verdict != Verdict::Supported) {
+    if let Some(it) = checked.iter().find(|it| it.verdict != Verdict::Supported) {
         let why = match it.missing.as_slice() {
             [] => "its words are not theirs".to_owned(),
             missing => format!("they do not hold {}", missing.join(", ")),

@@ -384,7 +384,10 @@ mod tests {
         let train = of("Who pays for the taxi?", "a.md", "a1", "The firm pays.");
         let other = of("When does the shop open?", "b.md", "b1", "At nine.");
         let found = |test: &Row| {
-            leaks(&[(Split::Train, std::slice::from_ref(&train)), (Split::Test, &[test.clone()])])
+            leaks(&[
+                (Split::Train, std::slice::from_ref(&train)),
+                (Split::Test, std::slice::from_ref(test)),
+            ])
         };
         assert_eq!(found(&other), [], "number 1 is another document there");
         let same_file = of("When does it close?", "copy of a.md", "a1", "At six.");
