@@ -129,7 +129,7 @@ def test_why(server, open_page):
         assert "dépassé" in dialog.inner_text()
         assert "## Nombre de jours" in dialog.locator(".message pre").last.inner_text()
     page.keyboard.press("Escape")
-    assert dialog.count() == 0
+    dialog.wait_for(state="detached")
 
 
 def test_feedback(server, open_page):
@@ -526,6 +526,7 @@ def test_keyboard_alone(server, open_page):
     page.keyboard.press("Enter")
     page.wait_for_selector("dialog .numbers")
     page.keyboard.press("Escape")
+    page.locator("dialog").wait_for(state="detached")
     assert "Pourquoi" in focused(page)
 
 
