@@ -330,7 +330,17 @@ fn help_teaches_with_examples() {
         assert_eq!(out.status.code(), Some(0), "{command}");
         let text = String::from_utf8(out.stdout).unwrap();
         check_words(&text, &["Usage: souffleur"]);
-        let groups = ["", "help", "models", "help models", "eval", "keys", "dataset", "adapters"];
+        let groups = [
+            "",
+            "help",
+            "models",
+            "help models",
+            "eval",
+            "keys",
+            "dataset",
+            "adapters",
+            "feedback",
+        ];
         if groups.contains(&command) {
             check_words(&text, &["Commands:"]);
         } else {
