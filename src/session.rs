@@ -1,5 +1,7 @@
 //! What a command runs with: settings, models and index, opened when they are needed.
 
+mod adapters;
+
 use std::{
     borrow::Cow,
     ops::ControlFlow,
@@ -11,7 +13,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use index::{Index, OpenError, Preparing, fingerprint::Recipe, fuse::FuseSettings};
+use index::{Index, OpenError, Preparing, fingerprint::Recipe, fuse::FuseSettings, live_recipe};
 use indicatif::ProgressBar;
 use ingest::chunk::ChunkLimits;
 use model::{
@@ -254,6 +256,17 @@ impl Session {
         self.told(Index::open(&self.config.data_dir, &recipe, &mut progress)?)
     }
 
+    /// The index with the recipe that it was built by: to read what is there takes no model.
+    ///
+    /// # Errors
+    /// [`OpenError`]
+    pub fn index_as_built(&self) -> Result<(Recipe, Index), OpenError> {
+        let dir = &self.config.data_dir;
+        let recipe = live_recipe(dir)?.ok_or_else(|| OpenError::Missing { path: dir.clone() })?;
+        let index = Index::open(dir, &recipe, &mut self.preparing())?;
+        Ok((recipe, index))
+    }
+
     /// The index, after saying what it cannot answer from yet.
     fn told(&self, index: Index) -> Result<Index, OpenError> {
         let n_pending = index.catalog().n_pending()?;
@@ -358,55 +371,6 @@ impl Session {
                 Ok(weights_of(&self.files(entry)?))
             }
         }
-    }
-
-    /// Where adapters are, one folder each.
-    #[must_use]
-    pub fn adapters_dir(&self) -> PathBuf {
-        self.config.data_dir.join("adapters")
-    }
-
-    /// The adapters of the data folder by name, in the order of their names. What is no adapter, such
-    /// as the folder of a run that goes on, is passed over.
-    ///
-    /// # Errors
-    /// When the folder cannot be read.
-    pub fn adapters(&self) -> Result<Vec<(String, PathBuf)>> {
-        let dir = self.adapters_dir();
-        let mut res = Vec::new();
-        if dir.is_dir() {
-            for entry in fs_err::read_dir(&dir)? {
-                let path = entry?.path();
-                if path.join("adapter_config.json").is_file() {
-                    let name = path.file_name().unwrap_or_default().to_string_lossy();
-                    res.push((name.into_owned(), path));
-                }
-            }
-        }
-        res.sort();
-        Ok(res)
-    }
-
-    /// Where an adapter is that is named by its path, or by its name in the data folder.
-    ///
-    /// # Errors
-    /// When there is neither; the message lists those of the data folder.
-    pub fn adapter_path(&self, name: &str) -> Result<PathBuf> {
-        let path = Path::new(name);
-        if path.exists() {
-            return Ok(path.to_owned());
-        }
-        let known = self.adapters()?;
-        if let Some((_, path)) = known.iter().find(|(it, _)| it == name) {
-            return Ok(path.clone());
-        }
-        let known = match known.as_slice() {
-            [] => "none".to_owned(),
-            all => all.iter().map(|(it, _)| it.as_str()).collect::<Vec<_>>().join(", "),
-        };
-        let dir = self.adapters_dir();
-        let what = format!("no adapter `{name}`: {} has {known}", dir.display());
-        Err(WrongUsage(what.into()).into())
     }
 
     /// Loads an adapter for a model of this process, and gives the name to choose it by.

@@ -1,5 +1,5 @@
-//! Questions that come at the same time are embedded together: reading the weights is most of the
-//! work for one question, and no more work for several.
+//! Questions that come at the same time are embedded together: the weights are read once for all of
+//! them.
 
 use std::{
     collections::HashMap,

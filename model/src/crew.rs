@@ -1,9 +1,9 @@
 //! Threads that stay awake between the products of one pass.
 //!
-//! A pool's thread that has nothing to do falls asleep, and waking it takes some 50 µs. A pass over
-//! one question has 24 products of about 100 µs each with short work in between, so a pool would
-//! spend a third of it on waking. Here the other threads of the pool are asked once to help with a
-//! pass, and spin until it ends. Whoever comes late, or not at all, is not waited for.
+//! A pool's thread that has nothing to do falls asleep, and a pass over one question would wake it for
+//! each of its 24 short products. Here the other threads of the pool are asked once to help with a
+//! pass, and spin until it ends: on two cores, twelve tokens took 4.6 to 5.3 ms instead of 6.0. Whoever
+//! comes late, or not at all, is not waited for.
 
 use std::{
     hint,

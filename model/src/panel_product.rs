@@ -319,7 +319,7 @@ impl<const ADD: bool> WithSimd for Job<'_, ADD> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         // Tiles are as large as the registers allow: accumulators, weights of one input, the input.
-        // One accumulator too many goes through memory at every step, which doubles the time. AVX-512
+        // One accumulator too many goes through memory at every step, which more than doubled the time. AVX-512
         // has 32 registers, AVX2 has 16, NEON has 32.
         match S::F32_LANES {
             16 => self.run::<S, 12, 2, 1, 2>(simd),

@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
-use index::{Index, OpenError, catalog::Catalog, hit::DocumentId, live_recipe};
+use index::{catalog::Catalog, hit::DocumentId};
 use serde_json::{Value, json};
 use tune::dataset::{
     format::{self, Format},
@@ -60,7 +60,7 @@ fn list(session: &Session, records: &Records, args: &FeedbackListArgs) -> Result
         };
         let reason = it.feedback.reason.map_or_else(String::new, |it| format!("  {}", word(it)));
         let id = &it.feedback.answer;
-        printer.line(format!("{} {id}  {}{reason}", styled(style, mark), day(it.at)))?;
+        printer.line(format!("{} {id}  {}{reason}", styled(style, mark), moment(it.at)))?;
         printer.line(format!("   {}", styled(BOLD, short(&it.question))))?;
         printer.line(format!("   {}", short(&it.text)))?;
         for (name, text) in [("right", &it.feedback.correction), ("comment", &it.feedback.comment)]
@@ -71,7 +71,12 @@ fn list(session: &Session, records: &Records, args: &FeedbackListArgs) -> Result
         }
     }
     for it in &votes {
-        printer.line(format!("{}  {}  {}", it.id, day(it.at), styled(BOLD, it.choice.as_str())))?;
+        printer.line(format!(
+            "{}  {}  {}",
+            it.id,
+            moment(it.at),
+            styled(BOLD, it.choice.as_str())
+        ))?;
         printer.line(format!("   {}", styled(BOLD, short(&it.question))))?;
         for (name, side) in [("left ", &it.left), ("right", &it.right)] {
             let arm = side.side.arm.as_deref().unwrap_or(&side.side.answer);
@@ -98,7 +103,7 @@ fn list(session: &Session, records: &Records, args: &FeedbackListArgs) -> Result
 
 fn judged_json(it: &FeedbackRecord) -> Value {
     let mut res = json!(it.feedback);
-    res["at"] = json!(day(it.at));
+    res["at"] = json!(moment(it.at));
     res["given_by"] = json!(it.given_by);
     res["question"] = json!(it.question);
     res["text"] = json!(it.text);
@@ -119,7 +124,7 @@ fn vote_json(it: &Vote) -> Value {
     });
     json!({
         "id": it.id,
-        "at": day(it.at),
+        "at": moment(it.at),
         "given_by": it.given_by,
         "question": it.question,
         "choice": it.choice,
@@ -134,7 +139,7 @@ fn word(it: crate::records::Reason) -> String {
 }
 
 /// A moment as ISO 8601 (UTC).
-fn day(at: i64) -> String {
+fn moment(at: i64) -> String {
     jiff::Timestamp::from_second(at).map_or_else(|_| String::new(), |it| it.to_string())
 }
 
@@ -160,7 +165,7 @@ fn export(session: &Session, records: &Records, args: &FeedbackExportArgs) -> Re
             (lines, found.n_without_answer, "nobody said what is right")
         }
         Some(kind) => {
-            let index = open_index(session)?;
+            let (_, index) = session.index_as_built()?;
             let found = allowed_rows(records, index.catalog(), &session.config.dataset)?;
             let of_kind = found.rows.iter().filter(|it| it.body.kind() == kind);
             let lines = of_kind.map(|it| format::write(it, Format::own(kind)));
@@ -202,21 +207,13 @@ fn question_json(it: &KnownQuestion) -> Value {
     })
 }
 
-/// The index by the recipe that it was built with: no model is needed to read documents.
-fn open_index(session: &Session) -> Result<Index> {
-    let data_dir = &session.config.data_dir;
-    let missing = || OpenError::Missing { path: data_dir.clone() };
-    let recipe = live_recipe(data_dir)?.ok_or_else(missing)?;
-    Ok(Index::open(data_dir, &recipe, &mut session.preparing())?)
-}
-
 fn promote(session: &Session, records: &Records, args: &FeedbackPromoteArgs) -> Result<ExitCode> {
     let judged = records.feedback()?;
     let Some(record) = judged.into_iter().find(|it| it.feedback.answer == args.answer) else {
         bail!("nobody has judged an answer `{}`: see `souffleur feedback list`", args.answer);
     };
     let folder = prompts_folder(session, args)?;
-    let documents = documents_of(&record, open_index(session)?.catalog())?;
+    let documents = documents_of(&record, session.index_as_built()?.1.catalog())?;
     let made = example(&record).context("the answer makes no example")?;
     let comment = [
         format!("From answer {}, judged by people; souffleur feedback promote.", args.answer),

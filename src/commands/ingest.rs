@@ -235,7 +235,11 @@ fn build(
     // The page shows what was left aside, whoever read the folders.
     let roots: Vec<PathBuf> =
         paths.iter().map(|it| fs_err::canonicalize(it).unwrap_or_else(|_| it.clone())).collect();
-    Records::open(&session.config.data_dir)?.set_skipped(&roots, &report.skipped)?;
+    let recorded = Records::open(&session.config.data_dir)
+        .and_then(|it| it.set_skipped(&roots, &report.skipped));
+    if let Err(error) = recorded {
+        printer.warn(format!("the page will not show what was left aside: {error}"));
+    }
     Ok(report)
 }
 

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
-use index::{Index, OpenError, catalog::StoredDocument, live_recipe};
+use index::catalog::StoredDocument;
 use ingest::document::Language;
 use serde_json::json;
 
@@ -18,10 +18,7 @@ use crate::{
 #[expect(clippy::too_many_lines, reason = "the table and its JSON, line by line")]
 pub(super) fn run(session: &Session) -> Result<ExitCode> {
     let data_dir = &session.config.data_dir;
-    // With the recipe that it was built by: what is there can be shown without any model.
-    let recipe =
-        live_recipe(data_dir)?.ok_or_else(|| OpenError::Missing { path: data_dir.clone() })?;
-    let index = Index::open(data_dir, &recipe, &mut session.preparing())?;
+    let (recipe, index) = session.index_as_built()?;
     let embedder = &recipe.embedder;
     let catalog = index.catalog();
     let counts = catalog.counts()?;

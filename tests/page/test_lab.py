@@ -5,7 +5,7 @@ import re
 import pytest
 
 from conftest import REAL, mock_only
-from test_page import CONTRAST, go, overflow
+from test_page import CONTRAST, go, open_as_reader, overflow
 
 QUESTION = "Combien de jours de télétravail par semaine ?"
 
@@ -180,12 +180,7 @@ def test_empty_views_name_the_command(start, open_page):
 
 @mock_only
 def test_a_reader_votes_and_sees_no_more(start, open_page):
-    server = start(key="sfl_read", scope="read")
-    page = open_page(server.url + "/")
-    page.watch.allowed.append("401")
-    page.fill("dialog input", "sfl_read")
-    page.press("dialog input", "Enter")
-    page.wait_for_selector(".collection-chips")
+    page = open_as_reader(start, open_page)
     open_lab(page, "datasets", ".arena-form")
     assert page.locator(".lab-tabs a").all_inner_texts() == ["Arène"]
 

@@ -577,14 +577,20 @@ def test_sign_in_with_a_key(start, open_page):
     page.wait_for_selector("dialog input")
 
 
-@mock_only
-def test_a_reader_is_offered_what_a_reader_may_do(start, open_page):
+def open_as_reader(start, open_page):
+    """The page of somebody whose key may only read."""
     server = start(key="sfl_read", scope="read")
     page = open_page(server.url + "/")
     page.watch.allowed.append("401")
     page.fill("dialog input", "sfl_read")
     page.press("dialog input", "Enter")
     page.wait_for_selector(".collection-chips")
+    return page
+
+
+@mock_only
+def test_a_reader_is_offered_what_a_reader_may_do(start, open_page):
+    page = open_as_reader(start, open_page)
     go(page, "documents", ".documents")
     page.wait_for_load_state("networkidle")
     assert page.locator("text=Ajouter des documents").count() == 0

@@ -47,7 +47,9 @@ fn work(app: &App, job: &Job, roots: &[PathBuf]) -> Result<End> {
         &job.cancelled,
         &mut on_event,
     )?;
-    app.records.set_skipped(roots, &report.skipped)?;
+    if let Err(error) = app.records.set_skipped(roots, &report.skipped) {
+        tracing::warn!(%error, "what was left aside could not be recorded");
+    }
     let json = serde_json::to_value(IngestOut::from(&report))?;
     Ok(if report.interrupted { End::Cancelled(Some(json)) } else { End::Done(Some(json)) })
 }
