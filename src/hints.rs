@@ -11,7 +11,7 @@ use crate::{
     build_index::BuildError,
     compare::arms::ArmError,
     config::ConfigError,
-    dataset::{self, folder::FolderError},
+    dataset::{self, folder::FolderError, parts::PartsError},
     embedder::EmbedError,
     engine::AskError,
     retrieve::{QuestionError, RetrieveError},
@@ -49,7 +49,8 @@ pub fn of(error: &anyhow::Error) -> Option<&'static str> {
                 dataset::build::BuildError::NoSource { .. } => Some(NO_SOURCE),
                 _ => None,
             })
-            .or(cause.downcast_ref::<FolderError>().and_then(folder));
+            .or(cause.downcast_ref::<FolderError>().and_then(folder))
+            .or(cause.downcast_ref::<PartsError>().and_then(parts));
         let of_stores = of_open.or(of_catalog).or(of_index).or(of_store);
         let of_rest = of_discover.or(of_config).or(of_tune).or(of_disk);
         of_upstream.or(of_build).or(of_dataset).or(of_stores).or(of_rest)
@@ -67,6 +68,16 @@ fn folder(error: &FolderError) -> Option<&'static str> {
         FolderError::NotOurs { .. } => Some("name another folder"),
         FolderError::Io(error) => disk(error),
         FolderError::Rows(_) => None,
+    }
+}
+
+fn parts(error: &PartsError) -> Option<&'static str> {
+    match error {
+        PartsError::Io(error) => disk(error),
+        PartsError::Leaks { .. } => {
+            Some("`souffleur dataset split` writes parts that share nothing")
+        }
+        PartsError::Rows(_) | PartsError::Unsupported(_) => None,
     }
 }
 

@@ -8,6 +8,7 @@ pub mod judge;
 pub mod kept;
 pub mod questions;
 pub mod rating;
+pub mod ready;
 pub mod report;
 pub mod reports;
 pub mod result;
@@ -16,6 +17,7 @@ pub mod scores;
 pub mod stats;
 pub mod trained;
 pub mod verdict;
+pub mod whole;
 
 #[cfg(test)]
 mod tests;

@@ -30,11 +30,12 @@ pub fn folder(data_dir: &Path) -> PathBuf {
     data_dir.join("runs/compare")
 }
 
-/// Writes a report into the folder of its answers. The same arms and questions have one report.
+/// Writes a report into the folder of its answers, and gives its id. The same arms and questions have
+/// one report.
 ///
 /// # Errors
 /// When the disk fails.
-pub fn keep(dir: &Path, keys: &[String], report: &Value) -> io::Result<()> {
+pub fn keep(dir: &Path, keys: &[String], report: &Value) -> io::Result<String> {
     let mut hasher = blake3::Hasher::new();
     for key in keys {
         hasher.update(&key.len().to_le_bytes());
@@ -44,7 +45,13 @@ pub fn keep(dir: &Path, keys: &[String], report: &Value) -> io::Result<()> {
     let path = dir.join(format!("{PREFIX}{id}{SUFFIX}"));
     let aside = path.with_extension("partial");
     fs_err::write(&aside, report.to_string())?;
-    fs_err::rename(aside, path)
+    fs_err::rename(aside, path)?;
+    Ok(id_of(dir, id))
+}
+
+/// `HASH-ID`: letters and digits of both.
+fn id_of(dir: &Path, id: &str) -> String {
+    format!("{}-{id}", dir.file_name().unwrap_or_default().to_string_lossy())
 }
 
 /// The reports that are kept, the newest first.
@@ -62,7 +69,6 @@ pub fn list(data_dir: &Path) -> io::Result<Vec<KeptReport>> {
         if !run.is_dir() {
             continue;
         }
-        let hash = run.file_name().unwrap_or_default().to_string_lossy().into_owned();
         for file in fs_err::read_dir(&run)? {
             let file = file?;
             let name = file.file_name().to_string_lossy().into_owned();
@@ -70,7 +76,7 @@ pub fn list(data_dir: &Path) -> io::Result<Vec<KeptReport>> {
             let Some(id) = id else { continue };
             let changed = file.metadata()?.modified()?.duration_since(UNIX_EPOCH);
             res.push(KeptReport {
-                id: format!("{hash}-{id}"),
+                id: id_of(&run, id),
                 at: changed.unwrap_or_default().as_secs(),
                 path: file.path(),
             });
@@ -104,9 +110,10 @@ mod tests {
         fs_err::create_dir_all(&run).unwrap();
         let keys = ["rag 1".to_owned(), "How many?".to_owned()];
         keep(&run, &keys, &json!({"n": 1})).unwrap();
-        keep(&run, &keys, &json!({"n": 2})).unwrap();
+        let id = keep(&run, &keys, &json!({"n": 2})).unwrap();
         let found = list(dir.path()).unwrap();
         assert_eq!(found.len(), 1);
+        assert_eq!(found[0].id, id);
         assert!(found[0].id.starts_with("0123456789abcdef-"));
         assert_eq!(found[0].read().unwrap(), json!({"n": 2}));
         keep(&run, &keys[..1], &json!({})).unwrap();

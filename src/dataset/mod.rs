@@ -6,6 +6,7 @@
 pub mod build;
 pub mod feedback;
 pub mod folder;
+pub mod parts;
 mod refusals;
 pub mod settings;
 mod sources;

@@ -12,15 +12,16 @@ use tune::dataset::{
     jsonl::RowWriter,
     known::known,
     row::{BodyKind, MadeBy, Row, id_of},
-    split::{self, Parts, Shares, Split},
+    split::{Shares, Split},
 };
 
-use super::{files_of, read_rows, refuse_leaks};
+use super::{files_of, read_rows, told};
 use crate::{
     cli::{
         DatasetCheckArgs, DatasetExportArgs, DatasetImportArgs, DatasetShowArgs, DatasetSplitArgs,
         FormatArg, LanguageArg, TrainerArg,
     },
+    dataset::parts::{self, Separated, write_parts, write_rows},
     printer::{BOLD, DIM, GREEN, Printer, RED, YELLOW, styled},
     session::{Session, WrongUsage},
     writer::Writer,
@@ -171,15 +172,12 @@ pub(super) fn split(session: &Session, args: &DatasetSplitArgs) -> Result<ExitCo
     for (kind, file) in files_of(&args.path)? {
         let mut rows = read_rows(session, &file, args.skip_bad)?.rows;
         only_language(&mut rows, args.language);
-        let parts = split::split(&rows, shares, keep);
         let out = kind.map_or(args.out.clone(), |it| args.out.join(it.as_str()));
-        let all = parts.of(&rows);
-        refuse_leaks(printer, &borrowed(&all))?;
-        let mut json = json!({"path": file.display().to_string(), "groups": parts.n_groups,
-            "left_out": parts.n_crossing()});
-        fs_err::create_dir_all(&out)?;
-        for (part, rows) in &all {
-            write_rows(&out.join(format!("{}.jsonl", part.as_str())), rows, None)?;
+        let separated = separate(printer, &rows, shares, keep)?;
+        write_parts(&separated.parts, &out)?;
+        let mut json = json!({"path": file.display().to_string(), "groups": separated.n_groups,
+            "left_out": separated.n_crossing});
+        for (part, rows) in &separated.parts {
             json[part.as_str()] = json!(rows.len());
             if rows.is_empty() {
                 printer.warn(format!("{} of `{}` has no rows", part.as_str(), out.display()));
@@ -192,32 +190,23 @@ pub(super) fn split(session: &Session, args: &DatasetSplitArgs) -> Result<ExitCo
             json["valid"],
             json["test"]
         ))?;
-        note_crossing(printer, &parts);
+        note_crossing(printer, &separated);
         res.push(json);
     }
     printer.json(&json!({ "files": res }))?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn borrowed(all: &[(Split, Vec<Row>)]) -> Vec<(Split, &[Row])> {
-    all.iter().map(|(part, rows)| (*part, &rows[..])).collect()
+/// Puts rows into parts, naming what they share where they do.
+fn separate(printer: Printer, rows: &[Row], shares: Shares, keep: bool) -> Result<Separated> {
+    parts::separate(rows, shares, keep).map_err(|error| told(printer, error))
 }
 
-fn note_crossing(printer: Printer, parts: &Parts) {
-    let n = parts.n_crossing();
+fn note_crossing(printer: Printer, separated: &Separated) {
+    let n = separated.n_crossing;
     if n > 0 {
         printer.note(format!("{n} rows left out: their prompts show documents of another part"));
     }
-}
-
-/// Writes rows: each in the format of its kind, or all in one.
-fn write_rows(path: &Path, rows: &[Row], format: Option<Format>) -> Result<()> {
-    let mut writer = RowWriter::create(path, Format::Messages)?;
-    for row in rows {
-        let format = format.unwrap_or_else(|| Format::own(row.body.kind()));
-        writer.write_value(&format::write(row, format)?)?;
-    }
-    Ok(writer.flush()?)
 }
 
 pub(super) fn export(session: &Session, args: &DatasetExportArgs) -> Result<ExitCode> {
@@ -274,17 +263,16 @@ fn for_trainer(
     kind: BodyKind,
     rows: Vec<Row>,
 ) -> Result<Vec<String>> {
-    let parts = split::split(&rows, session.config.dataset.shares(), true);
-    let all = parts.of(&rows);
-    refuse_leaks(session.printer, &borrowed(&all))?;
-    note_crossing(session.printer, &parts);
+    let shares = session.config.dataset.shares();
+    let separated = separate(session.printer, &rows, shares, true)?;
+    note_crossing(session.printer, &separated);
     let trainer = match trainer {
         TrainerArg::LlamaFactory => Trainer::LlamaFactory,
         TrainerArg::Axolotl => Trainer::Axolotl,
         TrainerArg::Trl => Trainer::Trl,
     };
     let tokens_max = args.tokens_max.get();
-    let exported = Exported { kind, base: &args.base, tokens_max, parts: &all };
+    let exported = Exported { kind, base: &args.base, tokens_max, parts: &separated.parts };
     let files = export::export(&args.out, trainer, &exported)?;
     Ok(files.iter().map(|it| it.display().to_string()).collect())
 }

@@ -8,17 +8,20 @@ use std::{
     process::ExitCode,
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use tune::dataset::{
     jsonl::{BadLines, Rows},
     review::read,
-    row::{BodyKind, Row},
-    split::{Split, leaks},
+    row::BodyKind,
+    split::Split,
 };
 
 use crate::{
     cli::DatasetCommand,
-    dataset::folder::Folder,
+    dataset::{
+        folder::Folder,
+        parts::{self, PartsError},
+    },
     printer::Printer,
     session::{Session, WrongUsage},
 };
@@ -34,16 +37,14 @@ pub(super) fn run(session: &mut Session, command: &DatasetCommand) -> Result<Exi
     }
 }
 
-/// Parts that touch are an error: what is measured on them would mean nothing.
-fn refuse_leaks(printer: Printer, parts: &[(Split, &[Row])]) -> Result<()> {
-    let found = leaks(parts);
-    for leak in found.iter().take(LEAKS_SHOWN) {
-        printer.warn(leak);
+/// An error, after what parts share was named one by one where it is that.
+fn told(printer: Printer, error: PartsError) -> anyhow::Error {
+    if let PartsError::Leaks { found } = &error {
+        for leak in found.iter().take(LEAKS_SHOWN) {
+            printer.warn(leak);
+        }
     }
-    match &found[..] {
-        [] => Ok(()),
-        [first, ..] => bail!("{} leaks between the parts; the first: {first}", found.len()),
-    }
+    error.into()
 }
 
 /// Leaks named one by one.
@@ -54,11 +55,8 @@ const LEAKS_SHOWN: usize = 10;
 pub(super) fn refuse_leaks_between(printer: Printer, train: &Path, valid: &Path) -> Result<()> {
     let (train, valid) = (read(train, BadLines::Skip), read(valid, BadLines::Skip));
     let (Ok(train), Ok(valid)) = (train, valid) else { return Ok(()) };
-    refuse_leaks(printer, &[(Split::Train, &train.rows), (Split::Valid, &valid.rows)]).inspect_err(
-        |_| {
-            printer.note("`souffleur dataset split` writes parts that share nothing");
-        },
-    )
+    let parts = [(Split::Train, &train.rows[..]), (Split::Valid, &valid.rows[..])];
+    parts::check(&parts).map_err(|error| told(printer, error))
 }
 
 /// The files of rows that a path names: itself, or those of the dataset in the folder.

@@ -2,6 +2,7 @@
 
 mod cautions;
 pub mod html;
+pub mod json;
 mod judged;
 pub mod markdown;
 mod plots;
