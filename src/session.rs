@@ -74,8 +74,8 @@ pub struct WrongUsage(pub Cow<'static, str>);
 #[error("interrupted: what was done is kept, and the next run goes on from there")]
 pub struct Interrupted;
 
-/// What a command runs with.
-#[derive(Debug)]
+/// What a command runs with. A copy shares what Ctrl-C sets.
+#[derive(Debug, Clone)]
 pub struct Session {
     /// Settings.
     pub config: Config,

@@ -186,7 +186,7 @@ export function upload(files, { collection, groups }, onProgress, signal) {
 // Jobs
 
 export const jobs = () => json('v1/jobs').then((it) => it.data);
-export const startJob = (kind) => post('v1/jobs', { kind });
+export const startJob = (request) => post('v1/jobs', request);
 export const cancelJob = (id) => json(`v1/jobs/${part(id)}/cancel`, { method: 'POST' });
 
 /** The states of a job, until it ends. */

@@ -161,7 +161,7 @@ function body(job) {
 
 async function readAgain() {
   try {
-    await api.startJob('ingest');
+    await api.startJob({ kind: 'ingest' });
     toast(t('jobStarted'), 'ok');
     await load();
   } catch (error) {

@@ -37,7 +37,7 @@ export function stateTag(job) {
   return h('span', { class: `tag ${kind}` }, icon(name), t(`job_${job.state}`));
 }
 
-/** What an ingestion did, in words; of other kinds, what the server says. */
+/** What a job did, in words; of kinds that the page does not know, what the server says. */
 export function reportView(job) {
   if (job.state === 'failed') {
     return notice('bad', h('p', null, t('jobFailed')), h('p', null, job.error ?? ''));
@@ -46,8 +46,29 @@ export function reportView(job) {
   const report = job.report;
   // Paths may be of documents that this reader may not see: then there is no report.
   if (!report) return job.state === 'done' ? notice('ok', h('p', null, t('jobDone'))) : null;
-  if (!report.documents) return h('pre', { tabindex: '0' }, JSON.stringify(report, null, 2));
-  return ingestReport(report);
+  return (REPORTS[job.kind] ?? plainReport)(report);
+}
+
+const REPORTS = {
+  ingest: ingestReport,
+  dataset: (it) => told('ok', t('jobRows', { n: it.rows }), '#/lab/datasets'),
+  tune: (it) =>
+    it.loaded
+      ? told('ok', t('jobTrained', { name: it.name }), runPath(it))
+      : told('warn', t('jobNotLoaded', { name: it.name, why: it.not_loaded }), runPath(it)),
+  compare: (it) =>
+    told('info', inLanguage(it, 'verdict'), `#/lab/comparisons/${encodeURIComponent(it.comparison)}`),
+};
+
+const runPath = (it) => `#/lab/runs/${encodeURIComponent(it.name)}`;
+
+/** What came of a job, and where it is to be seen. */
+function told(kind, text, href) {
+  return notice(kind, h('p', null, text), h('a', { class: 'link', href }, t('jobLook')));
+}
+
+function plainReport(report) {
+  return h('pre', { tabindex: '0' }, JSON.stringify(report, null, 2));
 }
 
 function ingestReport(report) {

@@ -96,7 +96,7 @@ pub(super) fn serving(
         engine: session.engine(index, embedder, reranker, writer)?,
         embedder: session.embedder_id(),
         build,
-        config: config.clone(),
+        session: session.clone(),
         records,
         docs: Vec::new(),
     })

@@ -25,7 +25,7 @@ impl App {
         }
     }
 
-    fn local_model(&self) -> Result<&LocalModel, ApiError> {
+    pub(crate) fn local_model(&self) -> Result<&LocalModel, ApiError> {
         match &*self.engine.writer {
             Writer::Model(model) => Ok(model),
             Writer::Upstream(_) | Writer::Extract { .. } => Err(ApiError::conflict(

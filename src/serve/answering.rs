@@ -210,7 +210,7 @@ fn finish(
             documents,
         })?;
     }
-    let question = app.config.serve.audit_questions.then(|| asking.question.text());
+    let question = app.session.config.serve.audit_questions.then(|| asking.question.text());
     app.audit(&asking.reader, asking.channel, Some(&id), question)?;
     Ok(Answered { id, answer, json })
 }
@@ -266,14 +266,14 @@ pub(crate) fn to_value(it: &impl serde::Serialize) -> Result<Value, ApiError> {
 
 /// What links begin with: the address of the settings, or the one that the request came to.
 pub(crate) fn base_url(app: &App, headers: &HeaderMap) -> String {
-    let configured = app.config.serve.public_url.trim_end_matches('/');
+    let configured = app.session.config.serve.public_url.trim_end_matches('/');
     if !configured.is_empty() {
         return configured.to_owned();
     }
     let text = |name| headers.get(name).and_then(|it: &axum::http::HeaderValue| it.to_str().ok());
     let host = text(header::HOST.as_str())
-        .map_or_else(|| app.config.serve.addr.to_string(), str::to_owned);
-    let tls = !app.config.serve.tls_cert.as_os_str().is_empty();
+        .map_or_else(|| app.session.config.serve.addr.to_string(), str::to_owned);
+    let tls = !app.session.config.serve.tls_cert.as_os_str().is_empty();
     let scheme = if tls { "https" } else { text("x-forwarded-proto").unwrap_or("http") };
     let scheme = if scheme == "https" { "https" } else { "http" };
     format!("{scheme}://{host}")

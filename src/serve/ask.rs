@@ -274,7 +274,12 @@ pub(crate) fn run_search(
     let Found { passages, report, .. } = app.engine.retrieve_top(&question, &filter, limit)?;
     let results = sources(&app.engine, &passages, base)?;
     app.metrics.took(Kind::Search, start.elapsed());
-    app.audit(reader, channel, None, app.config.serve.audit_questions.then(|| question.text()))?;
+    app.audit(
+        reader,
+        channel,
+        None,
+        app.session.config.serve.audit_questions.then(|| question.text()),
+    )?;
     Ok(json!({
         "results": results,
         "question_cut_at": report.question_cut_at,

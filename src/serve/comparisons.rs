@@ -26,7 +26,7 @@ pub(crate) async fn list(State(app): State<Arc<App>>, _: Admin) -> Result<Json<V
 }
 
 fn kept(app: &App) -> Result<Vec<KeptReport>, ApiError> {
-    reports::list(&app.config.data_dir).map_err(|error| ApiError::internal(&error))
+    reports::list(&app.session.config.data_dir).map_err(|error| ApiError::internal(&error))
 }
 
 fn summary(it: &KeptReport) -> Result<Value, ApiError> {

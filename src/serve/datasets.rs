@@ -32,18 +32,26 @@ const ROWS_MAX: usize = 100;
 const TEXT_CHARS_MAX: usize = 100_000;
 
 /// A dataset's folder.
-struct Dataset {
+pub(crate) struct Dataset {
     id: String,
     name: String,
-    dir: PathBuf,
+    pub(crate) dir: PathBuf,
 }
 
 impl App {
-    /// The datasets in the folders of the settings, and those right below them.
+    /// Where datasets are that were made here.
+    pub(crate) fn own_datasets(&self) -> PathBuf {
+        self.session.config.data_dir.join("datasets")
+    }
+
+    /// The datasets in the folders of the settings and in the data folder, and those right below
+    /// them.
     fn datasets(&self) -> Result<Vec<Dataset>, ApiError> {
         let failed = |error: std::io::Error| ApiError::internal(&error);
         let mut dirs = Vec::new();
-        for root in self.config.serve.dataset_dirs.iter().filter(|it| it.is_dir()) {
+        let own = self.own_datasets();
+        let roots = self.session.config.serve.dataset_dirs.iter().chain([&own]);
+        for root in roots.filter(|it| it.is_dir()) {
             if is_dataset(root) {
                 dirs.push(root.clone());
                 continue;
@@ -65,7 +73,7 @@ impl App {
         Ok(dirs.into_iter().map(dataset).collect())
     }
 
-    fn dataset(&self, id: &str) -> Result<Dataset, ApiError> {
+    pub(crate) fn dataset(&self, id: &str) -> Result<Dataset, ApiError> {
         let found = self.datasets()?.into_iter().find(|it| it.id == id);
         found.ok_or_else(|| ApiError::not_found("dataset", id))
     }

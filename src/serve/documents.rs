@@ -114,7 +114,7 @@ fn describe(app: &App, it: &StoredDocument) -> Result<Value, ApiError> {
         "duplicate_of": duplicate,
         "findings": told(&it.findings, Language::English),
         "findings_fr": told(&it.findings, Language::French),
-        "uploaded": place(it).starts_with(uploads::root(&app.config.data_dir)),
+        "uploaded": place(it).starts_with(uploads::root(&app.session.config.data_dir)),
     }))
 }
 
@@ -184,7 +184,8 @@ pub(crate) async fn upload(
         let reader = reader.clone();
         on_thread(&app, move |app| upload.save(app, &reader)).await?
     };
-    let job = app.jobs.ingest(&app, reader.owner(), vec![uploads::root(&app.config.data_dir)])?;
+    let job =
+        app.jobs.ingest(&app, reader.owner(), vec![uploads::root(&app.session.config.data_dir)])?;
     tracing::info!(files, "documents were uploaded");
     app.audit(&reader, "document.upload", Some(&job.id), Some(&names.join(", ")))?;
     let mut out = job.json(true);
@@ -206,7 +207,7 @@ pub(crate) async fn delete(
     let out = on_thread(&app, move |app| {
         let document = find(app, &reader, id)?;
         let file = place(&document);
-        let is_upload = file.starts_with(uploads::root(&app.config.data_dir));
+        let is_upload = file.starts_with(uploads::root(&app.session.config.data_dir));
         if is_upload && file.exists() {
             fs_err::remove_file(&file).map_err(|error| ApiError::internal(&error))?;
         }

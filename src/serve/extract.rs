@@ -30,7 +30,7 @@ fn refused(app: &App, error: &JsonRejection) -> ApiError {
     use axum::http::StatusCode;
     match (error, error.status()) {
         (_, StatusCode::PAYLOAD_TOO_LARGE) => {
-            ApiError::too_large("the request", app.config.serve.body_bytes_max.get())
+            ApiError::too_large("the request", app.session.config.serve.body_bytes_max.get())
         }
         (JsonRejection::MissingJsonContentType(_), status) => {
             ApiError::new(status, "the body must be JSON: send `content-type: application/json`")

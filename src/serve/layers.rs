@@ -38,7 +38,7 @@ const HEADERS: [(HeaderName, &str); 4] = [
 
 /// Adds the layers, the innermost first.
 pub(super) fn add(app: &Arc<App>, router: Router<Arc<App>>) -> Router<Arc<App>> {
-    let serve = &app.config.serve;
+    let serve = &app.session.config.serve;
     let as_header = |it: &Origin| it.as_str().parse().expect("an origin is plain ASCII");
     let origins: Vec<HeaderValue> = serve.cors_origins.iter().map(as_header).collect();
     let cors = CorsLayer::new()
@@ -105,7 +105,7 @@ async fn only_from_our_pages(
 
 fn check_origin(app: &App, request: &Request) -> Result<(), ApiError> {
     let text = |name: HeaderName| request.headers().get(name).and_then(|it| it.to_str().ok());
-    let serve = &app.config.serve;
+    let serve = &app.session.config.serve;
     let host = text(header::HOST).unwrap_or_default();
     if !app.is_exposed && serve.public_url.is_empty() && !is_loopback(host) {
         return Err(ApiError::new(

@@ -47,7 +47,9 @@ use axum::Router;
 
 pub use self::mcp::serve_stdio;
 use self::state::App;
-use crate::{build_index::BuildOptions, config::Config, engine::Engine, records::Records};
+use crate::{
+    build_index::BuildOptions, config::Config, engine::Engine, records::Records, session::Session,
+};
 
 /// The header that names a request.
 const REQUEST_ID: &str = "x-request-id";
@@ -70,8 +72,8 @@ pub struct Serving {
     pub embedder: String,
     /// How documents are read.
     pub build: BuildOptions,
-    /// Settings.
-    pub config: Config,
+    /// Settings, and models on disk.
+    pub session: Session,
     /// Keys, conversations and the audit record.
     pub records: Records,
     /// Folders to ingest once it listens.
@@ -103,15 +105,15 @@ async fn run(
     interrupted: &AtomicBool,
     on_listening: impl FnOnce(SocketAddr),
 ) -> Result<()> {
-    let Serving { engine, embedder, build, config, records, docs } = serving;
-    let settings = config.serve.clone();
+    let Serving { engine, embedder, build, session, records, docs } = serving;
+    let settings = session.config.serve.clone();
     let tls = match settings.tls_cert.as_os_str().is_empty() {
         true => None,
         false => Some(listen::tls(&settings.tls_cert, &settings.tls_key)?),
     };
     let listener = listen::bind(settings.addr).await?;
     let addr = listener.local_addr()?;
-    let app = Arc::new(App::new(engine, records, config, build, embedder));
+    let app = Arc::new(App::new(engine, records, session, build, embedder));
     on_listening(addr);
     if !docs.is_empty() {
         app.jobs.ingest(&app, "", docs).map_err(|error| anyhow::anyhow!("{}", error.message()))?;
@@ -142,7 +144,7 @@ async fn run(
 /// Forgets old conversations.
 async fn tidy(app: Arc<App>) {
     loop {
-        let days = i64::from(app.config.serve.keep_days);
+        let days = i64::from(app.session.config.serve.keep_days);
         let forgotten = work::on_thread(&app, move |app| {
             Ok(app.records.forget_before(crate::records::now() - days * 86_400)?)
         });

@@ -64,7 +64,7 @@ impl Modify for Keys {
 pub(super) fn routes(app: &App) -> (Router<Arc<App>>, utoipa::openapi::OpenApi) {
     let uploads = OpenApiRouter::new()
         .routes(routes!(documents::upload, documents::list))
-        .layer(DefaultBodyLimit::max(app.config.serve.upload_bytes_max.get()));
+        .layer(DefaultBodyLimit::max(app.session.config.serve.upload_bytes_max.get()));
     let (router, mut description) = OpenApiRouter::with_openapi(Description::openapi())
         .routes(routes!(openai::chat::complete))
         .routes(routes!(openai::embeddings::embed))

@@ -137,8 +137,8 @@ pub(crate) async fn close_session(
 
 fn with_cookie(app: &App, secret: &str, seconds: u32, body: Json<Value>) -> Response {
     // Links from chat tools to sources must find the session, so not `Strict`.
-    let is_tls = !app.config.serve.tls_cert.as_os_str().is_empty()
-        || app.config.serve.public_url.starts_with("https:");
+    let is_tls = !app.session.config.serve.tls_cert.as_os_str().is_empty()
+        || app.session.config.serve.public_url.starts_with("https:");
     let secure = if is_tls { "; Secure" } else { "" };
     let cookie =
         format!("{COOKIE}={secret}; Path=/; HttpOnly; SameSite=Lax; Max-Age={seconds}{secure}");

@@ -32,7 +32,7 @@ struct Run {
 
 impl App {
     fn runs(&self) -> std::io::Result<Vec<Run>> {
-        let root = self.config.data_dir.join("adapters");
+        let root = self.session.config.data_dir.join("adapters");
         let mut res = Vec::new();
         if !root.is_dir() {
             return Ok(res);

@@ -15,9 +15,9 @@ use super::{
 };
 use crate::{
     build_index::BuildOptions,
-    config::Config,
     engine::Engine,
     records::{NewEntry, Records},
+    session::Session,
 };
 
 /// Searches that run at a time for each core: they wait for the disk now and then.
@@ -33,7 +33,8 @@ pub(crate) struct App {
     /// Names of models, as settings give them.
     pub(crate) embedder: String,
     pub(crate) reranker: Option<String>,
-    pub(crate) config: Config,
+    /// Settings, and models on disk.
+    pub(crate) session: Session,
     pub(crate) records: Records,
     pub(crate) rates: Rates,
     /// Answers.
@@ -57,10 +58,11 @@ impl App {
     pub(crate) fn new(
         engine: Engine,
         records: Records,
-        config: Config,
+        session: Session,
         build: BuildOptions,
         embedder: String,
     ) -> Self {
+        let config = &session.config;
         let serve = &config.serve;
         let n_searches = SEARCHES_PER_CORE * config.generation.n_threads();
         Self {
@@ -78,7 +80,7 @@ impl App {
             is_stopping: AtomicBool::new(false),
             engine,
             records,
-            config,
+            session,
             build,
         }
     }
@@ -107,6 +109,6 @@ impl App {
 
     /// Whether conversations and answers are kept.
     pub(crate) fn keeps_answers(&self) -> bool {
-        self.config.serve.keep_days > 0
+        self.session.config.serve.keep_days > 0
     }
 }

@@ -43,7 +43,7 @@ impl Upload {
     /// Receives all parts; files go to the disk as they come.
     pub(crate) async fn receive(app: &App, mut multipart: Multipart) -> Result<Self, ApiError> {
         let mut res = Self::default();
-        let bytes_max = app.config.serve.upload_bytes_max.get();
+        let bytes_max = app.session.config.serve.upload_bytes_max.get();
         let failed = |error: axum::extract::multipart::MultipartError| match error.status() {
             axum::http::StatusCode::PAYLOAD_TOO_LARGE => {
                 ApiError::too_large("the upload", bytes_max)
@@ -58,7 +58,8 @@ impl Upload {
                     let why = format!("more than {FILES_MAX} files at once");
                     return Err(ApiError::bad_field("file", why));
                 }
-                let mut received = tempfile_like::Received::create(&root(&app.config.data_dir))?;
+                let mut received =
+                    tempfile_like::Received::create(&root(&app.session.config.data_dir))?;
                 while let Some(piece) = field.chunk().await.map_err(failed)? {
                     received.write(&piece)?;
                 }
@@ -123,14 +124,14 @@ impl Upload {
         debug_assert!(reader.may(Scope::Write));
         let collection = match self.collection {
             Some(it) => it,
-            None => folder_name("collection", &app.config.ingest.collection)?,
+            None => folder_name("collection", &app.session.config.ingest.collection)?,
         };
         let groups: Vec<String> = groups.into_iter().collect();
         let folder = match groups.is_empty() {
             true => OPEN.to_owned(),
             false => format!("groups-{}", groups.join("+")),
         };
-        let root = root(&app.config.data_dir);
+        let root = root(&app.session.config.data_dir);
         let below = format!("{collection}/{folder}");
         let dir = root.join(&below);
         let io = |error: std::io::Error| ApiError::internal(&error);
@@ -174,7 +175,7 @@ fn file_name(raw: &str) -> Result<String, ApiError> {
 }
 
 /// A name that is a part of a path.
-fn folder_name(field: &str, raw: &str) -> Result<String, ApiError> {
+pub(crate) fn folder_name(field: &str, raw: &str) -> Result<String, ApiError> {
     let name: String = raw.nfc().collect();
     let is_good = !name.is_empty()
         && name.len() <= 64

@@ -216,6 +216,9 @@ class Handler(lab.LabRoutes, BaseHTTPRequestHandler):
         ids += [it for name in ADAPTERS for it in (f"ft:{name}", f"rag+ft:{name}")]
         self.reply({"object": "list", "data": [{"id": it, "object": "model"} for it in ids]})
 
+    def adapters(self):
+        self.reply({"data": [{"name": it, "path": it, "loaded": True} for it in ADAPTERS]})
+
     def collections(self):
         self.reply({"data": self.world.collections()})
 
@@ -336,12 +339,34 @@ class Handler(lab.LabRoutes, BaseHTTPRequestHandler):
         self.reply({"data": list(reversed(self.world.jobs.values()))})
 
     def start_job(self):
-        job = self.world.job(json.loads(self.body)["kind"], "running")
-        threading.Thread(target=self.read_folders, args=(self.world, job), daemon=True).start()
+        request = json.loads(self.body)
+        if request["kind"] == "dataset" and "/" in request["name"]:
+            self.fail(400, f"`{request['name']}` cannot be a name here")
+            return
+        job = self.world.job(request["kind"], "running")
+        self.world.asked_jobs.append(request)
+        work = self.read_folders if request["kind"] == "ingest" else self.compute
+        threading.Thread(target=work, args=(self.world, job, request), daemon=True).start()
         self.reply(job, 202)
 
     @staticmethod
-    def read_folders(world, job):
+    def compute(_, job, request):
+        job["progress"] = {"stage": "training", "done": 1, "total": 2}
+        time.sleep(0.2)
+        name = request.get("name")
+        reports = {
+            "dataset": {"rows": 23},
+            "tune": {"name": name, "loaded": True, "not_loaded": None},
+            "compare": {
+                "comparison": "0123456789abcdef-0123456789ab",
+                "verdict": "Nothing can be concluded.",
+                "verdict_fr": "On ne peut rien conclure.",
+            },
+        }
+        job.update(state="done", ended=iso(0), report=reports[request["kind"]])
+
+    @staticmethod
+    def read_folders(world, job, _):
         total = len(world.documents)
         for done in range(0, total, 2):
             if job["state"] != "running":
@@ -408,6 +433,7 @@ ROUTES = [
     ("GET", "/v1/answers/([^/]+)", "get_answer"),
     ("POST", "/v1/feedback", "feedback"),
     ("GET", "/v1/models", "models"),
+    ("GET", "/v1/adapters", "adapters"),
     ("GET", "/v1/collections", "collections"),
     ("GET", "/v1/sources/([^/]+)", "source"),
     ("GET", "/v1/conversations", "list_conversations"),

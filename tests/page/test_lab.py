@@ -178,6 +178,67 @@ def test_empty_views_name_the_command(start, open_page):
         )
 
 
+def begin(page, view):
+    """Opens the form of a view, and waits for its first field."""
+    open_lab(page, view, ".lab-view > .button")
+    page.click(".lab-view > .button")
+    page.wait_for_selector(".begin-form [type=submit]")
+
+
+@mock_only
+def test_work_is_begun_and_its_outcome_found(server, open_page):
+    page = open_page(server.url + "/", language="en-GB")
+    page.watch.allowed.append("400")
+    begin(page, "datasets")
+    assert page.evaluate(CONTRAST) == []
+    page.fill(".begin-form input >> nth=0", "a/b")
+    page.fill(".begin-form input >> nth=1", "rh, direction")
+    page.click(".begin-form [type=submit]")
+    page.wait_for_selector(".begin-form .notice.bad >> text=cannot be a name")
+    page.fill(".begin-form input >> nth=0", "handbook")
+    page.click(".begin-form [type=submit]")
+    page.wait_for_selector(".job .notice.ok >> text=23 rows")
+    assert page.locator("dialog").count() == 0
+    page.click(".job >> text=Look at it")
+    page.wait_for_selector(".kind-list")
+
+    begin(page, "runs")
+    page.fill(".begin-form input >> nth=0", "handbook")
+    page.fill(".begin-form input >> nth=1", "1.5")
+    page.click(".begin-form [type=submit]")
+    page.wait_for_selector(".job .notice.ok >> text=The adapter handbook answers")
+
+    begin(page, "comparisons")
+    arms = page.locator(".begin-form .tick code").all_inner_texts()
+    assert arms == ["extract", "base", "rag", "ft:rh-2026", "rag+ft:rh-2026"]
+    page.uncheck(".begin-form .tick input >> nth=1")
+    assert not page.locator(".begin-form textarea").is_visible()
+    page.select_option(".begin-form select", "")
+    page.fill(".begin-form textarea", '{"question": "How many?", "answers": ["3"]}\nno json')
+    page.click(".begin-form [type=submit]")
+    page.wait_for_selector(".begin-form .notice.bad >> text=Line 2")
+    page.fill(".begin-form textarea", '{"question": "How many?", "answers": ["3"]}\n')
+    page.click(".begin-form [type=submit]")
+    page.wait_for_selector(".job .notice.info >> text=Nothing can be concluded.")
+    page.click(".job >> nth=0 >> text=Look at it")
+    page.wait_for_selector(".verdict-text")
+
+    assert server.world.asked_jobs == [
+        {"kind": "dataset", "name": "handbook", "groups": ["rh", "direction"], "questions": 0},
+        {
+            "kind": "tune",
+            "dataset": "d1",
+            "name": "handbook",
+            "settings": {"method": "lora", "epochs": 1.5},
+        },
+        {
+            "kind": "compare",
+            "arms": ["extract", "rag", "ft:rh-2026", "rag+ft:rh-2026"],
+            "questions": [{"question": "How many?", "answers": ["3"]}],
+        },
+    ]
+
+
 @mock_only
 def test_a_reader_votes_and_sees_no_more(start, open_page):
     page = open_as_reader(start, open_page)

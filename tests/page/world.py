@@ -149,6 +149,7 @@ class World:
         self.feedback = {}
         self.answers = {}
         self.conversations = {}
+        self.asked_jobs = []
         self.jobs = {}
         self.uploads = {}
         self.stopped = []

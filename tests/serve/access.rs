@@ -88,6 +88,15 @@ fn scopes_say_who_may_change_what() {
     let job = json!({ "kind": "ingest" });
     keys.call("POST", "/v1/jobs", &reader, &job).refuses(403, &["write"]);
     keys.call("POST", "/v1/jobs", &writer, &job).expect(202);
+    // All else reads documents of all groups.
+    let questions = json!([{ "question": QUESTION, "answers": [] }]);
+    for job in [
+        json!({ "kind": "dataset", "name": "a" }),
+        json!({ "kind": "tune", "dataset": "0", "name": "a" }),
+        json!({ "kind": "compare", "arms": ["extract"], "questions": questions }),
+    ] {
+        keys.call("POST", "/v1/jobs", &writer, &job).refuses(403, &["admin"]);
+    }
     keys.call("GET", "/v1/audit", &writer, &Value::Null).refuses(403, &["admin"]);
     let audit = keys.call("GET", "/v1/audit", &admin, &Value::Null).expect(200);
     let actions: Vec<&str> =

@@ -11,6 +11,7 @@ mod arena;
 mod chat_api;
 mod documents;
 mod hostile;
+mod jobs;
 mod lab;
 mod mcp;
 mod server;

@@ -13,5 +13,7 @@ export const datasets = () => json('v1/datasets').then((it) => it.data);
 export const rows = (id, fields) => json(`v1/datasets/${part(id)}/rows${query(fields)}`);
 export const decide = (id, row, body) => post(`v1/datasets/${part(id)}/rows/${part(row)}`, body);
 
+export const adapters = () => json('v1/adapters').then((it) => it.data);
+
 export const runs = () => json('v1/runs').then((it) => it.data);
 export const run = (name) => json(`v1/runs/${part(name)}`);

@@ -3,6 +3,7 @@
 import { fill, h, icon, newId } from '../dom.js';
 import { current, dateTime, has, number, t } from '../i18n.js';
 import * as api from './api.js';
+import { beginButton } from './begin.js';
 import { blank, table } from './lab.js';
 
 /** Questions drawn at a time: a comparison may have thousands. */
@@ -17,10 +18,11 @@ export async function mount(root, [id]) {
 function list({ data, total }) {
   if (!data.length) {
     const command = 'souffleur compare --questions questions.jsonl --arms base,rag,extract';
-    return blank('comparisonsNone', 'comparisonsNoneHint', command);
+    return blank('comparisonsNone', 'comparisonsNoneHint', command, 'compare');
   }
   return [
     h('p', { class: 'lead' }, t('comparisonsLead')),
+    beginButton('compare'),
     h(
       'ul',
       { class: 'lab-list' },

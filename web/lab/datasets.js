@@ -4,6 +4,7 @@ import { announce, button, failure, fill, h, icon, newId, toast } from '../dom.j
 import { describe } from '../errors.js';
 import { has, number, t } from '../i18n.js';
 import * as api from './api.js';
+import { beginButton } from './begin.js';
 import { blank } from './lab.js';
 
 const PAGE = 20;
@@ -24,9 +25,12 @@ export async function mount(root, [id, kind]) {
 const kindName = (kind) => t(`kind_${kind}`);
 
 function list(all) {
-  if (!all.length) return blank('datasetsNone', 'datasetsNoneHint', 'souffleur dataset build');
+  if (!all.length) {
+    return blank('datasetsNone', 'datasetsNoneHint', 'souffleur dataset build', 'dataset');
+  }
   return [
     h('p', { class: 'lead' }, t('datasetsLead')),
+    beginButton('dataset'),
     h(
       'ul',
       { class: 'lab-list' },

@@ -4,6 +4,7 @@
 import * as api from '../api.js';
 import { failure, fill, h, styles } from '../dom.js';
 import { t, useMore } from '../i18n.js';
+import { beginButton } from './begin.js';
 
 const VIEWS = [
   { id: 'arena', load: () => import('./arena.js') },
@@ -85,13 +86,15 @@ export function table(caption, head, rows) {
   );
 }
 
-/** What a view shows where there is nothing yet: what is missing, and the command that makes it. */
-export function blank(titleKey, hintKey, command) {
+/** What a view shows where there is nothing yet: what is missing, and what makes it: a command, or
+ * the work `begin` begun here. */
+export function blank(titleKey, hintKey, command, begin) {
   return h(
     'div',
     { class: 'blank' },
     h('p', { class: 'blank-title' }, t(titleKey)),
     h('p', null, t(hintKey)),
+    begin ? beginButton(begin) : null,
     command ? h('code', null, command) : null,
   );
 }

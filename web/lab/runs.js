@@ -3,6 +3,7 @@
 import { failure, fill, h } from '../dom.js';
 import { dateTime, duration, number, score, t } from '../i18n.js';
 import * as api from './api.js';
+import { beginButton } from './begin.js';
 import { blank } from './lab.js';
 
 const POLL_MS = 2_000;
@@ -44,9 +45,12 @@ function stateTag(state) {
 }
 
 function list(all) {
-  if (!all.length) return blank('runsNone', 'runsNoneHint', 'souffleur tune --data train.jsonl');
+  if (!all.length) {
+    return blank('runsNone', 'runsNoneHint', 'souffleur tune --data train.jsonl', 'tune');
+  }
   return [
     h('p', { class: 'lead' }, t('runsLead')),
+    beginButton('tune'),
     h(
       'ul',
       { class: 'lab-list' },

@@ -4,7 +4,7 @@ use std::{path::PathBuf, sync::Arc};
 
 use anyhow::Result;
 
-use super::{End, Job, Jobs};
+use super::{End, Job, Jobs, Kind};
 use crate::{
     build_index::{BuildEvent, build_index},
     serve::{error::ApiError, state::App},
@@ -19,7 +19,7 @@ impl Jobs {
         owner: &str,
         roots: Vec<PathBuf>,
     ) -> Result<Arc<Job>, ApiError> {
-        self.begin(app, "ingest", owner, move |app, job| work(app, job, &roots))
+        self.begin(app, Kind::Ingest, owner, move |app, job| work(app, job, &roots))
     }
 }
 

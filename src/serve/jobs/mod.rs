@@ -1,11 +1,15 @@
 //! Long work: its progress, its end, and how it is cancelled. What each kind does stands in a file of
 //! its own.
 
+mod compare;
+mod dataset;
 mod ingest;
 pub(crate) mod routes;
+mod tune;
 
 use std::{
     collections::VecDeque,
+    ops::ControlFlow,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -30,14 +34,36 @@ const REMEMBERED_MAX: usize = 100;
 pub(crate) struct Jobs {
     list: Mutex<VecDeque<Arc<Job>>>,
     /// One place: two ingestions at a time would only slow each other.
-    turn: Arc<Semaphore>,
+    ingesting: Arc<Semaphore>,
+    /// One place for all else that takes the processor for long. Documents are read meanwhile.
+    computing: Arc<Semaphore>,
+}
+
+/// What a job does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Ingest,
+    Dataset,
+    Tune,
+    Compare,
+}
+
+impl Kind {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Ingest => "ingest",
+            Self::Dataset => "dataset",
+            Self::Tune => "tune",
+            Self::Compare => "compare",
+        }
+    }
 }
 
 /// A piece of long work.
 #[derive(Debug)]
 pub(crate) struct Job {
     pub(crate) id: String,
-    kind: &'static str,
+    kind: Kind,
     /// The key that asked for it.
     pub(crate) owner: String,
     created: i64,
@@ -84,7 +110,8 @@ impl StateName {
 
 impl Default for Jobs {
     fn default() -> Self {
-        Self { list: Mutex::default(), turn: Arc::new(Semaphore::new(1)) }
+        let place = || Arc::new(Semaphore::new(1));
+        Self { list: Mutex::default(), ingesting: place(), computing: place() }
     }
 }
 
@@ -93,12 +120,16 @@ impl Jobs {
     fn begin(
         &self,
         app: &Arc<App>,
-        kind: &'static str,
+        kind: Kind,
         owner: &str,
         work: impl FnOnce(&App, &Job) -> Result<End> + Send + 'static,
     ) -> Result<Arc<Job>, ApiError> {
         let job = self.add(kind, owner)?;
-        let (app, turn, queued) = (Arc::clone(app), Arc::clone(&self.turn), Arc::clone(&job));
+        let turn = match kind {
+            Kind::Ingest => &self.ingesting,
+            Kind::Dataset | Kind::Tune | Kind::Compare => &self.computing,
+        };
+        let (app, turn, queued) = (Arc::clone(app), Arc::clone(turn), Arc::clone(&job));
         tokio::spawn(async move {
             let _turn = turn.acquire_owned().await.expect("turns are never closed");
             let ran = tokio::task::spawn_blocking(move || run(&app, &queued, work)).await;
@@ -109,7 +140,7 @@ impl Jobs {
         Ok(job)
     }
 
-    fn add(&self, kind: &'static str, owner: &str) -> Result<Arc<Job>, ApiError> {
+    fn add(&self, kind: Kind, owner: &str) -> Result<Arc<Job>, ApiError> {
         let mut list = self.list.lock().unwrap_or_else(PoisonError::into_inner);
         let n_queued = list.iter().filter(|it| it.state().name == StateName::Queued).count();
         if n_queued >= WAITING_MAX {
@@ -191,6 +222,14 @@ impl Job {
         self.state.send_modify(|it| (it.stage, it.done, it.total) = (stage, done, total));
     }
 
+    /// Goes on, or stops where it was asked to.
+    fn flow(&self) -> ControlFlow<()> {
+        match self.cancelled.load(Ordering::Relaxed) {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
+        }
+    }
+
     /// Asks it to end where it can. What it did until then stays.
     pub(crate) fn cancel(&self) {
         self.cancelled.store(true, Ordering::Relaxed);
@@ -203,7 +242,7 @@ impl Job {
         json!({
             "id": self.id,
             "object": "job",
-            "kind": self.kind,
+            "kind": self.kind.as_str(),
             "state": state.name.as_str(),
             "created": self.created,
             "started": state.started,
@@ -244,7 +283,7 @@ fn run(app: &App, job: &Job, work: impl FnOnce(&App, &Job) -> Result<End>) {
         Ok(End::Done(report)) => job.end(StateName::Done, report, None),
         Ok(End::Cancelled(report)) => job.end(StateName::Cancelled, report, None),
         Err(error) => {
-            tracing::warn!(kind = job.kind, error = format!("{error:#}"), "a job failed");
+            tracing::warn!(kind = job.kind.as_str(), error = format!("{error:#}"), "a job failed");
             let hint = crate::hints::of(&error).map(|it| format!("; {it}")).unwrap_or_default();
             job.end(StateName::Failed, None, Some(format!("{error:#}{hint}")));
         }

@@ -1,6 +1,6 @@
 //! `/v1/jobs`: long work, its progress, and its end.
 
-use std::{convert::Infallible, sync::Arc};
+use std::{convert::Infallible, path::PathBuf, sync::Arc};
 
 use axum::{
     Json,
@@ -12,7 +12,7 @@ use futures_util::stream;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::Job;
+use super::{Job, compare::CompareRequest, dataset::DatasetRequest, tune::TuneRequest};
 use crate::{
     known_roots::known_roots,
     records::Scope,
@@ -28,16 +28,17 @@ use crate::{
 };
 
 /// `POST /v1/jobs`
-#[derive(Debug, Clone, Copy, Deserialize, utoipa::ToSchema)]
-pub(crate) struct JobRequest {
-    kind: JobKind,
-}
-
-#[derive(Debug, Clone, Copy, Deserialize, utoipa::ToSchema)]
-#[serde(rename_all = "lowercase")]
-enum JobKind {
+#[derive(Debug, Clone, Deserialize, utoipa::ToSchema)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub(crate) enum JobRequest {
     /// Reads all folders again that were ingested before.
     Ingest,
+    /// Makes a dataset of the documents.
+    Dataset(DatasetRequest),
+    /// Trains an adapter on a dataset.
+    Tune(TuneRequest),
+    /// Asks several arms the same questions.
+    Compare(CompareRequest),
 }
 
 /// Whether a reader may see a job, and all of it.
@@ -55,34 +56,54 @@ fn tell(reader: &Reader, job: &Job) -> Value {
     job.json(reader.may(Scope::Admin))
 }
 
-/// Begins a job.
+/// Begins a job. To read folders takes the scope `write`; all else reads documents of all groups and
+/// takes `admin`.
 #[utoipa::path(post, path = "/v1/jobs", tag = "Jobs", request_body = JobRequest,
     responses((status = 202, description = "The job", body = Value),
-              (status = 409, description = "There is nothing to do", body = Value)))]
+              (status = 404, description = "There is no such dataset", body = Value),
+              (status = 409, description = "There is nothing to do, or nothing to do it with", body = Value)))]
 pub(crate) async fn create(
     State(app): State<Arc<App>>,
     Author(reader): Author,
-    Body(JobRequest { kind: JobKind::Ingest }): Body<JobRequest>,
+    Body(request): Body<JobRequest>,
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
-    let roots = on_thread(&app, |app| {
+    if !matches!(request, JobRequest::Ingest) && !reader.may(Scope::Admin) {
+        return Err(ApiError::forbidden("this needs a key of the scope `admin`"));
+    }
+    let roots = match request {
+        JobRequest::Ingest => roots(&app).await?,
+        _ => Vec::new(),
+    };
+    let owner = reader.owner();
+    let job = match request {
+        JobRequest::Ingest => app.jobs.ingest(&app, owner, roots)?,
+        JobRequest::Dataset(it) => app.jobs.dataset(&app, owner, it)?,
+        JobRequest::Tune(it) => app.jobs.tune(&app, owner, it)?,
+        JobRequest::Compare(it) => app.jobs.compare(&app, owner, it)?,
+    };
+    app.audit(&reader, "job.create", Some(&job.id), Some(job.kind.as_str()))?;
+    Ok((StatusCode::ACCEPTED, Json(tell(&reader, &job))))
+}
+
+/// The folders that were read before.
+async fn roots(app: &Arc<App>) -> Result<Vec<PathBuf>, ApiError> {
+    let roots = on_thread(app, |app| {
         let (there, _) = known_roots(&app.engine.index)?;
         let mut roots: Vec<_> = there.into_keys().collect();
-        let uploads = uploads::root(&app.config.data_dir);
+        let uploads = uploads::root(&app.session.config.data_dir);
         if uploads.exists() && !roots.contains(&uploads) {
             roots.push(uploads);
         }
         Ok(roots)
     })
     .await?;
-    if roots.is_empty() {
-        return Err(ApiError::conflict(
+    match roots.is_empty() {
+        false => Ok(roots),
+        true => Err(ApiError::conflict(
             "nothing was ingested before: upload documents, or run `souffleur ingest FOLDER` while \
              the server is stopped, or start it with `--docs FOLDER`",
-        ));
+        )),
     }
-    let job = app.jobs.ingest(&app, reader.owner(), roots)?;
-    app.audit(&reader, "job.create", Some(&job.id), Some("ingest"))?;
-    Ok((StatusCode::ACCEPTED, Json(tell(&reader, &job))))
 }
 
 /// Lists the jobs that this key may see, the last one first.

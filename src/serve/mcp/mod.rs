@@ -64,7 +64,7 @@ struct Given {
 
 /// `/mcp`
 pub(super) fn routes(app: &App) -> Router<Arc<App>> {
-    let bytes_max = app.config.serve.body_bytes_max.get();
+    let bytes_max = app.session.config.serve.body_bytes_max.get();
     // Who may call, from which host and which page, is decided for all routes alike.
     let config = StreamableHttpServerConfig::default()
         .with_legacy_session_mode(false)
@@ -99,7 +99,7 @@ pub(super) fn routes(app: &App) -> Router<Arc<App>> {
 /// # Errors
 /// When the client does not speak the protocol.
 pub fn serve_stdio(serving: Serving, groups: Option<Vec<String>>) -> Result<()> {
-    let Serving { engine, embedder, build, config, records, docs: _ } = serving;
+    let Serving { engine, embedder, build, session, records, docs: _ } = serving;
     let key = groups.map(|groups| Key {
         id: "mcp".to_owned(),
         name: "mcp".to_owned(),
@@ -108,9 +108,9 @@ pub fn serve_stdio(serving: Serving, groups: Option<Vec<String>>) -> Result<()> 
         created: 0,
         revoked: None,
     });
-    let base = config.serve.public_url.trim_end_matches('/').to_owned();
+    let base = session.config.serve.public_url.trim_end_matches('/').to_owned();
     let caller = Caller { reader: Reader { key, request: String::new() }, base };
-    let app = Arc::new(App::new(engine, records, config, build, embedder));
+    let app = Arc::new(App::new(engine, records, session, build, embedder));
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .thread_name("mcp")

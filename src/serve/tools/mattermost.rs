@@ -60,9 +60,9 @@ pub(super) async fn command(
     if matches!(text.as_str(), "" | "help" | "aide") {
         return Ok(Json(message(&Words::usage_in_both(), "ephemeral")));
     }
-    let settings = &app.config.serve.mattermost;
+    let settings = &app.session.config.serve.mattermost;
     let response_type = if settings.ephemeral { "ephemeral" } else { "in_channel" };
-    if app.config.offline || settings.url.is_empty() {
+    if app.session.config.offline || settings.url.is_empty() {
         let question = question(&app, &headers, sent, text);
         let text = at_once(&app, question).await;
         return Ok(Json(message(&text, response_type)));
@@ -116,7 +116,7 @@ async fn sent(
             .map_err(|error| ApiError::bad_request(format!("no request of Mattermost: {error}")))?,
         false => form(body).await?,
     };
-    let tokens = app.config.serve.mattermost.tokens.reveal();
+    let tokens = app.session.config.serve.mattermost.tokens.reveal();
     match signature::is_one_of(tokens, &sent.token) {
         true => Ok(sent),
         false => Err(not_signed(Tool::Mattermost)),
@@ -137,7 +137,7 @@ fn question(app: &App, headers: &HeaderMap, sent: Sent, text: String) -> ToolQue
 async fn at_once(app: &Arc<App>, question: ToolQuestion) -> String {
     let words = Words::for_question(&question.text);
     let late = format!("{} [{}]({}/).", words.late, words.page, question.base);
-    let limit = Duration::from_secs(app.config.serve.mattermost.wait_seconds.get());
+    let limit = Duration::from_secs(app.session.config.serve.mattermost.wait_seconds.get());
     let pending = match prepare(app, question).await {
         Ok(pending) => pending,
         Err(error) => return words.error(&error),

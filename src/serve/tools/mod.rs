@@ -103,7 +103,7 @@ struct Pending {
 /// The routes of the tools that are set up.
 pub(super) fn routes(app: &App) -> Router<Arc<App>> {
     let ServeConfig { slack: of_slack, mattermost: of_mattermost, teams: of_teams, .. } =
-        &app.config.serve;
+        &app.session.config.serve;
     let mut router = Router::new();
     if !of_slack.signing_secret.is_empty() {
         router = router
@@ -226,7 +226,7 @@ impl Tool {
 /// Checks a question and gives it a place in the queue, at once.
 async fn prepare(app: &Arc<App>, question: ToolQuestion) -> Result<Pending, ApiError> {
     let ToolQuestion { tool, text, user, thread, base, request } = question;
-    let reader = tool.reader(&app.config.serve, &user, request);
+    let reader = tool.reader(&app.session.config.serve, &user, request);
     app.rates.take(reader.owner())?;
     let thread = match thread.is_empty() {
         true => thread,
@@ -241,7 +241,7 @@ async fn prepare(app: &Arc<App>, question: ToolQuestion) -> Result<Pending, ApiE
         threads.get(&thread).cloned()
     };
     let mut asking = on_thread(app, move |app| {
-        let collection = Some(tool.rights(&app.config.serve).1.to_owned());
+        let collection = Some(tool.rights(&app.session.config.serve).1.to_owned());
         let conversation = match known {
             // It may have been forgotten since.
             Some(id) => app.records.conversation(&id, reader.owner())?.map(|it| it.id),
@@ -293,7 +293,7 @@ async fn send(app: &Arc<App>, tool: Tool, message: Message) {
 fn received(app: &App, body: Result<Bytes, BytesRejection>) -> Result<Bytes, ApiError> {
     body.map_err(|error| match error.status() {
         StatusCode::PAYLOAD_TOO_LARGE => {
-            ApiError::too_large("the request", app.config.serve.body_bytes_max.get())
+            ApiError::too_large("the request", app.session.config.serve.body_bytes_max.get())
         }
         _ => ApiError::bad_request(error.body_text()),
     })

@@ -62,7 +62,7 @@ pub(super) fn signed(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Bytes, ApiError> {
     let body = received(app, body)?;
-    let secret = app.config.serve.slack.signing_secret.reveal();
+    let secret = app.session.config.serve.slack.signing_secret.reveal();
     let timestamp = header_text(headers, "x-slack-request-timestamp");
     let signature = header_text(headers, "x-slack-signature");
     match signature::is_of_slack(secret, timestamp, signature, &body, now()) {
@@ -100,7 +100,7 @@ pub(super) async fn command(
         Err(error) => return Ok(Json(private(&words.error(&error))).into_response()),
     };
     let frame = frame(&app, true);
-    if app.config.offline {
+    if app.session.config.offline {
         let out = match finish_within(&app, pending, AT_ONCE).await {
             Some(outcome) => shown(&app, outcome, words, frame),
             None => private(&format!("{} <{base}/|{}>.", words.late, words.page)),
@@ -118,7 +118,7 @@ pub(super) async fn command(
 
 /// An address for responses, if it is Slack's.
 fn place(app: &App, url: String) -> Result<String, ApiError> {
-    check_place(&url, &app.config.serve.slack.api_url)
+    check_place(&url, &app.session.config.serve.slack.api_url)
         .map_err(|error: PostError| ApiError::bad_field("response_url", error.to_string()))?;
     Ok(url)
 }
@@ -135,7 +135,7 @@ fn shown(app: &App, outcome: Result<Reply, ApiError>, words: &Words, frame: Fram
         Err(error) => return private(&words.error(&error)),
     };
     let mut out = message(&reply, frame);
-    let is_private = app.config.serve.slack.ephemeral;
+    let is_private = app.session.config.serve.slack.ephemeral;
     out["response_type"] = json!(if is_private { "ephemeral" } else { "in_channel" });
     out["unfurl_links"] = json!(false);
     out
@@ -165,7 +165,7 @@ pub(super) async fn interaction(
     let (answer, request) = (answer.to_owned(), request_id(&headers));
     let reply = on_thread(&app, move |app| judge(app, &answer, rating, &user, request)).await?;
     let url = payload["response_url"].as_str().unwrap_or_default().to_owned();
-    if app.config.offline || url.is_empty() {
+    if app.session.config.offline || url.is_empty() {
         return Ok(StatusCode::OK);
     }
     let url = place(&app, url)?;
@@ -205,7 +205,7 @@ fn judge(
     user: &str,
     request: String,
 ) -> Result<Option<Reply>, ApiError> {
-    let reader = Tool::Slack.reader(&app.config.serve, user, request);
+    let reader = Tool::Slack.reader(&app.session.config.serve, user, request);
     let found = app.records.answer(answer)?;
     let Some(found) = found.filter(|it| it.owner.starts_with("slack:")) else { return Ok(None) };
     let feedback = Feedback {

@@ -89,7 +89,7 @@ pub(super) async fn event(
     if !event.is_question() || !app.tools.is_new(&event_id) {
         return acknowledged;
     }
-    if app.config.offline {
+    if app.session.config.offline {
         tracing::warn!("a mention in Slack is not answered: `offline` forbids posting to Slack");
         return acknowledged;
     }
@@ -101,7 +101,7 @@ pub(super) async fn event(
         base: base_url(&app, &headers),
         request: request_id(&headers),
     };
-    let place = event.place(app.config.serve.slack.ephemeral);
+    let place = event.place(app.session.config.serve.slack.ephemeral);
     let on = Arc::clone(&app);
     app.tools.go_on(async move {
         let body = answer(&on, question).await;
@@ -164,7 +164,7 @@ impl Event {
 
 impl Place {
     fn message(self, app: &App, mut body: Value) -> Message {
-        let slack = &app.config.serve.slack;
+        let slack = &app.session.config.serve.slack;
         let method = if self.user.is_some() { "chat.postEphemeral" } else { "chat.postMessage" };
         body["channel"] = json!(self.channel);
         if let Some(user) = self.user {

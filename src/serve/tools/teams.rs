@@ -23,7 +23,7 @@ pub(super) async fn message(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<Value>, ApiError> {
     let body = received(&app, body)?;
-    let settings = &app.config.serve.teams;
+    let settings = &app.session.config.serve.teams;
     let authorization = header_text(&headers, "authorization");
     if !signature::is_of_teams(settings.secret.reveal(), authorization, &body) {
         return Err(not_signed(Tool::Teams));

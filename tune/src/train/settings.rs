@@ -4,6 +4,7 @@ use model::trainable::LoraSpec;
 use serde::{Deserialize, Serialize};
 
 use super::TuneError;
+use crate::dataset::row::BodyKind;
 
 /// What is minimised.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,6 +28,16 @@ impl Method {
             Self::Dpo => "dpo",
             Self::Kto => "kto",
             Self::Cpt => "cpt",
+        }
+    }
+
+    /// The kind of rows that it reads.
+    pub fn rows(self) -> BodyKind {
+        match self {
+            Self::Lora => BodyKind::Supervised,
+            Self::Dpo => BodyKind::Preference,
+            Self::Kto => BodyKind::Unpaired,
+            Self::Cpt => BodyKind::Text,
         }
     }
 }
