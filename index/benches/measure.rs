@@ -1,30 +1,48 @@
-//! Measures storing, applying, searching and opening at a size given in chunks (default 10,000):
-//! `cargo bench -p index --bench measure -- 10000`.
+//! Measures an index of a size given in chunks (10,000 where none is): writing, searching, opening,
+//! changing, and memory.
+//!
+//!     cargo bench --workspace --bench measure -- 1000000 [FOLDER]
+//!
+//! The corpus is made up: words by Zipf's law, vectors from a mixture of Gaussians, each document
+//! from its own seed, so that nothing of it is kept in memory and any part can be made again. A folder
+//! that is named is kept, and measured again without being written. Searches run in a process of
+//! their own: its memory is what serving takes. Figures worth keeping go to `docs/benchmarks.md`.
 
 #![expect(clippy::print_stdout, reason = "figures are what it is run for")]
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use index::Index;
 use index::catalog::{EmbeddedChunk, Labels, NewDocument, Source};
 use index::filter::Filter;
 use index::fingerprint::{EmbedderPrint, Recipe};
+use index::fuse::{FuseSettings, fuse};
 use index::unit_vector::UnitVector;
 use ingest::chunk::Chunk;
 use ingest::document::{Document, Language, MediaType, Metadata, Span};
 
-const DIM: u32 = 384;
+const DIM: usize = 384;
 const CHUNKS_A_DOCUMENT: usize = 10;
 const WORDS_A_CHUNK: usize = 120;
 const VOCABULARY: f64 = 20_000.0;
 const N_CLUSTERS: u64 = 200;
 const N_QUERIES: usize = 200;
+/// Folders: a filter by one keeps 1 %.
+const N_FOLDERS: usize = 100;
+/// Hits that a search asks each leg for.
+const K: usize = 50;
 
 /// Splitmix64, so that every run measures the same corpus.
 struct Numbers(u64);
 
 impl Numbers {
+    /// Those of a thing of a kind.
+    fn of(kind: u64, i: usize) -> Self {
+        Self((kind << 48) ^ i as u64)
+    }
+
     fn unit(&mut self) -> f64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut x = self.0;
@@ -33,16 +51,24 @@ impl Numbers {
         ((x ^ (x >> 31)) >> 11) as f64 / (1_u64 << 53) as f64
     }
 
+    /// Of the standard normal distribution, nearly: four numbers of [`Self::unit`] added.
+    fn normal(&mut self) -> f64 {
+        let sum: f64 = (0..4).map(|_| self.unit()).sum();
+        (sum - 2.0) * 3.0_f64.sqrt()
+    }
+
     /// A word whose rank follows Zipf's law, roughly.
     fn word(&mut self) -> String {
         format!("mot{}", VOCABULARY.powf(self.unit()) as u64)
     }
 
-    /// A point of one of the clusters.
+    /// A point of a cluster, drawn by chance: what tells points of one apart is about as long as
+    /// what they share.
     fn vector(&mut self) -> UnitVector {
-        let mut center = Numbers((self.unit() * N_CLUSTERS as f64) as u64);
-        let noise = (0..DIM).map(|_| center.unit() - 0.5 + 0.6 * (self.unit() - 0.5));
-        UnitVector::new(noise.map(|x| x as f32).collect()).expect("noise has a direction")
+        let cluster = (self.unit() * N_CLUSTERS as f64) as usize;
+        let mut center = Numbers::of(3, cluster);
+        let values = (0..DIM).map(|_| (center.normal() + self.normal()) as f32);
+        UnitVector::new(values.collect()).expect("noise has a direction")
     }
 }
 
@@ -51,7 +77,7 @@ fn recipe() -> Recipe {
         embedder: EmbedderPrint {
             id: "noise".to_owned(),
             weights_sha256: "0".repeat(64),
-            dim: DIM,
+            dim: DIM as u32,
             pooling: "mean".to_owned(),
             query_prefix: String::new(),
             passage_prefix: String::new(),
@@ -66,12 +92,24 @@ fn open(dir: &Path) -> Index {
     Index::open_or_create(dir, &recipe(), &mut |_| {}).expect("the folder is writable")
 }
 
-/// Puts a document, and its vectors at the end of `vectors`.
-fn put(index: &Index, i: usize, numbers: &mut Numbers, vectors: &mut Vec<f32>) {
+/// The vectors of a document.
+fn vectors(i: usize) -> impl Iterator<Item = UnitVector> {
+    let mut numbers = Numbers::of(1, i);
+    (0..CHUNKS_A_DOCUMENT).map(move |_| numbers.vector())
+}
+
+fn path_of(i: usize) -> String {
+    format!("dossier-{}/{i}.md", i % N_FOLDERS)
+}
+
+/// Puts a document; one with a `mark` begins with that word.
+fn put(index: &Index, i: usize, mark: &str) {
+    let mut numbers = Numbers::of(2, i);
     let mut text = String::new();
     let mut chunks = Vec::new();
-    for _ in 0..CHUNKS_A_DOCUMENT {
+    for vector in vectors(i) {
         let start = text.len();
+        text.push_str(mark);
         for _ in 0..WORDS_A_CHUNK {
             text.push_str(&numbers.word());
             text.push(' ');
@@ -85,13 +123,11 @@ fn put(index: &Index, i: usize, numbers: &mut Numbers, vectors: &mut Vec<f32>) {
             table_header: None,
             language: None,
         };
-        let vector = numbers.vector();
-        vectors.extend(vector.as_slice());
         chunks.push(EmbeddedChunk { chunk, vector, simhash: 0 });
     }
     let source = Source {
         root: "/corpus".to_owned(),
-        path: format!("dossier-{}/{i}.md", i % 20),
+        path: path_of(i),
         content_hash: i.to_string(),
         size: text.len() as u64,
         mtime_ns: 0,
@@ -121,39 +157,41 @@ fn put(index: &Index, i: usize, numbers: &mut Numbers, vectors: &mut Vec<f32>) {
 
 fn main() {
     // Cargo adds `--bench`.
-    let n_chunks = std::env::args().filter_map(|it| it.parse().ok()).next().unwrap_or(10_000);
-    let dir = tempfile::tempdir().expect("a temporary folder");
-    let mut numbers = Numbers(1);
-
-    let index = open(dir.path());
-    let mut vectors = Vec::new(); // (n_chunks, DIM)
-    let (mut made, start) = (Duration::ZERO, Instant::now());
-    for i in 0..n_chunks / CHUNKS_A_DOCUMENT {
-        put(&index, i, &mut numbers, &mut vectors);
-        made = start.elapsed();
+    let args: Vec<String> = std::env::args().skip(1).filter(|it| it != "--bench").collect();
+    if let [mode, dir, n_chunks] = &args[..]
+        && mode == "--search"
+    {
+        return search(Path::new(dir), n_chunks.parse().expect("a number"));
     }
-    report("put", n_chunks, made);
+    let n_chunks = args.iter().find_map(|it| it.parse().ok()).unwrap_or(10_000);
+    let temporary = tempfile::tempdir().expect("a temporary folder");
+    let named = args.iter().find(|it| it.parse::<usize>().is_err()).map(PathBuf::from);
+    let dir = named.unwrap_or_else(|| temporary.path().to_owned());
+    if !dir.join("catalog.db").exists() {
+        write(&dir, n_chunks);
+    }
+    let program = std::env::current_exe().expect("a program has a path");
+    let mut searching = Command::new(program);
+    searching.arg("--search").arg(&dir).arg(n_chunks.to_string());
+    assert!(searching.status().expect("it starts").success(), "the searches failed");
+}
+
+/// Writes the corpus, and prints how long that takes.
+fn write(dir: &Path, n_chunks: usize) {
+    let index = open(dir);
     let start = Instant::now();
+    for i in 0..n_chunks / CHUNKS_A_DOCUMENT {
+        put(&index, i, "");
+    }
+    report("put", n_chunks, start.elapsed());
+    let applying = Instant::now();
     index.apply().expect("both legs take the chunks");
-    report("apply", n_chunks, start.elapsed());
-    report("put and apply", n_chunks, made + start.elapsed());
-    let start = Instant::now();
+    report("apply", n_chunks, applying.elapsed());
+    let optimising = Instant::now();
     index.optimize().expect("both legs can be optimised");
-    println!("optimise: {:.1} s", start.elapsed().as_secs_f64());
-
-    recall(&index, &vectors, &mut numbers);
-    searches(&index, "", &Filter::default(), &mut numbers);
-    let folder = Some("dossier-7".to_owned());
-    let filter = Filter { path_prefix: folder, ..Filter::default() };
-    searches(&index, ", 1 in 20 passes the filter", &filter, &mut numbers);
-    drop(index);
-
-    let start = Instant::now();
-    let index = open(dir.path());
-    println!("open: {:.1} ms", start.elapsed().as_secs_f64() * 1e3);
-    index.search_dense(&numbers.vector(), &Filter::default(), 10).expect("a search");
-    index.search_lexical(&numbers.word(), None, &Filter::default(), 10).expect("a search");
-    println!("open and first searches: {:.1} ms", start.elapsed().as_secs_f64() * 1e3);
+    println!("optimise: {:.1} s", optimising.elapsed().as_secs_f64());
+    report("all", n_chunks, start.elapsed());
+    println!("peak memory while writing: {} MB", memory("VmHWM"));
 }
 
 fn report(what: &str, n_chunks: usize, time: Duration) {
@@ -161,25 +199,99 @@ fn report(what: &str, n_chunks: usize, time: Duration) {
     println!("{what}: {:.0} chunks/s ({seconds:.1} s)", n_chunks as f64 / seconds);
 }
 
-/// Share of the ten nearest vectors that a search finds among its first ten.
-fn recall(index: &Index, vectors: &[f32], numbers: &mut Numbers) {
-    let mut n_found = 0;
-    for _ in 0..N_QUERIES {
-        let query = numbers.vector();
-        let mut scored: Vec<(f32, usize)> = vectors
-            .chunks_exact(DIM as usize)
-            .map(|it| dot(it, query.as_slice()))
-            .zip(0..)
-            .collect();
-        let nearest = 10.min(scored.len());
-        scored.select_nth_unstable_by(nearest - 1, |a, b| b.0.total_cmp(&a.0));
-        let least = scored[nearest - 1].0;
-        let hits =
-            index.search_dense(&query, &Filter::default(), 10).expect("the dense leg answers");
-        n_found += hits.iter().filter(|it| it.score > least - 1e-6).count();
+/// Megabytes of a line of `/proc/self/status`: `VmRSS` now, `VmHWM` at most, `RssAnon` without
+/// what is mapped from files.
+fn memory(line: &str) -> String {
+    let status = fs_err::read_to_string("/proc/self/status").unwrap_or_default();
+    let found = status.lines().find_map(|it| it.strip_prefix(line)?.strip_prefix(':'));
+    let kilobytes = found.and_then(|it| it.trim().trim_end_matches(" kB").parse::<u64>().ok());
+    kilobytes.map_or_else(|| "unknown".to_owned(), |it| (it / 1_000).to_string())
+}
+
+fn search(dir: &Path, n_chunks: usize) {
+    let mut numbers = Numbers::of(4, 0);
+    let start = Instant::now();
+    let index = open(dir);
+    let opened = start.elapsed();
+    hybrid(&index, &Filter::default(), &mut numbers);
+    println!(
+        "open: {:.0} ms, with the first search {:.0} ms",
+        opened.as_secs_f64() * 1e3,
+        start.elapsed().as_secs_f64() * 1e3
+    );
+    let few = Filter { path_prefix: Some("dossier-7".to_owned()), ..Filter::default() };
+    for (what, filter) in [("no filter", &Filter::default()), ("1 in 100 passes", &few)] {
+        searches(&index, what, filter, &mut numbers);
+        recall(&index, what, n_chunks, filter);
     }
-    let share = n_found as f64 / (10 * N_QUERIES) as f64;
-    println!("recall@10 of the dense leg: {share:.4}");
+    println!(
+        "memory of the searching process: {} MB, of which {} MB are not mapped files",
+        memory("VmRSS"),
+        memory("RssAnon")
+    );
+    change(&index, n_chunks / CHUNKS_A_DOCUMENT);
+}
+
+/// A question of six words with a vector near the corpus's: both legs at once, and their fusion.
+fn hybrid(index: &Index, filter: &Filter, numbers: &mut Numbers) -> [Duration; 3] {
+    let words: Vec<String> = (0..6).map(|_| numbers.word()).collect();
+    let (question, vector) = (words.join(" "), numbers.vector());
+    let start = Instant::now();
+    let (lexical, dense, times) = std::thread::scope(|scope| {
+        let lexical = scope.spawn(|| {
+            let found = index.search_lexical(&question, Some(Language::French), filter, K);
+            (found.expect("the lexical leg answers"), start.elapsed())
+        });
+        let dense = index.search_dense(&vector, filter, K).expect("the dense leg answers");
+        let of_dense = start.elapsed();
+        let (lexical, of_lexical) = lexical.join().expect("it does not panic");
+        (lexical, dense, (of_lexical, of_dense))
+    });
+    let fused = fuse(&lexical, &dense, &FuseSettings::measured(true));
+    assert!(!fused.is_empty(), "a question finds something");
+    [start.elapsed(), times.0, times.1]
+}
+
+fn searches(index: &Index, what: &str, filter: &Filter, numbers: &mut Numbers) {
+    let all: Vec<[Duration; 3]> = (0..N_QUERIES).map(|_| hybrid(index, filter, numbers)).collect();
+    for (i, leg) in ["hybrid", "lexical", "dense"].into_iter().enumerate() {
+        let mut times: Vec<Duration> = all.iter().map(|it| it[i]).collect();
+        times.sort_unstable();
+        let at = |share: f64| times[(share * times.len() as f64) as usize].as_secs_f64() * 1e3;
+        println!("{leg} search, {what}: p50 {:.2} ms, p99 {:.2} ms", at(0.5), at(0.99));
+    }
+}
+
+/// Share of the ten nearest vectors that a search finds among its first ten. The corpus is made
+/// again and compared with all questions, a document at a time.
+fn recall(index: &Index, what: &str, n_chunks: usize, filter: &Filter) {
+    let mut numbers = Numbers::of(5, 0);
+    let questions: Vec<UnitVector> = (0..N_QUERIES).map(|_| numbers.vector()).collect();
+    let mut nearest: Vec<Vec<f32>> = vec![Vec::new(); N_QUERIES];
+    let wanted = filter.path_prefix.as_deref();
+    for i in 0..n_chunks / CHUNKS_A_DOCUMENT {
+        if wanted.is_some_and(|it| !path_of(i).starts_with(&format!("{it}/"))) {
+            continue;
+        }
+        for vector in vectors(i) {
+            for (question, nearest) in questions.iter().zip(&mut nearest) {
+                let score = dot(question.as_slice(), vector.as_slice());
+                let at = nearest.partition_point(|it| *it >= score);
+                if at < 10 {
+                    nearest.insert(at, score);
+                    nearest.truncate(10);
+                }
+            }
+        }
+    }
+    let (mut n_found, mut n_all) = (0, 0);
+    for (question, nearest) in questions.iter().zip(&nearest) {
+        let hits = index.search_dense(question, filter, 10).expect("the dense leg answers");
+        let least = nearest.last().copied().unwrap_or_default();
+        n_found += hits.iter().filter(|it| it.score > least - 1e-5).count();
+        n_all += nearest.len();
+    }
+    println!("recall@10 of the dense leg, {what}: {:.4}", n_found as f64 / n_all as f64);
 }
 
 /// In lanes, so that the compiler may use vectors.
@@ -193,26 +305,29 @@ fn dot(a: &[f32], b: &[f32]) -> f32 {
     lanes.iter().sum()
 }
 
-/// Questions of six words and vectors near the corpus's, the best 50 chunks.
-fn searches(index: &Index, what: &str, filter: &Filter, numbers: &mut Numbers) {
-    let mut lexical = Vec::new();
-    let mut dense = Vec::new();
-    for _ in 0..N_QUERIES {
-        let words: Vec<String> = (0..6).map(|_| numbers.word()).collect();
-        let start = Instant::now();
-        let question = words.join(" ");
-        index
-            .search_lexical(&question, Some(Language::French), filter, 50)
-            .expect("the lexical leg answers");
-        lexical.push(start.elapsed());
-        let vector = numbers.vector();
-        let start = Instant::now();
-        index.search_dense(&vector, filter, 50).expect("the dense leg answers");
-        dense.push(start.elapsed());
-    }
-    for (leg, mut times) in [("lexical", lexical), ("dense", dense)] {
-        times.sort_unstable();
-        let at = |share: f64| times[(share * times.len() as f64) as usize].as_secs_f64() * 1e3;
-        println!("{leg} search{what}: p50 {:.2} ms, p95 {:.2} ms", at(0.5), at(0.95));
-    }
+/// One document more until it is found, and gone again.
+fn change(index: &Index, new: usize) {
+    let found = |index: &Index| {
+        let hits = index.search_lexical("trouvaille", None, &Filter::default(), 1);
+        !hits.expect("the lexical leg answers").is_empty()
+    };
+    let start = Instant::now();
+    put(index, new, "trouvaille ");
+    index.apply().expect("both legs take the document");
+    assert!(found(index), "a document that was added is found");
+    let added = start.elapsed();
+    let all = index.catalog().list().expect("the catalog lists");
+    let id = all.iter().rev().find(|it| it.source.path == path_of(new)).expect("it is there").id;
+    let start = Instant::now();
+    index.catalog().delete(id).expect("the catalog deletes");
+    assert!(!found(index), "a document that was deleted is gone at once");
+    let gone = start.elapsed();
+    index.apply().expect("both legs drop the document");
+    println!(
+        "one document: found {:.0} ms after it came, gone {:.1} ms after it was deleted, and from \
+         both legs after {:.0} ms",
+        added.as_secs_f64() * 1e3,
+        gone.as_secs_f64() * 1e3,
+        start.elapsed().as_secs_f64() * 1e3
+    );
 }
