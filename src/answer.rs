@@ -58,6 +58,13 @@ pub enum AskEvent<'a> {
         /// Passages that are left.
         n_passages: usize,
     },
+    /// Several drafts are written, of which the best will be the answer.
+    Drafts {
+        /// Drafts that are complete.
+        done: usize,
+        /// All of them.
+        total: usize,
+    },
     /// A piece of the answer.
     Text(&'a str),
 }
@@ -92,8 +99,21 @@ pub struct Answer {
     pub n_tokens: usize,
     /// Whether the answer hit its limit of tokens.
     pub truncated: bool,
+    /// What it was chosen from, where several drafts were written.
+    pub best_of: Option<BestOf>,
     /// Where the time went.
     pub timings: Timings,
+}
+
+/// How an answer was chosen from several drafts.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BestOf {
+    /// The reward that chose it; `None` for the citation check.
+    pub by: Option<String>,
+    /// The reward of each draft, in the order of their seeds.
+    pub rewards: Vec<f64>,
+    /// Which of them it is.
+    pub chosen: usize,
 }
 
 /// Why a passage is not in the prompt.
@@ -137,6 +157,7 @@ impl Answer {
             context: None,
             n_tokens: 0,
             truncated: false,
+            best_of: None,
             timings: Timings::default(),
         }
     }
@@ -167,6 +188,7 @@ impl Answer {
 }
 
 /// Measures an answer as it is made.
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Clock {
     pub(crate) start: Instant,
     pub(crate) timings: Timings,

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use tune::train::settings::Settings;
 
 use crate::{
+    best_of::DRAFTS_MAX,
     dataset::settings::DatasetConfig,
     serve::settings::ServeConfig,
     upstream::settings::{Secret, UpstreamConfig},
@@ -157,6 +158,10 @@ pub struct GenerationConfig {
     pub context_tokens_max: NonZeroUsize,
     /// Threads that compute; 0 for one per core.
     pub threads: usize,
+    /// Drafts of an answer, of which the best is taken.
+    pub best_of: NonZeroUsize,
+    /// The reward that says which is best; empty for the citation check.
+    pub reward: String,
 }
 
 impl GenerationConfig {
@@ -247,6 +252,12 @@ pub struct GenerationOverrides {
     /// `--answer-tokens`
     #[serde(skip_serializing_if = "Option::is_none")]
     pub answer_tokens_max: Option<NonZeroUsize>,
+    /// `--best-of`
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub best_of: Option<NonZeroUsize>,
+    /// `--reward`
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reward: Option<String>,
 }
 
 /// Flags that set how the model is asked.
@@ -348,6 +359,13 @@ impl Config {
                 "from 0 to 1",
             ),
             ("generation.temperature", self.generation.temperature, 0.0, 5.0, "from 0 to 5"),
+            (
+                "generation.best_of",
+                self.generation.best_of.get() as f32,
+                1.0,
+                DRAFTS_MAX as f32,
+                "from 1 to 16",
+            ),
             ("generation.top_p", self.generation.top_p, 0.0, 1.0, "from 0 to 1"),
             (
                 "generation.repetition_penalty",

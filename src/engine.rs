@@ -25,6 +25,7 @@ use crate::{
     extract::{self, Candidate},
     prompts::{PromptError, Prompts},
     retrieve::{Encoders, Found, Leg, Passage, Question, RetrieveError, RetrieveOptions, retrieve},
+    reward::Reward,
     upstream::{error::UpstreamError, write::condense_upstream},
     versions,
     writer::{LocalModel, WriteError, Writer},
@@ -49,6 +50,8 @@ pub struct Engine {
     pub reranker: Option<Arc<Reranker>>,
     /// What writes answers.
     pub writer: Arc<Writer>,
+    /// Which of several drafts people would prefer, where that is known.
+    pub reward: Option<Arc<Reward>>,
     /// How it is asked.
     pub prompts: Arc<Prompts>,
     /// Settings of one answer.
@@ -123,7 +126,11 @@ impl Engine {
         if answer.passages.is_empty() {
             return self.refuse(answer, clock);
         }
-        let draft = match self.quote_reason(language) {
+        let reason = self.quote_reason(language);
+        if reason.is_none() && self.settings.generation.best_of.get() > 1 {
+            return self.best_of((question, &asked), &answer, clock, on_event);
+        }
+        let draft = match reason {
             Some(reason) => self.quote(&asked, &mut answer, reason, &mut clock, on_event)?,
             None => self.write(question, &asked, &mut answer, &mut clock, on_event)?,
         };
@@ -302,7 +309,7 @@ impl Engine {
     }
 
     /// Has the model write.
-    fn write(
+    pub(crate) fn write(
         &self,
         question: &Question,
         asked: &Asked,
@@ -441,7 +448,7 @@ impl Engine {
     }
 
     /// Checks the draft's sentences against the passages and writes the answer with its marks.
-    fn check(
+    pub(crate) fn check(
         &self,
         draft: &str,
         language: Option<Language>,

@@ -11,6 +11,7 @@
 mod alone;
 pub mod answer;
 pub mod asked;
+pub mod best_of;
 pub mod build_index;
 pub mod cite;
 pub mod cli;
@@ -43,6 +44,7 @@ pub mod records;
 pub mod relevance;
 pub mod rerank;
 pub mod retrieve;
+pub mod reward;
 #[cfg(test)]
 pub(crate) mod samples;
 pub mod serve;

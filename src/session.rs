@@ -1,6 +1,7 @@
 //! What a command runs with: settings, models and index, opened when they are needed.
 
 mod adapters;
+mod rewards;
 
 use std::{
     borrow::Cow,
@@ -404,7 +405,7 @@ impl Session {
     /// Everything that answers questions.
     ///
     /// # Errors
-    /// When prompts are not usable.
+    /// When prompts or the reward of the settings are not usable.
     pub fn engine(
         &self,
         index: Index,
@@ -412,6 +413,7 @@ impl Session {
         reranker: Option<Reranker>,
         writer: Writer,
     ) -> Result<Engine> {
+        let reward = self.reward(&embedder)?;
         let languages = embedder.languages.unwrap_or_else(|| vec!["en".into(), "fr".into()]);
         Ok(Engine {
             index: Arc::new(index),
@@ -420,6 +422,7 @@ impl Session {
             cosine_unrelated: embedder.cosine_unrelated,
             reranker: reranker.map(Arc::new),
             writer: Arc::new(writer),
+            reward: reward.map(Arc::new),
             prompts: Arc::new(self.prompts()?),
             settings: AnswerSettings {
                 retrieval: self.config.retrieval.clone(),

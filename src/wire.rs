@@ -26,6 +26,9 @@ pub struct AnswerOut<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     reasoning: Option<&'a str>,
     truncated: bool,
+    /// What it was chosen from, where several drafts were written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    best_of: Option<BestOfOut<'a>>,
     sentences: Vec<SentenceOut<'a>>,
     sources: Vec<SourceOut<'a>>,
     /// Older versions that say otherwise and were left out.
@@ -37,6 +40,16 @@ pub struct AnswerOut<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     rerank: Option<RerankOut>,
     timings_ms: TimingsOut,
+}
+
+/// How an answer was chosen.
+#[derive(Debug, Serialize)]
+struct BestOfOut<'a> {
+    /// The reward; `null` for the citation check.
+    by: Option<&'a str>,
+    rewards: &'a [f64],
+    /// Which draft it is, from 0.
+    chosen: usize,
 }
 
 /// What reranking took.
@@ -170,6 +183,11 @@ impl<'a> AnswerOut<'a> {
             quoting: answer.quote_reason.as_ref().map(crate::printer::quote_reason_text),
             reasoning: answer.reasoning.as_deref(),
             truncated: answer.truncated,
+            best_of: answer.best_of.as_ref().map(|it| BestOfOut {
+                by: it.by.as_deref(),
+                rewards: &it.rewards,
+                chosen: it.chosen,
+            }),
             sentences: sentences.collect(),
             sources: sources.map(|(i, (it, chars))| SourceOut::new(i + 1, it, *chars)).collect(),
             older_versions: older.map(|(it, _)| OlderOut::from(it)).collect(),

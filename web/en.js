@@ -90,6 +90,7 @@ export default {
   stage_searching: 'Searching the documents…',
   stage_queued: 'The server has other questions before yours…',
   stage_waiting: 'The model is finishing another answer…',
+  stage_drafting: 'Writing several answers…',
   stage_shortened: 'Little room: reading the best passages…',
   percent: '{percent}%',
   stage_reading: 'Reading the passages…',

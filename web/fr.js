@@ -90,6 +90,7 @@ export default {
   stage_searching: 'Recherche dans les documents…',
   stage_queued: "Le serveur a d'autres questions avant la vôtre…",
   stage_waiting: 'Le modèle finit une autre réponse…',
+  stage_drafting: 'Rédaction de plusieurs réponses…',
   stage_shortened: 'La place manque : lecture des meilleurs passages…',
   percent: '{percent} %',
   stage_reading: 'Lecture des passages…',

@@ -213,6 +213,12 @@ pub struct AnswerArgs {
     /// Tokens of the answer at most
     #[arg(long, value_name = "N")]
     pub answer_tokens: Option<std::num::NonZeroUsize>,
+    /// Write so many drafts and take the best, by the citation check or by --reward
+    #[arg(long, value_name = "N")]
+    pub best_of: Option<std::num::NonZeroUsize>,
+    /// What says which draft is best: a reward that `tune --method reward` trained
+    #[arg(long, value_name = "REWARD")]
+    pub reward: Option<String>,
     /// Folder whose files replace the built-in prompts of the same name
     #[arg(long, value_name = "DIR")]
     pub prompts_dir: Option<PathBuf>,

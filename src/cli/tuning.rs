@@ -11,9 +11,10 @@ use clap::{Args, Subcommand, ValueEnum};
   souffleur tune --data train.jsonl --validation test.jsonl
   souffleur tune --data train.jsonl --base qwen3-0.6b --out adapters/handbook --epochs 2
   souffleur tune --data preferences.jsonl --method dpo --learning-rate 5e-5
+  souffleur tune --data preferences.jsonl --method reward
 
-Rows are JSON, one a line: {\"messages\": […]}, {\"prompt\", \"completion\"}; for dpo {\"prompt\",
-\"chosen\", \"rejected\"}, for kto {\"prompt\", \"completion\", \"label\"}, for cpt {\"text\"}. The same
+Rows are JSON, one a line: {\"messages\": […]}, {\"prompt\", \"completion\"}; for dpo and reward
+{\"prompt\", \"chosen\", \"rejected\"}, for kto {\"prompt\", \"completion\", \"label\"}, for cpt {\"text\"}. The same
 command goes on with a run that was stopped. docs/tune.md says more.")]
 pub struct TuneArgs {
     /// Rows to learn (JSONL)
@@ -44,7 +45,7 @@ pub struct TuneArgs {
 }
 
 /// What is trained.
-#[derive(Debug, Clone, Default, Args)]
+#[derive(Debug, Clone, Default, PartialEq, Args)]
 #[command(next_help_heading = "The adapter")]
 pub struct TuneAdapterArgs {
     /// Rank of the factors [default: 16]
@@ -68,7 +69,7 @@ pub struct TuneAdapterArgs {
 }
 
 /// How it is trained.
-#[derive(Debug, Clone, Default, Args)]
+#[derive(Debug, Clone, Default, PartialEq, Args)]
 #[command(next_help_heading = "The steps")]
 pub struct TuneStepArgs {
     /// Times that every row is seen [default: 3]
@@ -138,6 +139,8 @@ pub enum MethodArg {
     Kto,
     /// Continued pre-training on plain text
     Cpt,
+    /// A reward that ranks answers (`ask --best-of`): a head on the embedder, from preferences
+    Reward,
 }
 
 /// How a learning rate falls, on the command line.

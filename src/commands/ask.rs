@@ -93,6 +93,12 @@ pub(super) fn ask(
             AskEvent::Waiting => {
                 reading.get_or_insert_with(|| printer.spinner().with_prefix("waiting"));
             }
+            AskEvent::Drafts { done, total } => {
+                let length = u64::try_from(total).unwrap_or(u64::MAX);
+                let bar = reading
+                    .get_or_insert_with(|| printer.bar(length, "drafts").with_prefix("writing"));
+                bar.set_position(u64::try_from(done).unwrap_or(u64::MAX));
+            }
             AskEvent::Shortened { host, n_passages } => {
                 printer.note(show::shortened(host, n_passages, question.language))
             }

@@ -14,6 +14,7 @@ mod inspect;
 mod keys;
 mod mcp;
 mod models;
+mod reward;
 mod search;
 mod serve;
 mod show;
@@ -128,6 +129,8 @@ fn override_answers(overrides: &mut Overrides, args: &AnswerArgs) {
     overrides.generation.temperature = args.temperature;
     overrides.generation.seed = args.seed;
     overrides.generation.answer_tokens_max = args.answer_tokens;
+    overrides.generation.best_of = args.best_of;
+    overrides.generation.reward.clone_from(&args.reward);
     overrides.prompts.style = args.style;
     overrides.prompts.dir.clone_from(&args.prompts_dir);
 }

@@ -16,12 +16,15 @@ use tune::train::{
 
 use crate::{
     cli::{DecayArg, MethodArg, TuneAdapterArgs, TuneArgs, TuneStepArgs},
-    commands::dataset::refuse_leaks_between,
+    commands::{dataset::refuse_leaks_between, reward},
     printer::{BOLD, DIM, Printer, styled},
     session::{Interrupted, Session},
 };
 
 pub(super) fn run(session: &Session, args: &TuneArgs) -> Result<ExitCode> {
+    if args.method == Some(MethodArg::Reward) {
+        return reward::run(session, args);
+    }
     let settings = settings(&session.config.tune, args);
     let base = args.base.as_deref().unwrap_or(&session.config.models.generator);
     let model = session.generator_path(base)?;
@@ -96,17 +99,19 @@ fn settings(of_file: &Settings, args: &TuneArgs) -> Settings {
     res.drop_long |= steps.drop_long;
     res.skip_bad |= steps.skip_bad;
     let method = |it: MethodArg| match it {
-        MethodArg::Lora => Method::Lora,
-        MethodArg::Dpo => Method::Dpo,
-        MethodArg::Kto => Method::Kto,
-        MethodArg::Cpt => Method::Cpt,
+        MethodArg::Lora => Some(Method::Lora),
+        MethodArg::Dpo => Some(Method::Dpo),
+        MethodArg::Kto => Some(Method::Kto),
+        MethodArg::Cpt => Some(Method::Cpt),
+        // It trains no adapter, and has no settings.
+        MethodArg::Reward => None,
     };
     let decay = |it: DecayArg| match it {
         DecayArg::Cosine => Decay::Cosine,
         DecayArg::Linear => Decay::Linear,
         DecayArg::Constant => Decay::Constant,
     };
-    set(&mut res.method, args.method.map(method));
+    set(&mut res.method, args.method.and_then(method));
     set(&mut res.decay, steps.decay.map(decay));
     res
 }

@@ -10,14 +10,14 @@ use std::{
 
 use clap::ValueEnum;
 
-use crate::{config::Style, engine::Engine, writer::Writer};
+use crate::{best_of::DRAFTS_MAX, config::Style, engine::Engine, writer::Writer};
 
 /// How arms are written.
 pub const KNOWN: &str =
     "base, rag, extract, ft:NAME=PATH, rag+ft:NAME=PATH, each with settings in brackets or without";
 
 /// Settings that an arm may have of its own.
-const SETTINGS: &str = "passages, candidates, relevance, rerank, style, shots, model";
+const SETTINGS: &str = "passages, candidates, relevance, rerank, style, shots, best-of, model";
 
 /// Where an arm's answers come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,6 +75,8 @@ pub struct ArmSettings {
     pub style: Option<Style>,
     /// Few-shot examples at most.
     pub shots: Option<usize>,
+    /// Drafts of which the best is taken.
+    pub best_of: Option<NonZeroUsize>,
     /// Another generator.
     pub model: Option<String>,
 }
@@ -267,8 +269,8 @@ impl Arm {
         };
         let meaningless =
             |why| ArmError::Meaningless { arm: arm.to_owned(), key: key.to_owned(), why };
-        let of_documents = ["passages", "candidates", "relevance", "rerank", "shots"];
-        let of_model = ["style", "shots", "model"];
+        let of_documents = ["passages", "candidates", "relevance", "rerank", "shots", "best-of"];
+        let of_model = ["style", "shots", "best-of", "model"];
         if self.way == Way::Alone && of_documents.contains(&key) {
             return Err(meaningless("reads no documents"));
         }
@@ -280,6 +282,13 @@ impl Arm {
         match key {
             "passages" => own.passages = Some(count()?),
             "candidates" => own.candidates = Some(count()?),
+            "best-of" => {
+                let count = count()?;
+                if count.get() > DRAFTS_MAX {
+                    return Err(wrong("a number from 1 to 16"));
+                }
+                own.best_of = Some(count);
+            }
             "relevance" => {
                 let share = value.parse::<f32>().ok().filter(|it| (0.0..=1.0).contains(it));
                 own.relevance = Some(share.ok_or_else(|| wrong("from 0 to 1"))?);
@@ -334,6 +343,8 @@ impl Arm {
         retrieval.passages_max = own.passages.unwrap_or(retrieval.passages_max);
         retrieval.candidates_max = own.candidates.unwrap_or(retrieval.candidates_max);
         retrieval.relevance_min = own.relevance.unwrap_or(retrieval.relevance_min);
+        let generation = &mut res.settings.generation;
+        generation.best_of = own.best_of.unwrap_or(generation.best_of);
         let prompts = &mut res.settings.prompts;
         prompts.style = own.style.unwrap_or(prompts.style);
         prompts.examples_max = own.shots.unwrap_or(prompts.examples_max);
@@ -394,6 +405,7 @@ mod tests {
         fails("rag[passages=8", &["brackets"]);
         fails("rag]", &["brackets"]);
         fails("rag[seed=3]", &["no setting `seed`", "same for all arms"]);
+        fails("rag[best-of=17]", &["`best-of` is `17`", "from 1 to 16"]);
         fails("rag[passages=0]", &["`passages` is `0`", "a number from 1"]);
         fails("rag[style=poem]", &["plain or cot"]);
         fails("base[passages=3]", &["no meaning", "reads no documents"]);

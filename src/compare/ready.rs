@@ -258,6 +258,7 @@ fn shared_hash(session: &Session, engine: &Engine) -> Result<String> {
         "generation": generation,
         "style": engine.settings.prompts,
         "prompts": engine.prompts.hash(),
+        "reward": engine.reward.as_deref(),
     });
     Ok(blake3::hash(shared.to_string().as_bytes()).to_hex()[..16].to_owned())
 }

@@ -139,6 +139,7 @@ fn run(
             AskEvent::Shortened { n_passages, .. } => {
                 Progress::Status { state: "shortened", done: n_passages, total: n_passages }
             }
+            AskEvent::Drafts { done, total } => Progress::Status { state: "drafting", done, total },
             AskEvent::Text(text) => Progress::Text(text.to_owned()),
         };
         tell(progress)

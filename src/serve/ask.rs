@@ -25,6 +25,7 @@ use super::{
     work::{on_search_place, on_thread},
 };
 use crate::{
+    best_of::DRAFTS_MAX,
     retrieve::{Found, Question},
     writer::Writer,
 };
@@ -57,6 +58,10 @@ pub(crate) struct AskRequest {
     /// Passages shown to the model at most.
     #[serde(default)]
     passages: Option<usize>,
+    /// Drafts of which the best is the answer, 16 at most: by the reward of the settings, else by the
+    /// citation check.
+    #[serde(default)]
+    best_of: Option<usize>,
     #[serde(default)]
     stream: Option<bool>,
     /// Only this document, or those below this folder.
@@ -81,6 +86,7 @@ impl AskRequest {
             adapter: None,
             conversation,
             passages: None,
+            best_of: None,
             stream: None,
             path: None,
             language: None,
@@ -160,6 +166,12 @@ pub(crate) fn asking(
             ApiError::bad_field("passages", format!("passages must be from 1 to {PASSAGES_MAX}"))
         };
         engine.settings.retrieval.passages_max = wanted.ok_or_else(why)?;
+    }
+    if let Some(n) = request.best_of {
+        let wanted = NonZeroUsize::new(n).filter(|it| it.get() <= DRAFTS_MAX);
+        let why =
+            || ApiError::bad_field("best_of", format!("best_of must be from 1 to {DRAFTS_MAX}"));
+        engine.settings.generation.best_of = wanted.ok_or_else(why)?;
     }
     if request.mode == Some(Mode::Extract) {
         engine.writer = Arc::new(Writer::Extract { reason: None });
