@@ -26,6 +26,9 @@ use serde_json::{Value, json};
 
 const N_DOCUMENTS: usize = 2_500;
 
+/// Names the folder that documents and index are kept in.
+const DIR_VARIABLE: &str = "SOUFFLEUR_BENCH_DIR";
+
 /// Seconds of overload.
 const OVERLOAD: Duration = Duration::from_secs(60);
 
@@ -53,7 +56,7 @@ fn main() -> Result<()> {
         return Ok(());
     };
     let temporary = tempfile::tempdir()?;
-    let dir = match std::env::var_os("SOUFFLEUR_BENCH_DIR") {
+    let dir = match std::env::var_os(DIR_VARIABLE) {
         Some(kept) => PathBuf::from(kept),
         None => temporary.path().to_owned(),
     };
@@ -274,6 +277,8 @@ impl Server {
         let program = || {
             let mut command = Command::new(env!("CARGO_BIN_EXE_souffleur"));
             command.args(["--offline", "--quiet", "--json", "--models-dir", models]);
+            // It would be taken for a setting.
+            command.env_remove(DIR_VARIABLE);
             command.arg("--data-dir").arg(dir.join("data")).current_dir(dir);
             command
         };

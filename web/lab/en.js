@@ -43,7 +43,7 @@ export default {
   rating_ties: 'Drawn',
   rating_losses: 'Lost',
 
-  comparisonsLead: 'What was compared on the command line, with the verdict of each comparison.',
+  comparisonsLead: 'What was compared, with the verdict of each comparison.',
   comparisonsNone: 'Nothing was compared yet',
   comparisonsNoneHint:
     'A comparison asks several variants the same questions and says which one to take:',

@@ -44,8 +44,7 @@ export default {
   rating_ties: 'Nuls',
   rating_losses: 'Perdus',
 
-  comparisonsLead:
-    'Ce qui a été comparé en ligne de commande, avec le verdict de chaque comparaison.',
+  comparisonsLead: 'Ce qui a été comparé, avec le verdict de chaque comparaison.',
   comparisonsNone: "Rien n'a encore été comparé",
   comparisonsNoneHint:
     'Une comparaison pose les mêmes questions à plusieurs variantes et dit laquelle prendre :',
