@@ -155,6 +155,19 @@ fn fingerprint(norms: &[Vec<f32>]) -> String {
 }
 
 impl Adapter {
+    /// Reads a PEFT folder or a GGUF file for a model on disk, whose matrices are not loaded.
+    ///
+    /// # Errors
+    /// When either cannot be read, or they are not made for each other.
+    pub fn open(path: &Path, model: &Path) -> Result<Self, AdapterError> {
+        Self::load(path, &Base::read(model)?)
+    }
+
+    /// The fingerprint of the base that it was checked against.
+    pub fn base_fingerprint(&self) -> &str {
+        &self.base
+    }
+
     /// Loads a PEFT folder or a GGUF file for a decoder.
     pub(crate) fn load(path: &Path, base: &Base) -> Result<Self, AdapterError> {
         let is_gguf = path.extension().is_some_and(|it| it.eq_ignore_ascii_case("gguf"));

@@ -84,6 +84,15 @@ impl ConfigJson {
         ends_in(&self.map).ok_or_else(|| self.corrupt("`eos_token_id` is no token id".to_owned()))
     }
 
+    /// The name of its architecture in GGUF files.
+    pub(crate) fn gguf_architecture(&self) -> Result<&'static str, LoadError> {
+        Ok(match self.family()? {
+            Family::Llama | Family::Mistral => "llama",
+            Family::Qwen2 => "qwen2",
+            Family::Qwen3 => "qwen3",
+        })
+    }
+
     fn family(&self) -> Result<Family, LoadError> {
         match self.map.get("model_type").and_then(Value::as_str) {
             Some("llama") => Ok(Family::Llama),

@@ -23,6 +23,7 @@ pub mod chat;
 pub mod constrain;
 pub mod device;
 pub mod embed;
+pub mod export;
 pub mod generate;
 pub mod load_error;
 pub mod merge;

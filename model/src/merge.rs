@@ -117,7 +117,7 @@ pub fn merge(options: &MergeOptions<'_>) -> Result<Merged, MergeError> {
     Ok(merged)
 }
 
-fn partial_path(out: &Path) -> PathBuf {
+pub(crate) fn partial_path(out: &Path) -> PathBuf {
     let name = out.file_name().unwrap_or_default().to_string_lossy();
     out.with_file_name(format!(".{name}.partial"))
 }
@@ -139,7 +139,8 @@ fn n_changes(adapter: &Adapter) -> usize {
 /// Files of a folder that belong to a model besides its weights.
 const KEPT: [&str; 5] = ["json", "jinja", "model", "txt", "md"];
 
-fn merge_folder(base: &Path, adapter: &Adapter, out: &Path) -> Result<Merged, MergeError> {
+/// Copies those files of a folder that belong to a model besides its weights; gives their bytes.
+pub(crate) fn copy_companions(base: &Path, out: &Path) -> io::Result<u64> {
     let mut n_bytes = 0;
     for entry in fs_err::read_dir(base)? {
         let path = entry?.path();
@@ -151,6 +152,11 @@ fn merge_folder(base: &Path, adapter: &Adapter, out: &Path) -> Result<Merged, Me
             n_bytes += fs_err::copy(&path, out.join(name))?;
         }
     }
+    Ok(n_bytes)
+}
+
+fn merge_folder(base: &Path, adapter: &Adapter, out: &Path) -> Result<Merged, MergeError> {
+    let mut n_bytes = copy_companions(base, out)?;
     let mut n_matrices = 0;
     for path in weight_files(base)? {
         let shard = Safetensors::open(&path)?;
@@ -261,7 +267,7 @@ fn sum(mut values: Vec<f32>, delta: &[f32]) -> Vec<f32> {
     values
 }
 
-fn sync(file: BufWriter<fs_err::File>) -> io::Result<()> {
+pub(crate) fn sync(file: BufWriter<fs_err::File>) -> io::Result<()> {
     file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()
 }
 
