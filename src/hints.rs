@@ -4,7 +4,7 @@ use std::{error::Error, io, process::ExitCode};
 
 use index::{CatalogError, IndexError, OpenError};
 use ingest::discover::DiscoverError;
-use model::{device::DeviceError, store::StoreError};
+use model::{device::DeviceError, store::StoreError, trainable::TrainError};
 use tune::train::{TuneError, run::is_disk_full};
 
 use crate::{
@@ -273,6 +273,9 @@ fn tune(error: &TuneError) -> Option<&'static str> {
         TuneError::Diverged { .. } => {
             "lower --learning-rate to a third, or raise --warmup or --batch, and run again with \
              --restart; look for rows that are odd, too"
+        }
+        TuneError::Train(TrainError::Full) => {
+            "leave --quantised away, or train an adapter: --method lora --quantised"
         }
         error if is_disk_full(error) => {
             "the disk is full: make room and run the same command again; nothing is lost"

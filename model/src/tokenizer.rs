@@ -8,7 +8,8 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use tokenizers::{Tokenizer, TruncationParams};
+use tokenizers::pre_tokenizers::byte_level::ByteLevel;
+use tokenizers::{AddedToken, Tokenizer, TruncationParams};
 
 use crate::LoadError;
 
@@ -71,6 +72,20 @@ impl TextTokenizer {
             }
         }
         Self { plain, continued, special, bytes }
+    }
+
+    /// As a `tokenizer.json`, where tokens are bytes.
+    pub(crate) fn to_json(&self) -> Result<String, tokenizers::Error> {
+        let mut full = self.plain.clone();
+        full.with_decoder(Some(ByteLevel::default()));
+        let mut special: Vec<&Special> = self.special.iter().collect();
+        special.sort_by_key(|it| it.id);
+        let token = |it: &&Special| {
+            let token = AddedToken::from(it.text.clone(), true).normalized(false);
+            token.lstrip(it.lstrip).rstrip(it.rstrip)
+        };
+        full.add_special_tokens(special.iter().map(token).collect::<Vec<_>>())?;
+        full.to_string(false)
     }
 
     /// Size of the vocabulary.

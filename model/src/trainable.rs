@@ -1,5 +1,5 @@
 //! The decoder once more, as training needs it: over candle's tensors, on any device, with
-//! gradients to the factors of a LoRA adapter.
+//! gradients to the factors of a LoRA adapter, or to all of its weights.
 //!
 //! It is the network of `decoder`, whose file names the papers, and the tests hold the logits of
 //! both together. There, weights lie in panels for the processor and nothing can be differentiated;
@@ -11,6 +11,7 @@
 
 mod attention;
 mod by_hand;
+mod folder;
 mod load;
 mod lora;
 mod loss;
@@ -34,6 +35,15 @@ use lora::{BaseNames, Factors};
 pub use loss::{Target, Weighted, With};
 use ops::{Frozen, attend, rms_norm, rotate};
 
+/// What is trained.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Trained {
+    /// Factors beside frozen matrices.
+    Lora(LoraSpec),
+    /// Every weight: matrices, norms, biases, embeddings.
+    Full,
+}
+
 /// What to train and where.
 #[derive(Debug, Clone)]
 pub struct TrainOptions {
@@ -43,8 +53,8 @@ pub struct TrainOptions {
     pub dtype: DType,
     /// How the matrices of the layers are held; products are the same in both forms.
     pub base: BaseForm,
-    /// What is trained.
-    pub lora: LoraSpec,
+    /// What is trained. All weights are in f32 on the processor, from a base that is held dense.
+    pub trained: Trained,
     /// Whether layers are computed again for their derivatives instead of kept: less memory, more
     /// time. Over tensors they always are.
     pub recompute: bool,
@@ -58,7 +68,7 @@ impl Default for TrainOptions {
             device: Device::Cpu,
             dtype: DType::F32,
             base: BaseForm::Dense,
-            lora: LoraSpec::default(),
+            trained: Trained::Lora(LoraSpec::default()),
             recompute: false,
             seed: 0,
         }
@@ -93,6 +103,10 @@ pub enum TrainError {
         /// The share that is left out.
         dropout: f32,
     },
+    /// Weights are trained as they are computed with, and only by the derivative that is written by
+    /// hand.
+    #[error("all weights are trained in f32 on the processor, from a base that is not quantised")]
+    Full,
     /// The base has no such matrix.
     #[error("there is no matrix `{name}` to train: choose of {known}")]
     UnknownTarget {
@@ -125,11 +139,11 @@ pub enum TrainError {
         /// Size of the vocabulary.
         vocab_size: usize,
     },
-    /// A saved adapter changes what is not trained here.
+    /// What was saved changes what is not trained here.
     #[error("`{}` holds `{name}`, which is not trained: give the settings that it was trained with",
         path.display())]
     Untrained {
-        /// The folder.
+        /// The file.
         path: PathBuf,
         /// The tensor.
         name: String,
@@ -148,7 +162,7 @@ pub enum TrainError {
     Tensors(#[from] candle_core::Error),
 }
 
-/// A decoder whose adapter can be trained.
+/// A decoder of which something can be trained.
 pub struct TrainableDecoder {
     config: Config,
     options: TrainOptions,
@@ -160,6 +174,8 @@ pub struct TrainableDecoder {
     /// (hidden)
     norm: Tensor,
     lm_head: Frozen,
+    /// Whether the output matrix is that of the embeddings.
+    tied: bool,
     rope: Rope,
 }
 
@@ -218,8 +234,8 @@ impl fmt::Debug for TrainableDecoder {
 }
 
 impl TrainableDecoder {
-    /// Loads a base from a GGUF file or a folder of safetensors files and adds fresh factors, which
-    /// change nothing yet.
+    /// Loads a base from a GGUF file or a folder of safetensors files; of an adapter, with fresh
+    /// factors, which change nothing yet.
     pub fn load(model: &Path, options: &TrainOptions) -> Result<Self, TrainError> {
         load::load(model, options)
     }
@@ -248,7 +264,7 @@ impl TrainableDecoder {
         self.lm_head.forward(hidden)
     }
 
-    /// A loss and its gradients with respect to the factors, in the order of [`Self::lora_vars`],
+    /// A loss and its gradients with respect to the factors, in the order of [`Self::vars`],
     /// while the values of one layer at a time are in memory: the others' inputs are kept, and each
     /// layer is computed again when the gradient comes to it (Chen et al. 2016).
     ///
@@ -273,7 +289,7 @@ impl TrainableDecoder {
             // Its gradient is `grad` times the layer's derivative.
             let along = (layer.forward(&input, &pass)? * &grad)?.sum_all()?;
             let mut grads = along.backward()?;
-            for var in layer.vars().into_iter().rev() {
+            for var in layer.factors().into_iter().rev() {
                 res.push(taken(&mut grads, var)?);
             }
             grad = taken(&mut grads, &input)?;
@@ -282,8 +298,16 @@ impl TrainableDecoder {
         Ok((loss.detach(), res))
     }
 
-    /// The factors that training changes, by PEFT's names: A and B of each matrix, layer by layer.
-    pub fn lora_vars(&self) -> Vec<(String, Var)> {
+    /// What training changes: of an adapter A and B of each matrix, layer by layer, by PEFT's names;
+    /// else all weights, by the names of checkpoints.
+    pub fn vars(&self) -> Vec<(String, Var)> {
+        match self.options.trained {
+            Trained::Lora(_) => self.factors(),
+            Trained::Full => self.weights(),
+        }
+    }
+
+    fn factors(&self) -> Vec<(String, Var)> {
         let mut res = Vec::new();
         for (idx, layer) in self.layers.iter().enumerate() {
             for (module, Linear { lora, .. }) in layer.linears() {
@@ -295,15 +319,29 @@ impl TrainableDecoder {
         res
     }
 
-    /// Writes the adapter as a PEFT folder, which must not exist, with a record of its base.
-    pub fn save_adapter(&self, dir: &Path) -> Result<(), TrainError> {
-        let base = BaseNames { model: &self.model, fingerprint: &self.fingerprint };
-        lora::save(dir, &self.options.lora, &base, &self.lora_vars())
+    /// Writes what is trained into a folder, which must not exist: an adapter as PEFT does, with a
+    /// record of its base; all weights as a model of its own.
+    pub fn save(&self, dir: &Path) -> Result<(), TrainError> {
+        match &self.options.trained {
+            Trained::Lora(spec) => {
+                let base = BaseNames { model: &self.model, fingerprint: &self.fingerprint };
+                lora::save(dir, spec, &base, &self.vars())
+            }
+            Trained::Full => self.save_model(dir),
+        }
     }
 
-    /// Sets the factors to those of a folder with the same settings, to go on with its training.
-    pub fn restore_adapter(&self, dir: &Path) -> Result<(), TrainError> {
-        lora::restore(dir, &self.lora_vars())
+    /// Sets what is trained to that of a folder with the same settings, to go on with its training.
+    pub fn restore(&self, dir: &Path) -> Result<(), TrainError> {
+        lora::restore(&self.weights_file(dir), &self.vars())
+    }
+
+    /// The file in a folder that [`Self::save`] wrote.
+    fn weights_file(&self, dir: &Path) -> PathBuf {
+        dir.join(match self.options.trained {
+            Trained::Lora(_) => lora::WEIGHTS,
+            Trained::Full => folder::WEIGHTS,
+        })
     }
 
     /// Tokens that the model can attend to.
@@ -410,7 +448,7 @@ impl Layer {
     }
 
     /// A and B of each matrix that is trained.
-    fn vars(&self) -> Vec<&Var> {
+    fn factors(&self) -> Vec<&Var> {
         let factors = self.linears().into_iter().filter_map(|(_, it)| it.lora.as_ref());
         factors.flat_map(|it| [&it.a, &it.b]).collect()
     }

@@ -6,7 +6,9 @@
 use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor};
-use model::trainable::{LoraSpec, Target, TokenBatch, TrainOptions, TrainableDecoder, With};
+use model::trainable::{
+    LoraSpec, Target, TokenBatch, TrainOptions, TrainableDecoder, Trained, With,
+};
 
 const MODELS: [&str; 9] = [
     "tiny-llama.gguf",
@@ -27,16 +29,17 @@ fn golden(name: &str) -> PathBuf {
 /// A decoder whose factors all have values.
 fn load(model: &str, recompute: bool) -> TrainableDecoder {
     let lora = LoraSpec { rank: 2, alpha: 6.0, ..LoraSpec::default() };
-    let options = TrainOptions { lora, recompute, seed: 5, ..TrainOptions::default() };
+    let trained = Trained::Lora(lora);
+    let options = TrainOptions { trained, recompute, seed: 5, ..TrainOptions::default() };
     let decoder = TrainableDecoder::load(&golden(model), &options).unwrap();
     let mut state = 9u32;
     let mut next = || {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         ((state >> 8) as f32 / (1 << 24) as f32 - 0.5) * 0.2
     };
-    let mut values = decoder.factors().unwrap();
+    let mut values = decoder.values().unwrap();
     values.iter_mut().flatten().for_each(|it| *it = next());
-    decoder.set_factors(&values).unwrap();
+    decoder.set_values(&values).unwrap();
     decoder
 }
 
@@ -88,7 +91,7 @@ fn by_hand_and_on_the_tape_gradients_are_the_same() {
             let (sum, tape) = decoder.gradients(&batch, loss).unwrap();
             let own: f32 = by_hand.log_probs.iter().zip(&targets).map(|(a, b)| -a * b.weight).sum();
             assert!((own - sum.to_scalar::<f32>().unwrap()).abs() < 1e-4, "{model}");
-            for (idx, (name, _)) in decoder.lora_vars().iter().enumerate() {
+            for (idx, (name, _)) in decoder.vars().iter().enumerate() {
                 let tape: Vec<f32> = tape[idx].flatten_all().unwrap().to_vec1().unwrap();
                 let own = &by_hand.grads[idx];
                 let off: Vec<f32> = own.iter().zip(&tape).map(|(a, b)| a - b).collect();
@@ -102,20 +105,32 @@ fn by_hand_and_on_the_tape_gradients_are_the_same() {
 
 #[test]
 fn gradients_agree_with_finite_differences() {
-    for model in ["tiny-qwen3.gguf", "tiny-mistral-folder", "tiny-biased-llama-folder"] {
-        let decoder = load(model, false);
+    let full = TrainOptions { trained: Trained::Full, ..TrainOptions::default() };
+    for (model, trained) in [
+        ("tiny-qwen3.gguf", None),
+        ("tiny-mistral-folder", None),
+        ("tiny-biased-llama-folder", None),
+        ("tiny-qwen3-folder", Some(&full)),
+        ("tiny-qwen2-folder", Some(&full)),
+        ("tiny-tied-llama-folder", Some(&full)),
+        ("tiny-biased-llama-folder", Some(&full)),
+    ] {
+        let decoder = match trained {
+            Some(full) => TrainableDecoder::load(&golden(model), full).unwrap(),
+            None => load(model, false),
+        };
         let texts = texts();
         let sequences: Vec<&[u32]> = texts.iter().map(Vec::as_slice).collect();
         let batch = TokenBatch { sequences: &sequences, dropout_seed: None };
         let targets = targets(&texts);
-        let start = decoder.factors().unwrap();
+        let start = decoder.values().unwrap();
         let grads = decoder.weighted(&batch, &targets).unwrap().grads;
         let loss = || -> f64 {
             let log_probs = decoder.log_probs(&batch, &targets, With::Adapter).unwrap();
             let parts = log_probs.iter().zip(&targets);
             parts.map(|(a, b)| -f64::from(*a) * f64::from(b.weight)).sum()
         };
-        for (idx, (name, _)) in decoder.lora_vars().iter().enumerate() {
+        for (idx, (name, _)) in decoder.vars().iter().enumerate() {
             // Along the gradient itself, where the difference stands out from rounding.
             let length = grads[idx].iter().map(|it| it * it).sum::<f32>().sqrt();
             let step = 2e-3;
@@ -124,11 +139,11 @@ fn gradients_agree_with_finite_differences() {
                 for (value, grad) in values[idx].iter_mut().zip(&grads[idx]) {
                     *value += grad / length * factor;
                 }
-                decoder.set_factors(&values).unwrap();
+                decoder.set_values(&values).unwrap();
                 loss()
             };
             let slope = (at(step) - at(-step)) / f64::from(2.0 * step);
-            decoder.set_factors(&start).unwrap();
+            decoder.set_values(&start).unwrap();
             let off = (slope - f64::from(length)).abs();
             assert!(off < 0.03 * f64::from(length) + 1e-4, "{model} {name}: {slope} {length}");
         }

@@ -11,6 +11,7 @@ use clap::{Args, Subcommand, ValueEnum};
   souffleur tune --data train.jsonl --validation test.jsonl
   souffleur tune --data train.jsonl --base qwen3-0.6b --out adapters/handbook --epochs 2
   souffleur tune --data preferences.jsonl --method dpo --learning-rate 5e-5
+  souffleur tune --data train.jsonl --method full --learning-rate 2e-5
   souffleur tune --data preferences.jsonl --method reward
 
 Rows are JSON, one a line: {\"messages\": […]}, {\"prompt\", \"completion\"}; for dpo and reward
@@ -26,8 +27,8 @@ pub struct TuneArgs {
     /// The model to train on: an id, a .gguf file or a folder [default: that of the settings]
     #[arg(long, value_name = "MODEL")]
     pub base: Option<String>,
-    /// The folder that the adapter becomes [default: adapters/NAME in the data folder, by the data's
-    /// name]
+    /// The folder that the adapter becomes, or with `full` the model [default: adapters/NAME or
+    /// tuned/NAME in the data folder, by the data's name]
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
     /// Forget a run that was stopped instead of going on with it
@@ -57,7 +58,8 @@ pub struct TuneAdapterArgs {
     /// The change counts alpha / √rank
     #[arg(long)]
     pub rslora: bool,
-    /// Train this matrix, such as q_proj; several times for several [default: all]
+    /// Train this matrix: q_proj, or layers.3.mlp.up_proj of one layer; several times for several
+    /// [default: all]
     #[arg(long = "target", value_name = "NAME")]
     pub targets: Vec<String>,
     /// The share of inputs that a step leaves out [default: 0]
@@ -120,6 +122,9 @@ pub struct TuneStepArgs {
     /// Steps between checkpoints [default: 50]
     #[arg(long, value_name = "N")]
     pub save_every: Option<u64>,
+    /// Do not measure before and after what the base can do in general
+    #[arg(long)]
+    pub no_ability: bool,
     /// Leave out rows that are too long, and count them
     #[arg(long)]
     pub drop_long: bool,
@@ -133,6 +138,8 @@ pub struct TuneStepArgs {
 pub enum MethodArg {
     /// Supervised: what the assistant says becomes likelier
     Lora,
+    /// The same of all weights, to a model of its own; for small models
+    Full,
     /// Direct preference optimisation
     Dpo,
     /// Kahneman-Tversky optimisation, from single labels

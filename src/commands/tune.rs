@@ -1,4 +1,4 @@
-//! `souffleur tune`: rows to an adapter.
+//! `souffleur tune`: rows to an adapter, or to a model.
 
 use std::{
     path::{Path, PathBuf},
@@ -9,6 +9,8 @@ use anyhow::Result;
 use indicatif::ProgressBar;
 use serde_json::json;
 use tune::train::{
+    DROPPED,
+    ability::{Change, Score},
     encode::Data,
     run::{Event, Outcome, Setup, StepLine, ValidationLine, train},
     settings::{Decay, Method, Settings},
@@ -30,7 +32,7 @@ pub(super) fn run(session: &Session, args: &TuneArgs) -> Result<ExitCode> {
     let model = session.generator_path(base)?;
     let out = match &args.out {
         Some(out) => out.clone(),
-        None => default_out(session, &args.data),
+        None => default_out(session, &args.data, settings.method),
     };
     if let Some(validation) = &args.validation {
         refuse_leaks_between(session.printer, &args.data, validation)?;
@@ -56,16 +58,31 @@ pub(super) fn run(session: &Session, args: &TuneArgs) -> Result<ExitCode> {
             session.printer.note(format!("stopped after step {step}: {}", checkpoint.display()));
             Err(Interrupted.into())
         }
-        Outcome::Done { step, n_steps, early } => {
-            progress.report(&out, (step, n_steps, early))?;
+        Outcome::Done { step, n_steps, early, ability } => {
+            let made = Made { out: &out, method: settings.method, step, n_steps, early, ability };
+            progress.report(&made)?;
             Ok(ExitCode::SUCCESS)
         }
     }
 }
 
-fn default_out(session: &Session, data: &Path) -> PathBuf {
+fn default_out(session: &Session, data: &Path, method: Method) -> PathBuf {
     let name = data.file_stem().unwrap_or(data.as_os_str());
-    session.adapters_dir().join(name)
+    match method {
+        Method::Full => session.config.data_dir.join("tuned").join(name),
+        Method::Lora | Method::Dpo | Method::Kto | Method::Cpt => session.adapters_dir().join(name),
+    }
+}
+
+/// What training has left.
+struct Made<'a> {
+    out: &'a Path,
+    method: Method,
+    /// The step that was kept.
+    step: u64,
+    n_steps: u64,
+    early: bool,
+    ability: Option<Change>,
 }
 
 /// What the settings say, with what the flags say in its place.
@@ -96,10 +113,12 @@ fn settings(of_file: &Settings, args: &TuneArgs) -> Settings {
     set(&mut res.patience, steps.patience);
     set(&mut res.save_every, steps.save_every);
     res.recompute |= steps.recompute;
+    res.ability &= !steps.no_ability;
     res.drop_long |= steps.drop_long;
     res.skip_bad |= steps.skip_bad;
     let method = |it: MethodArg| match it {
         MethodArg::Lora => Some(Method::Lora),
+        MethodArg::Full => Some(Method::Full),
         MethodArg::Dpo => Some(Method::Dpo),
         MethodArg::Kto => Some(Method::Kto),
         MethodArg::Cpt => Some(Method::Cpt),
@@ -171,6 +190,18 @@ impl Progress {
                 bar.reset_eta();
                 self.bar = Some(bar);
             }
+            Event::Measuring => {
+                if let Some(bar) = &self.bar {
+                    bar.set_message("looking at the general sample");
+                }
+            }
+            Event::Measured(ability) => {
+                let Score { perplexity, n_right, n_questions } = ability.all;
+                let text = format!(
+                    "general sample: perplexity {perplexity:.2}, {n_right} of {n_questions} right"
+                );
+                self.above_bar(|printer| printer.note(text));
+            }
             Event::Step(line) => {
                 self.n_tokens += line.n_tokens;
                 self.seconds += line.seconds;
@@ -189,7 +220,7 @@ impl Progress {
             }
             Event::Saved(_) => {}
             Event::DiskFull(error) => {
-                let text = format!("the disk is full, no checkpoint was written: {error}");
+                let text = format!("the disk is full, training goes on: {error}");
                 self.above_bar(|printer| printer.warn(text));
             }
         }
@@ -229,7 +260,8 @@ impl Progress {
         }
     }
 
-    fn report(&self, out: &Path, (step, n_steps, early): (u64, u64, bool)) -> Result<()> {
+    fn report(&self, made: &Made<'_>) -> Result<()> {
+        let Made { out, method, step, n_steps, early, ability } = made;
         let printer = self.printer;
         let speed = self.n_tokens as f64 / self.seconds.max(1e-9);
         let loss = |it: &Option<StepLine>| it.as_ref().map(|it| it.loss);
@@ -237,10 +269,28 @@ impl Progress {
         if let (Some(first), Some(last)) = (loss(&self.first), loss(&self.last)) {
             printer.line(format!("loss {first:.4} → {last:.4}, {speed:.0} tokens/s"))?;
         }
-        let ended = if early { "ended early" } else { "ended" };
+        let ended = if *early { "ended early" } else { "ended" };
         let name = out.file_name().unwrap_or_default().to_string_lossy();
         printer.line(styled(DIM, format!("{ended} after step {n_steps}; it is that of {step}")))?;
-        printer.line(format!("souffleur ask --adapter {} \"…\"", out.display()))?;
+        if let Some(change) = ability {
+            let (before, after) = (change.before.all, change.after.all);
+            printer.line(format!(
+                "general sample: perplexity {:.2} → {:.2}, right answers {} → {} of {}",
+                before.perplexity,
+                after.perplexity,
+                before.n_right,
+                after.n_right,
+                before.n_questions
+            ))?;
+            if change.is_drop() {
+                printer.warn(DROPPED);
+            }
+        }
+        let flag = match method {
+            Method::Full => "--generator",
+            Method::Lora | Method::Dpo | Method::Kto | Method::Cpt => "--adapter",
+        };
+        printer.line(format!("souffleur ask {flag} {} \"…\"", out.display()))?;
         printer.json(&json!({
             "out": out,
             "name": name,
@@ -254,6 +304,7 @@ impl Progress {
             "last_loss": loss(&self.last),
             "validation_losses":
                 self.validations.iter().map(|it| (it.step, it.loss)).collect::<Vec<_>>(),
+            "ability": ability.as_ref().map(Change::json),
             "tokens": self.n_tokens,
             "tokens_per_second": speed,
             "peak_bytes": self.last.as_ref().and_then(|it| it.peak_bytes),

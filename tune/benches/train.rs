@@ -1,14 +1,16 @@
 //! Speed and memory of LoRA training, one JSON line a step, to put beside PEFT's in one run.
 //!
-//! `cargo bench -p tune --bench train -- MODEL TOKENS BATCH STEPS [recompute|quantised]`: rank 16 on
-//! all matrices, random tokens, every one of them learned.
+//! `cargo bench --workspace --bench train -- MODEL TOKENS BATCH STEPS [recompute|quantised|full]`:
+//! rank 16 on all matrices, or all weights; random tokens, every one of them learned.
 
 #![expect(clippy::print_stdout, reason = "its output is the measurement")]
 
 use std::path::Path;
 use std::time::Instant;
 
-use model::trainable::{BaseForm, LoraSpec, Target, TokenBatch, TrainOptions, TrainableDecoder};
+use model::trainable::{
+    BaseForm, LoraSpec, Target, TokenBatch, TrainOptions, TrainableDecoder, Trained,
+};
 use serde_json::json;
 use tune::train::adamw::AdamW;
 use tune::train::run::peak_bytes;
@@ -16,7 +18,7 @@ use tune::train::run::peak_bytes;
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).filter(|it| !it.starts_with("--")).collect();
     let [model, numbers @ ..] = args.as_slice() else {
-        println!("usage: train MODEL TOKENS BATCH STEPS [recompute|quantised]");
+        println!("usage: train MODEL TOKENS BATCH STEPS [recompute|quantised|full]");
         return; // `cargo test --benches`.
     };
     let number = |idx: usize, default: usize| {
@@ -26,12 +28,15 @@ fn main() {
     let mode = numbers.get(3).map_or("", String::as_str);
     let options = TrainOptions {
         base: if mode == "quantised" { BaseForm::Stored } else { BaseForm::Dense },
-        lora: LoraSpec::default(),
+        trained: match mode {
+            "full" => Trained::Full,
+            _ => Trained::Lora(LoraSpec::default()),
+        },
         recompute: mode == "recompute",
         ..TrainOptions::default()
     };
     let decoder = TrainableDecoder::load(Path::new(model), &options).expect("the model loads");
-    let mut values = decoder.factors().expect("factors are numbers");
+    let mut values = decoder.values().expect("factors are numbers");
     let sizes: Vec<usize> = values.iter().map(Vec::len).collect();
     let mut optimiser = AdamW::new(sizes.into_iter(), 0.0);
     let mut state = 1u64;
@@ -55,7 +60,7 @@ fn main() {
         let batch_of_step = TokenBatch { sequences: &sequences, dropout_seed: None };
         let out = decoder.weighted(&batch_of_step, &targets).expect("a step computes");
         optimiser.step(&mut values, &out.grads, 1e-4);
-        decoder.set_factors(&values).expect("factors fit");
+        decoder.set_values(&values).expect("factors fit");
         let seconds = start.elapsed().as_secs_f64();
         let loss = -out.log_probs.iter().sum::<f32>() / n_learned;
         let line = json!({

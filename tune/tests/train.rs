@@ -259,7 +259,9 @@ fn training_ends_when_validation_gets_no_better() {
         ..settings()
     };
     let (outcome, lines) = world.train((&data, Some(&other)), "out", &settings, 0);
-    let Ok(Outcome::Done { step, n_steps, early: true }) = outcome else { panic!("{outcome:?}") };
+    let Ok(Outcome::Done { step, n_steps, early: true, .. }) = outcome else {
+        panic!("{outcome:?}")
+    };
     assert_eq!(n_steps, lines.len() as u64);
     assert_eq!(n_steps - step, 6, "the best is kept, three validations before the end");
 }
@@ -387,17 +389,81 @@ fn learning_rates_rise_and_fall() {
 }
 
 #[test]
+fn all_weights_are_trained_to_a_model_of_its_own() {
+    let world = World::new();
+    let data = world.echoes();
+    let settings = Settings { method: Method::Full, learning_rate: 3e-3, ..settings() };
+    let (outcome, lines) = world.train((&data, Some(&data)), "whole", &settings, 0);
+    outcome.unwrap();
+    let losses = losses(&lines);
+    assert!(losses[17] < losses[0] * 0.75, "{losses:?}");
+    let whole = world.at("whole");
+    for name in ["config.json", "model.safetensors", "tokenizer.json", "training.json"] {
+        assert!(whole.join(name).is_file(), "{name}");
+    }
+    Generator::load(&whole).unwrap();
+
+    // It resumes as an adapter does.
+    let (first, _) = world.train((&data, Some(&data)), "parts", &settings, 7);
+    assert!(matches!(first, Ok(Outcome::Stopped { step: 7, .. })), "{first:?}");
+    world.train((&data, Some(&data)), "parts", &settings, 0).0.unwrap();
+    let weights = |name: &str| fs_err::read(world.at(name).join("model.safetensors")).unwrap();
+    assert_eq!(weights("parts"), weights("whole"));
+}
+
+#[test]
+fn what_the_base_could_do_is_measured_before_and_after() {
+    let world = World::new();
+    let data = world.echoes();
+    // Stopped in between: what was measured before is kept with the checkpoint.
+    world.train((&data, None), "out", &settings(), 5).0.unwrap();
+    let outcome = world.train((&data, None), "out", &settings(), 0).0.unwrap();
+    let Outcome::Done { ability: Some(change), .. } = outcome else { panic!("{outcome:?}") };
+    let (whole, _) = world.train((&data, None), "whole", &settings(), 0);
+    let Ok(Outcome::Done { ability: Some(of_whole), .. }) = whole else { panic!("{whole:?}") };
+    assert_eq!(change, of_whole);
+    assert!(change.before.all.perplexity > 50.0, "random weights know nothing: {change:?}");
+    assert_ne!(change.before, change.after);
+    assert_eq!(change.before.all.n_questions, 40);
+    let record = fs_err::read(world.at("out/training.json")).unwrap();
+    let record: Value = serde_json::from_slice(&record).unwrap();
+    let before = record["ability"]["before"]["all"]["perplexity"].as_f64().unwrap();
+    assert!((before / change.before.all.perplexity - 1.0).abs() < 1e-9);
+    let report = fs_err::read_to_string(world.at("out/report.html")).unwrap();
+    assert!(report.contains("Right answers"), "{report}");
+
+    let none = Settings { ability: false, ..settings() };
+    let outcome = world.train((&data, None), "none", &none, 0).0;
+    assert!(matches!(outcome, Ok(Outcome::Done { ability: None, .. })), "{outcome:?}");
+}
+
+#[test]
+fn a_run_that_has_saved_nothing_makes_room_for_another() {
+    let world = World::new();
+    let data = world.echoes();
+    let run = run_dir(&world.at("out"));
+    // As if it had been killed before its first checkpoint.
+    world.train((&data, None), "out", &settings(), 2).0.unwrap();
+    fs_err::remove_dir_all(run.join("checkpoints")).unwrap();
+    let changed = Settings { seed: 1, ..settings() };
+    let (outcome, lines) = world.train((&data, None), "out", &changed, 0);
+    outcome.unwrap();
+    assert_eq!((lines[0].step, lines.len()), (1, 18));
+}
+
+#[test]
 fn every_factor_moves_in_two_steps() {
     let world = World::new();
     let data = world.echoes();
     let settings = Settings { steps_max: 2, warmup: 0.0, decay: Decay::Constant, ..settings() };
     world.train((&data, None), "out", &settings, 0).0.unwrap();
-    let options = TrainOptions { lora: settings.lora(), seed: settings.seed, ..Default::default() };
+    let options =
+        TrainOptions { trained: settings.trained(), seed: settings.seed, ..Default::default() };
     let decoder = TrainableDecoder::load(&world.at("base"), &options).unwrap();
-    let before = decoder.factors().unwrap();
-    decoder.restore_adapter(&world.at("out")).unwrap();
-    let names = decoder.lora_vars();
-    for ((before, after), (name, _)) in before.iter().zip(decoder.factors().unwrap()).zip(names) {
+    let before = decoder.values().unwrap();
+    decoder.restore(&world.at("out")).unwrap();
+    let names = decoder.vars();
+    for ((before, after), (name, _)) in before.iter().zip(decoder.values().unwrap()).zip(names) {
         assert_ne!(*before, after, "{name}");
     }
 }

@@ -3,11 +3,11 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use candle_core::Tensor;
+use candle_core::{DType, Tensor, Var};
 
 use super::lora::{Factors, LoraSpec};
 use super::ops::Frozen;
-use super::{BaseForm, Layer, Linear, TrainError, TrainOptions, TrainableDecoder};
+use super::{BaseForm, Layer, Linear, TrainError, TrainOptions, TrainableDecoder, Trained};
 use crate::LoadError;
 use crate::adapter::Base;
 use crate::decoder::{Config, Rope};
@@ -16,15 +16,23 @@ use crate::names::Module;
 use crate::sample::Rng;
 
 pub(super) fn load(model: &Path, options: &TrainOptions) -> Result<TrainableDecoder, TrainError> {
-    let modules = options.lora.modules()?;
-    let fingerprint = Base::read(model)?.fingerprint;
+    let Base { config, fingerprint } = Base::read(model)?;
+    match &options.trained {
+        Trained::Lora(spec) => spec.check(config.n_layers)?,
+        Trained::Full => {
+            let is_plain = options.device.is_cpu() && options.dtype == DType::F32;
+            if !is_plain || options.base != BaseForm::Dense {
+                return Err(TrainError::Full);
+            }
+            super::folder::check(model)?;
+        }
+    }
     let failed = |source| LoadError::Tensors { path: model.to_owned(), source };
     with_source(model, |config, source| {
         let mut loader = Loader {
             source,
             config: &config,
             options,
-            modules: &modules,
             rng: Rng::new(options.seed),
             n_factors: 0,
             failed: &failed,
@@ -36,9 +44,10 @@ pub(super) fn load(model: &Path, options: &TrainOptions) -> Result<TrainableDeco
             layers.push(loader.layer(idx)?);
         }
         let norm = loader.norm("model.norm", config.hidden)?;
-        let lm_head = match loader.source.has_head() {
-            true => loader.dense("lm_head", table)?,
-            false => embed_tokens.clone(),
+        let tied = !loader.source.has_head();
+        let lm_head = match tied {
+            true => embed_tokens.clone(),
+            false => loader.dense("lm_head", table)?,
         };
         loader.source.check_all_read(model)?;
         Ok(TrainableDecoder {
@@ -49,6 +58,7 @@ pub(super) fn load(model: &Path, options: &TrainOptions) -> Result<TrainableDeco
             layers,
             norm,
             lm_head: Frozen::Dense(lm_head),
+            tied,
             rope: Rope::new(&config),
             config,
         })
@@ -60,7 +70,6 @@ struct Loader<'a, 'b> {
     source: &'a mut Source<'b>,
     config: &'a Config,
     options: &'a TrainOptions,
-    modules: &'a [Module],
     rng: Rng,
     /// Matrices with factors so far.
     n_factors: u64,
@@ -89,7 +98,7 @@ impl Loader<'_, '_> {
     fn linear(&mut self, layer: usize, module: Module) -> Result<Linear, LoadError> {
         let name = format!("model.layers.{layer}.{}", module.checkpoint());
         let shape = module.shape(self.config);
-        let TrainOptions { device, dtype, base, lora, .. } = self.options;
+        let TrainOptions { device, dtype, base, trained, .. } = self.options;
         let quantised = match base {
             BaseForm::Dense => None,
             BaseForm::Stored => self.source.quantised(&name, shape, module.is_rotated(), device)?,
@@ -103,9 +112,9 @@ impl Loader<'_, '_> {
         };
         let bias = self.source.bias(&name, shape.0, module.is_rotated())?;
         let bias = bias.map(|it| self.tensor(it, &[shape.0])).transpose()?;
-        let lora = match self.modules.contains(&module) {
-            true => Some(self.factors(lora, shape)?),
-            false => None,
+        let lora = match trained {
+            Trained::Lora(spec) if spec.trains(layer, module) => Some(self.factors(spec, shape)?),
+            Trained::Lora(_) | Trained::Full => None,
         };
         Ok(Linear { weight, bias, lora })
     }
@@ -135,9 +144,12 @@ impl Loader<'_, '_> {
     }
 
     fn tensor(&self, values: Vec<f32>, shape: &[usize]) -> Result<Tensor, LoadError> {
-        let TrainOptions { device, dtype, .. } = self.options;
+        let TrainOptions { device, dtype, trained, .. } = self.options;
         Tensor::from_vec(values, shape, device)
-            .and_then(|it| it.to_dtype(*dtype))
+            .and_then(|it| match trained {
+                Trained::Lora(_) => it.to_dtype(*dtype),
+                Trained::Full => Ok(Var::from_tensor(&it)?.as_tensor().clone()),
+            })
             .map_err(self.failed)
     }
 }

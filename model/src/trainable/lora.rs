@@ -1,7 +1,7 @@
 //! The factors that training changes (Hu et al. 2021), and the PEFT folder that they are saved in.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use candle_core::{DType, Device, Tensor, Var};
 use serde_json::json;
@@ -21,7 +21,8 @@ pub struct LoraSpec {
     pub alpha: f64,
     /// Whether it is alpha / √rank instead (Kalajdzievski 2023).
     pub rslora: bool,
-    /// Names of matrices as in PEFT's `target_modules`, such as `q_proj`; empty for all of them.
+    /// Names of matrices as in PEFT's `target_modules`: `q_proj` is that of every layer,
+    /// `layers.3.self_attn.q_proj` that of one. Empty for all of them.
     pub targets: Vec<String>,
     /// The share of A's inputs that a training step leaves out.
     pub dropout: f32,
@@ -41,22 +42,34 @@ impl LoraSpec {
         self.alpha / if self.rslora { rank.sqrt() } else { rank }
     }
 
-    /// The matrices that are meant.
-    pub(super) fn modules(&self) -> Result<Vec<Module>, TrainError> {
+    /// Refuses what cannot be trained in a decoder of `n_layers`.
+    pub(super) fn check(&self, n_layers: usize) -> Result<(), TrainError> {
         if self.rank == 0 || !self.alpha.is_finite() || !(0.0..1.0).contains(&self.dropout) {
             let Self { rank, alpha, dropout, .. } = *self;
             return Err(TrainError::Spec { rank, alpha, dropout });
         }
-        if self.targets.is_empty() {
-            return Ok(Module::ALL.to_vec());
-        }
-        let known = || Module::ALL.map(short).join(", ");
-        let find = |name: &String| {
-            let found = Module::ALL.into_iter().find(|&it| short(it) == name);
-            found.ok_or_else(|| TrainError::UnknownTarget { name: name.clone(), known: known() })
+        let is_there = |target: &&String| {
+            (0..n_layers).any(|layer| Module::ALL.iter().any(|&it| is_meant(target, layer, it)))
         };
-        self.targets.iter().map(find).collect()
+        match self.targets.iter().find(|it| !is_there(it)) {
+            None => Ok(()),
+            Some(name) => {
+                let known = Module::ALL.map(short).join(", ");
+                Err(TrainError::UnknownTarget { name: name.clone(), known })
+            }
+        }
     }
+
+    /// Whether a matrix is to be trained.
+    pub(super) fn trains(&self, layer: usize, module: Module) -> bool {
+        self.targets.is_empty() || self.targets.iter().any(|it| is_meant(it, layer, module))
+    }
+}
+
+/// Whether a target names a matrix, by PEFT's rule: its whole name, or the last parts of it.
+fn is_meant(target: &str, layer: usize, module: Module) -> bool {
+    let name = format!("model.layers.{layer}.{}", module.checkpoint());
+    name.strip_suffix(target).is_some_and(|it| it.is_empty() || it.ends_with('.'))
 }
 
 /// A module's name without the part that it belongs to.
@@ -65,15 +78,15 @@ fn short(module: Module) -> &'static str {
 }
 
 impl TrainableDecoder {
-    /// The values of all factors, in the order of [`Self::lora_vars`].
-    pub fn factors(&self) -> Result<Vec<Vec<f32>>, TrainError> {
+    /// All that is trained, in the order of [`Self::vars`].
+    pub fn values(&self) -> Result<Vec<Vec<f32>>, TrainError> {
         let flat = |(_, var): &(String, Var)| var.flatten_all()?.to_vec1::<f32>();
-        Ok(self.lora_vars().iter().map(flat).collect::<candle_core::Result<_>>()?)
+        Ok(self.vars().iter().map(flat).collect::<candle_core::Result<_>>()?)
     }
 
-    /// Sets all factors, in the order of [`Self::lora_vars`].
-    pub fn set_factors(&self, values: &[Vec<f32>]) -> Result<(), TrainError> {
-        for ((_, var), values) in self.lora_vars().iter().zip(values) {
+    /// Sets all that is trained, in the order of [`Self::vars`].
+    pub fn set_values(&self, values: &[Vec<f32>]) -> Result<(), TrainError> {
+        for ((_, var), values) in self.vars().iter().zip(values) {
             var.set(&Tensor::from_slice(values, var.shape(), var.device())?)?;
         }
         Ok(())
@@ -139,6 +152,9 @@ impl Factors {
     }
 }
 
+/// PEFT's file of the factors.
+pub(super) const WEIGHTS: &str = "adapter_model.safetensors";
+
 /// PEFT's name of a module's factor, `A` or `B`.
 pub(super) fn key(layer: usize, module: Module, factor: char) -> String {
     let module = module.checkpoint();
@@ -167,7 +183,10 @@ pub(super) fn save(
         fs_err::remove_dir_all(&partial)?; // Of a run that was killed.
     }
     fs_err::create_dir_all(&partial)?;
-    let mut targets: Vec<&str> = spec.modules()?.into_iter().map(short).collect();
+    let mut targets: Vec<&str> = match spec.targets.as_slice() {
+        [] => Module::ALL.map(short).to_vec(),
+        some => some.iter().map(String::as_str).collect(),
+    };
     targets.sort_unstable();
     let config = json!({
         "peft_type": "LORA",
@@ -191,19 +210,19 @@ pub(super) fn save(
         .iter()
         .map(|(name, var)| Ok((name.clone(), var.as_detached_tensor().to_device(&Device::Cpu)?)));
     let tensors = tensors.collect::<candle_core::Result<HashMap<String, Tensor>>>()?;
-    candle_core::safetensors::save(&tensors, weights(&partial))?;
-    fs_err::File::open(weights(&partial))?.sync_all()?;
+    candle_core::safetensors::save(&tensors, partial.join(WEIGHTS))?;
+    fs_err::File::open(partial.join(WEIGHTS))?.sync_all()?;
     fs_err::rename(&partial, dir)?;
     Ok(())
 }
 
-/// Sets factors to those of a folder that [`save`] wrote, with nothing left over on either side.
-pub(super) fn restore(dir: &Path, vars: &[(String, Var)]) -> Result<(), TrainError> {
-    let file = Safetensors::open(&weights(dir))?;
+/// Sets variables to those of a file, with nothing left over on either side.
+pub(super) fn restore(path: &Path, vars: &[(String, Var)]) -> Result<(), TrainError> {
+    let file = Safetensors::open(path)?;
     let names = file.names();
     let known = |name: &str| vars.iter().any(|(it, _)| it == name);
     if let Some(name) = names.iter().find(|it| !known(it)) {
-        return Err(TrainError::Untrained { path: dir.to_owned(), name: (*name).to_owned() });
+        return Err(TrainError::Untrained { path: path.to_owned(), name: (*name).to_owned() });
     }
     let mut values = Vec::with_capacity(vars.len());
     for (name, var) in vars {
@@ -214,8 +233,4 @@ pub(super) fn restore(dir: &Path, vars: &[(String, Var)]) -> Result<(), TrainErr
         var.set(&Tensor::from_vec(values, var.shape(), var.device())?)?;
     }
     Ok(())
-}
-
-fn weights(dir: &Path) -> PathBuf {
-    dir.join("adapter_model.safetensors")
 }

@@ -7,7 +7,7 @@
 use candle_core::{D, DType, Tensor};
 
 use super::ops::known;
-use super::{TokenBatch, TrainError, TrainableDecoder};
+use super::{TokenBatch, TrainError, TrainableDecoder, Trained};
 
 /// A token whose likelihood the loss looks at.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -35,7 +35,7 @@ pub struct Weighted {
     /// `ln p` of each target.
     pub log_probs: Vec<f32>,
     /// The gradient of the sum of `-weight · ln p`, by the order of
-    /// [`TrainableDecoder::lora_vars`].
+    /// [`TrainableDecoder::vars`].
     pub grads: Vec<Vec<f32>>,
 }
 
@@ -130,7 +130,10 @@ impl TrainableDecoder {
 
     /// Whether it is computed over slices instead of tensors.
     fn is_by_hand(&self, batch: &TokenBatch<'_>) -> bool {
-        let drops = batch.dropout_seed.is_some() && self.options.lora.dropout > 0.0;
+        let drops = match &self.options.trained {
+            Trained::Lora(spec) => batch.dropout_seed.is_some() && spec.dropout > 0.0,
+            Trained::Full => false,
+        };
         self.options.device.is_cpu() && self.options.dtype == DType::F32 && !drops
     }
 }

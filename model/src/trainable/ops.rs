@@ -16,7 +16,7 @@ use candle_nn::{ops, rotary_emb};
 
 use super::attention::PackedAttention;
 
-/// A weight of shape (n_out, n_in) that is not trained.
+/// A weight of shape (n_out, n_in) that the tape does not train.
 #[derive(Clone)]
 pub(super) enum Frozen {
     Dense(Tensor),
@@ -30,6 +30,14 @@ impl Frozen {
         match self {
             Self::Dense(weight) => Ok(weight.clone()),
             Self::Quantised(weight, dtype) => weight.dequantize(&weight.device())?.to_dtype(*dtype),
+        }
+    }
+
+    /// The tensor itself, where it is held as one.
+    pub(super) fn held(&self) -> Option<&Tensor> {
+        match self {
+            Self::Dense(weight) => Some(weight),
+            Self::Quantised(..) => None,
         }
     }
 

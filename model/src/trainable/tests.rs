@@ -8,7 +8,14 @@ use crate::sample::Rng;
 
 fn options(base: BaseForm) -> TrainOptions {
     let lora = LoraSpec { rank: 2, alpha: 6.0, ..LoraSpec::default() };
-    TrainOptions { base, lora, seed: 5, ..TrainOptions::default() }
+    TrainOptions { base, trained: Trained::Lora(lora), seed: 5, ..TrainOptions::default() }
+}
+
+fn changed(options: &TrainOptions, change: impl FnOnce(&mut LoraSpec)) -> TrainOptions {
+    let mut options = options.clone();
+    let Trained::Lora(spec) = &mut options.trained else { panic!("an adapter is trained") };
+    change(spec);
+    options
 }
 
 fn load(model: &str, options: &TrainOptions) -> TrainableDecoder {
@@ -30,7 +37,7 @@ fn values(tensor: &Tensor) -> Vec<f32> {
 /// Gives all factors random values, so that B has some, too.
 fn scatter(decoder: &TrainableDecoder) {
     let mut rng = Rng::new(9);
-    for (_, var) in decoder.lora_vars() {
+    for (_, var) in decoder.vars() {
         let values = (0..var.elem_count()).map(|_| (rng.unit() - 0.5) * 0.2).collect();
         let values: Vec<f32> = values;
         var.set(&Tensor::from_vec(values, var.shape(), var.device()).unwrap()).unwrap();
@@ -41,7 +48,7 @@ fn scatter(decoder: &TrainableDecoder) {
 fn served(decoder: &TrainableDecoder, model: &str, ids: &[u32]) -> Vec<Vec<f32>> {
     let dir = tempfile::tempdir().unwrap();
     let saved = dir.path().join("adapter");
-    decoder.save_adapter(&saved).unwrap();
+    decoder.save(&saved).unwrap();
     let base = golden::decoder(&golden(model));
     let adapter = Adapter::load(&saved, &Base::of(&base)).unwrap();
     golden::logits(&base, ids, Some(&golden::packed(&adapter, &base)))
@@ -228,11 +235,11 @@ fn loss_and_gradients_agree_with_peft() {
     assert_eq!(all.len(), 3);
     for Gradients { model, adapter, ids, loss: expected_loss, gradients } in all {
         for base in [BaseForm::Dense, BaseForm::Stored] {
-            let lora = spec_of(&adapter);
-            let decoder = load(&model, &TrainOptions { base, lora, ..TrainOptions::default() });
-            decoder.restore_adapter(&golden(&adapter)).unwrap();
+            let trained = Trained::Lora(spec_of(&adapter));
+            let decoder = load(&model, &TrainOptions { base, trained, ..TrainOptions::default() });
+            decoder.restore(&golden(&adapter)).unwrap();
             let batch_ids = [ids.as_slice()];
-            let vars = decoder.lora_vars();
+            let vars = decoder.vars();
             assert_eq!(vars.len(), gradients.len(), "{adapter}");
 
             let hidden = decoder.hidden(&batch(&batch_ids)).unwrap();
@@ -269,7 +276,7 @@ fn gradients_agree_with_finite_differences() {
             next_token_loss(&decoder, &hidden, &ids).unwrap()
         };
         let grads = loss().backward().unwrap();
-        for (name, var) in decoder.lora_vars() {
+        for (name, var) in decoder.vars() {
             let grad = grads.get(&var).unwrap();
             // Along the gradient itself, where the difference stands out from rounding.
             let length = grad.sqr().unwrap().sum_all().unwrap().to_scalar::<f32>().unwrap().sqrt();
@@ -309,7 +316,7 @@ fn long_sequences_are_attended_in_tiles() {
             .map(|it| it.sqr().unwrap().sum_all().unwrap().to_scalar::<f32>().unwrap())
             .sum();
         let rate = 1e-3 / f64::from(square.sqrt());
-        for ((_, var), grad) in decoder.lora_vars().iter().zip(&grads) {
+        for ((_, var), grad) in decoder.vars().iter().zip(&grads) {
             var.set(&(var.as_tensor() - (grad * rate).unwrap()).unwrap()).unwrap();
         }
         let after = decoder.gradients(&batch(&[&ids]), loss).unwrap().0;
@@ -328,10 +335,10 @@ fn every_factor_has_a_gradient_after_two_steps() {
         grads.iter().map(|it| values(it).iter().map(|it| it.abs()).sum()).collect()
     };
     let (_, grads) = decoder.gradients(&batch(&[&ids]), loss).unwrap();
-    for (size, (name, _)) in sizes(&grads).into_iter().zip(decoder.lora_vars()) {
+    for (size, (name, _)) in sizes(&grads).into_iter().zip(decoder.vars()) {
         assert_eq!(size > 0.0, name.contains("lora_B"), "{name} before B has left zero: {size}");
     }
-    for ((_, var), grad) in decoder.lora_vars().iter().zip(&grads) {
+    for ((_, var), grad) in decoder.vars().iter().zip(&grads) {
         var.set(&(var.as_tensor() - (grad * 0.1).unwrap()).unwrap()).unwrap();
     }
     let (_, grads) = decoder.gradients(&batch(&[&ids]), loss).unwrap();
@@ -445,8 +452,7 @@ fn sixteen_bits_give_nearly_the_same_gradients() {
 
 #[test]
 fn dropout_is_the_same_for_the_same_seed_and_recomputed_alike() {
-    let mut options = options(BaseForm::Dense);
-    options.lora.dropout = 0.3;
+    let options = changed(&options(BaseForm::Dense), |it| it.dropout = 0.3);
     let decoder = load("tiny-qwen2-folder", &options);
     scatter(&decoder);
     let ids: Vec<u32> = (0..40).map(|it| it * 3 % 70).collect();
@@ -460,7 +466,7 @@ fn dropout_is_the_same_for_the_same_seed_and_recomputed_alike() {
     let loss = |hidden: &Tensor| next_token_loss(&decoder, hidden, &ids);
     let whole = loss(&decoder.hidden(&with(Some(1))).unwrap()).unwrap().backward().unwrap();
     let (_, by_layer) = decoder.gradients(&with(Some(1)), loss).unwrap();
-    for ((name, var), by_layer) in decoder.lora_vars().iter().zip(&by_layer) {
+    for ((name, var), by_layer) in decoder.vars().iter().zip(&by_layer) {
         let off = furthest(&values(whole.get(var).unwrap()), &values(by_layer));
         assert!(off < 1e-5, "{name}: {off}");
     }
@@ -480,18 +486,18 @@ fn a_saved_adapter_is_restored_to_the_last_bit() {
     let path = dir.path().join("new/adapter");
     let decoder = load("tiny-qwen2-folder", &options(BaseForm::Dense));
     scatter(&decoder);
-    decoder.save_adapter(&path).unwrap();
-    assert!(matches!(decoder.save_adapter(&path), Err(TrainError::Exists { .. })));
+    decoder.save(&path).unwrap();
+    assert!(matches!(decoder.save(&path), Err(TrainError::Exists { .. })));
     let other = load("tiny-qwen2-folder", &options(BaseForm::Dense));
-    other.restore_adapter(&path).unwrap();
-    for ((name, a), (_, b)) in decoder.lora_vars().iter().zip(other.lora_vars()) {
+    other.restore(&path).unwrap();
+    for ((name, a), (_, b)) in decoder.vars().iter().zip(other.vars()) {
         assert_eq!(values(a), values(&b), "{name}");
     }
-    let mut fewer = options(BaseForm::Dense);
-    fewer.lora.targets = vec!["q_proj".to_owned()];
-    let error = load("tiny-qwen2-folder", &fewer).restore_adapter(&path).unwrap_err();
+    let target = |it: &mut LoraSpec| it.targets = vec!["q_proj".to_owned()];
+    let fewer = changed(&options(BaseForm::Dense), target);
+    let error = load("tiny-qwen2-folder", &fewer).restore(&path).unwrap_err();
     assert!(matches!(error, TrainError::Untrained { .. }), "{error}");
-    let error = load("tiny-qwen2-folder", &fewer).restore_adapter(dir.path()).unwrap_err();
+    let error = load("tiny-qwen2-folder", &fewer).restore(dir.path()).unwrap_err();
     assert!(error.to_string().contains("adapter_model.safetensors"), "{error}");
 }
 
@@ -499,12 +505,13 @@ fn a_saved_adapter_is_restored_to_the_last_bit() {
 fn peft_loads_what_is_saved_here() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("adapter");
-    let mut options = options(BaseForm::Dense);
-    options.lora.targets = ["q_proj", "o_proj", "down_proj"].map(str::to_owned).to_vec();
-    options.lora.rslora = true;
+    let options = changed(&options(BaseForm::Dense), |it| {
+        it.targets = ["q_proj", "o_proj", "down_proj"].map(str::to_owned).to_vec();
+        it.rslora = true;
+    });
     let decoder = load("tiny-qwen3-folder", &options);
     scatter(&decoder);
-    decoder.save_adapter(&path).unwrap();
+    decoder.save(&path).unwrap();
     let kept = golden("trained-here");
     if !kept.is_dir() {
         panic!("copy `{}` to `{}` and run make_gradients.py", dir.keep().display(), kept.display());
@@ -523,15 +530,98 @@ fn peft_loads_what_is_saved_here() {
 }
 
 #[test]
+fn a_target_means_matrices_by_the_end_of_their_names() {
+    let targets = ["v_proj", "mlp.up_proj", "layers.1.self_attn.q_proj"];
+    let options = changed(&options(BaseForm::Dense), |it| {
+        it.targets = targets.map(str::to_owned).to_vec();
+    });
+    let decoder = load("tiny-qwen2-folder", &options);
+    let names: Vec<String> = decoder.vars().into_iter().map(|(name, _)| name).collect();
+    let key = |layer, module| lora::key(layer, module, 'A');
+    let expected = [
+        key(0, Module::V),
+        key(0, Module::Up),
+        key(1, Module::Q),
+        key(1, Module::V),
+        key(1, Module::Up),
+    ];
+    assert_eq!(names.iter().step_by(2).collect::<Vec<_>>(), expected.iter().collect::<Vec<_>>());
+    // What is saved serves, though layers differ.
+    scatter(&decoder);
+    let ids: Vec<u32> = (0..20).collect();
+    let actual = rows(&decoder.forward(&batch(&[&ids])).unwrap());
+    for (a, b) in actual.iter().zip(served(&decoder, "tiny-qwen2-folder", &ids)) {
+        assert!(furthest(a, &b) < 1e-4);
+    }
+}
+
+/// Options to train all weights.
+fn full() -> TrainOptions {
+    TrainOptions { trained: Trained::Full, ..TrainOptions::default() }
+}
+
+#[test]
+fn all_weights_are_trained_to_a_model_that_serves() {
+    for model in ["tiny-tied-llama-folder", "tiny-biased-llama-folder", "tiny-qwen3-folder"] {
+        let decoder = load(model, &full());
+        let texts: [&[u32]; 2] = [&[1, 2, 3, 4, 5, 6], &[9, 8, 7, 9, 8, 7, 9]];
+        let (batch, targets) = (batch(&texts), targets(&texts));
+        let sum = |weighted: &Weighted| -> f32 {
+            weighted.log_probs.iter().zip(&targets).map(|(a, b)| -a * b.weight).sum()
+        };
+        let before = decoder.weighted(&batch, &targets).unwrap();
+        let mut values = decoder.values().unwrap();
+        assert_eq!(values.len(), before.grads.len());
+        for (value, grad) in values.iter_mut().flatten().zip(before.grads.iter().flatten()) {
+            *value -= 1e-3 * grad;
+        }
+        decoder.set_values(&values).unwrap();
+        let after = decoder.weighted(&batch, &targets).unwrap();
+        assert!(sum(&after) < sum(&before), "{model}: a step against the gradient helps");
+
+        let dir = tempfile::tempdir().unwrap();
+        let out = dir.path().join("model");
+        decoder.save(&out).unwrap();
+        assert!(matches!(decoder.save(&out), Err(TrainError::Exists { .. })));
+        let served = golden::logits(&golden::decoder(&out), texts[0], None);
+        let sequences = [texts[0]];
+        let actual =
+            decoder.forward(&TokenBatch { sequences: &sequences, dropout_seed: None }).unwrap();
+        for (a, b) in rows(&actual.detach()).iter().zip(&served) {
+            assert!(furthest(a, b) < 1e-4, "{model}");
+        }
+        let again = load(model, &full());
+        again.restore(&out).unwrap();
+        assert_eq!(again.values().unwrap(), values, "{model}");
+    }
+}
+
+#[test]
+fn all_weights_are_trained_dense_and_in_f32_only() {
+    let refused = |options: TrainOptions| {
+        TrainableDecoder::load(&golden("tiny-qwen3-folder"), &options).unwrap_err()
+    };
+    for options in [
+        TrainOptions { base: BaseForm::Stored, ..full() },
+        TrainOptions { dtype: DType::BF16, ..full() },
+    ] {
+        assert!(matches!(refused(options), TrainError::Full));
+    }
+}
+
+#[test]
 fn what_cannot_be_trained_is_refused_by_name() {
     let model = golden("tiny-qwen2-folder");
     let error = |change: &dyn Fn(&mut LoraSpec)| {
-        let mut options = options(BaseForm::Dense);
-        change(&mut options.lora);
+        let options = changed(&options(BaseForm::Dense), change);
         TrainableDecoder::load(&model, &options).unwrap_err().to_string()
     };
     let unknown = error(&|it| it.targets = vec!["q_proj".to_owned(), "fc1".to_owned()]);
     assert!(unknown.contains("`fc1`") && unknown.contains("down_proj"), "{unknown}");
+    let beyond = error(&|it| it.targets = vec!["layers.2.self_attn.q_proj".to_owned()]);
+    assert!(beyond.contains("`layers.2.self_attn.q_proj`"), "there are two layers: {beyond}");
+    let part = error(&|it| it.targets = vec!["proj".to_owned()]);
+    assert!(part.contains("`proj`"), "{part}");
     assert!(error(&|it| it.rank = 0).contains("rank 0"));
     assert!(error(&|it| it.dropout = 1.0).contains("dropout 1"));
 

@@ -9,7 +9,7 @@ use tune::{
     dataset::{jsonl::BadLines, review, split::Split},
     train::{
         run::{Event, Outcome, Setup, train},
-        settings::Settings,
+        settings::{Method, Settings},
     },
 };
 
@@ -64,6 +64,11 @@ impl Jobs {
         }
         let settings = merged(&app.session.config.tune, request.settings)
             .map_err(|why| ApiError::bad_field("settings", why))?;
+        if settings.method == Method::Full {
+            let why = "`full` makes a model of its own, and a server keeps the one that it has: train it \
+                       with `souffleur tune`";
+            return Err(ApiError::bad_field("settings", why));
+        }
         let kind = settings.method.rows();
         let rows = Folder::file(&dir, kind);
         if !rows.is_file() {
@@ -115,7 +120,8 @@ fn work(app: &App, job: &Job, it: &Training) -> Result<End> {
             Event::Loading => job.tell("loading", 0, 0),
             Event::Started { step, n_steps, .. } => tell(job, step, n_steps),
             Event::Step(line) => tell(job, line.step, line.n_steps),
-            Event::Validated(_) | Event::Saved(_) => {}
+            Event::Measuring => job.tell("measuring", 0, 0),
+            Event::Measured(_) | Event::Validated(_) | Event::Saved(_) => {}
             Event::DiskFull(error) => tracing::warn!(%error, "no checkpoint was written"),
         }
         job.flow()
@@ -124,7 +130,7 @@ fn work(app: &App, job: &Job, it: &Training) -> Result<End> {
         Outcome::Stopped { step, .. } => {
             Ok(End::Cancelled(Some(json!({ "name": it.name, "step": step }))))
         }
-        Outcome::Done { step, n_steps, early } => {
+        Outcome::Done { step, n_steps, early, ability } => {
             // One that cannot be loaded is there all the same.
             let not_loaded = model.load_adapter(&it.name, &out).err();
             Ok(End::Done(Some(json!({
@@ -132,6 +138,7 @@ fn work(app: &App, job: &Job, it: &Training) -> Result<End> {
                 "step": step,
                 "n_steps": n_steps,
                 "early": early,
+                "ability": ability.map(|it| it.json()),
                 "loaded": not_loaded.is_none(),
                 "not_loaded": not_loaded.map(|it| format!("{:#}", anyhow::Error::new(it))),
             }))))
@@ -171,8 +178,7 @@ mod tests {
             merged(&Settings::default(), differing)
         };
         let found = asked(r#"{"rank": 4, "method": "dpo"}"#).unwrap();
-        let expected =
-            Settings { rank: 4, method: tune::train::settings::Method::Dpo, ..Settings::default() };
+        let expected = Settings { rank: 4, method: Method::Dpo, ..Settings::default() };
         assert_eq!(found, expected);
         assert!(asked(r#"{"ranks": 4}"#).unwrap_err().contains("`ranks`"));
         assert!(asked(r#"{"rank": "four"}"#).unwrap_err().contains("four"));

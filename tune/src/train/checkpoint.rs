@@ -1,4 +1,4 @@
-//! Checkpoints: the adapter, the optimiser's state and the place in the run. Each is a folder that
+//! Checkpoints: what is trained, the optimiser's state and the place in the run. Each is a folder that
 //! appears under its name when it is complete and on the disk.
 
 use std::collections::HashMap;
@@ -9,11 +9,12 @@ use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 
 use super::TuneError;
+use super::ability::Ability;
 use super::adamw::AdamW;
 
 const OPTIMISER: &str = "optimiser.safetensors";
 const STATE: &str = "state.json";
-const ADAPTER: &str = "adapter";
+const TRAINED: &str = "trained";
 /// Checkpoints that are kept; the one before the last, should the last be damaged.
 const KEPT: usize = 2;
 
@@ -33,11 +34,21 @@ pub(super) struct State {
     pub(super) n_worse: u64,
     /// Whether training has ended early.
     pub(super) ended: bool,
+    /// What the base could do, where it was measured.
+    pub(super) before: Option<Ability>,
 }
 
 impl State {
     pub(super) fn new() -> Self {
-        Self { step: 0, n_tokens: 0, seconds: 0.0, best_bits: None, n_worse: 0, ended: false }
+        Self {
+            step: 0,
+            n_tokens: 0,
+            seconds: 0.0,
+            best_bits: None,
+            n_worse: 0,
+            ended: false,
+            before: None,
+        }
     }
 }
 
@@ -79,7 +90,7 @@ fn write(
         fs_err::remove_dir_all(dir)?;
     }
     fs_err::create_dir_all(dir)?;
-    decoder.save_adapter(&dir.join(ADAPTER))?;
+    decoder.save(&dir.join(TRAINED))?;
     let mut tensors = Vec::new();
     for (name, all) in [("mean", &optimiser.means), ("square", &optimiser.squares)] {
         for (idx, values) in all.iter().enumerate() {
@@ -119,7 +130,7 @@ pub(super) fn list(dir: &Path) -> Result<Vec<PathBuf>, TuneError> {
     Ok(res)
 }
 
-/// Sets factors and optimiser to those of a checkpoint.
+/// Sets what is trained and the optimiser to those of a checkpoint.
 pub(super) fn restore(
     path: &Path,
     decoder: &TrainableDecoder,
@@ -145,7 +156,7 @@ pub(super) fn restore(
             }
         }
     }
-    decoder.restore_adapter(&path.join(ADAPTER))?;
+    decoder.restore(&path.join(TRAINED))?;
     optimiser.n_steps = state.step;
     Ok(state)
 }

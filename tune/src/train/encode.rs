@@ -7,7 +7,7 @@ use model::prompt::ModelText;
 use serde_json::Value;
 
 use super::TuneError;
-use super::rows::{Placed, Row, Rows};
+use super::rows::{Document, Placed, Row, Rows};
 use super::settings::Settings;
 
 /// A sequence of tokens and which of them are learned.
@@ -51,6 +51,8 @@ pub struct Data {
     pub long: Vec<usize>,
     /// Rows that people rejected.
     pub n_rejected: usize,
+    /// What the rows were made of.
+    pub documents: Vec<Document>,
     /// A hash of the file, and of what people decided about its rows.
     pub hash: String,
 }
@@ -79,7 +81,7 @@ impl Data {
     /// Reads and encodes a file.
     pub fn read(path: &Path, text: &ModelText, settings: &Settings) -> Result<Self, TuneError> {
         let read = Rows::read(path, settings.method, settings.skip_bad)?;
-        let Rows { rows, mut bad, n_rejected, hash } = read;
+        let Rows { rows, mut bad, n_rejected, documents, hash } = read;
         let context = text.encoder.context_length();
         let tokens_max = match settings.tokens_max {
             0 => context,
@@ -120,7 +122,7 @@ impl Data {
             let (n_bad, n_long) = (bad.len(), long.len());
             return Err(TuneError::Empty { path: path.to_owned(), n_bad, n_long });
         }
-        Ok(Self { items, bad, long, n_rejected, hash })
+        Ok(Self { items, bad, long, n_rejected, documents, hash })
     }
 }
 

@@ -44,6 +44,12 @@ pub enum TuneError {
         /// Why.
         source: Box<ChatError>,
     },
+    /// The sample of general texts does not become tokens.
+    #[error("the model's tokenizer cannot read the sample of general texts")]
+    Ability {
+        /// Why.
+        source: Box<ChatError>,
+    },
     /// A row is longer than what is trained at once.
     #[error("`{}`, line {line}: {n_tokens} tokens, where a row has {tokens_max} at most",
         path.display())]

@@ -1,6 +1,6 @@
 //! The log of a run: one JSON object a line, readable while it runs.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -71,6 +71,8 @@ impl Line {
 pub(super) struct Log {
     path: PathBuf,
     pub(super) lines: Vec<Line>,
+    /// What is not in the file yet, because there was no room.
+    waiting: String,
 }
 
 impl Log {
@@ -89,14 +91,27 @@ impl Log {
             whole.push_str(&as_text(line));
         }
         fs_err::write(&path, whole)?;
-        Ok(Self { path, lines })
+        Ok(Self { path, lines, waiting: String::new() })
     }
 
-    pub(super) fn add(&mut self, line: Line) -> Result<(), TuneError> {
-        let mut file = fs_err::OpenOptions::new().append(true).create(true).open(&self.path)?;
-        file.write_all(as_text(&line).as_bytes())?;
+    /// Adds a line. Where it could not be written, it is tried again with the next one.
+    pub(super) fn add(&mut self, line: Line) -> io::Result<()> {
+        self.waiting.push_str(&as_text(&line));
         self.lines.push(line);
+        let mut file = fs_err::OpenOptions::new().append(true).create(true).open(&self.path)?;
+        let before = file.metadata()?.len();
+        if let Err(error) = file.write_all(self.waiting.as_bytes()) {
+            // Half a line would hide those that follow.
+            file.set_len(before)?;
+            return Err(error);
+        }
+        self.waiting.clear();
         Ok(())
+    }
+
+    /// Whether all lines are in the file.
+    pub(super) fn is_written(&self) -> bool {
+        self.waiting.is_empty()
     }
 }
 

@@ -66,7 +66,7 @@ impl<'a> Objective<'a> {
             let Weighted { log_probs, grads } = self.decoder.weighted(&batch, &targets)?;
             res.loss += match self.settings.method {
                 Method::Dpo | Method::Kto => part.loss,
-                Method::Lora | Method::Cpt => -log_probs
+                Method::Lora | Method::Full | Method::Cpt => -log_probs
                     .iter()
                     .zip(&targets)
                     .map(|(log_prob, it)| f64::from(*log_prob) * f64::from(it.weight))
@@ -130,7 +130,7 @@ impl<'a> Objective<'a> {
     ) -> Result<Part, TrainError> {
         let examples = self.examples(group);
         match self.settings.method {
-            Method::Lora | Method::Cpt => {
+            Method::Lora | Method::Full | Method::Cpt => {
                 let weights = vec![1.0 / total; examples.len()];
                 let loss = match wanted {
                     // The gradients bring it along.

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
+use super::ability::{Change, Score};
 use super::log::Line;
 
 const WIDTH: f64 = 720.0;
@@ -18,11 +19,15 @@ const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;max-width:760px;mar
     padding:0 1rem;color:#1b1f24;background:#fff}h1{font-size:1.4rem}h2{font-size:1.1rem;\
     margin-top:2rem}table{border-collapse:collapse}td,th{padding:.15rem .8rem .15rem 0;\
     text-align:left;vertical-align:top}th{font-weight:500;color:#57606a}svg{width:100%;\
-    height:auto}text{font:12px system-ui,sans-serif;fill:#57606a}.raw{stroke:#b6c2d1}\
+    height:auto}text{font:12px system-ui,sans-serif;fill:#57606a}.warning{color:#c2410c}.raw{stroke:#b6c2d1}\
     .line{stroke:#0b57d0}.validation{stroke:#c2410c}polyline{fill:none;stroke-width:1.5}\
     @media(prefers-color-scheme:dark){body{background:#14171a;color:#e6e8ea}\
     th,text{color:#9aa4af;fill:#9aa4af}.raw{stroke:#46505c}.line{stroke:#7cacf8}\
     .validation{stroke:#fb923c}}";
+
+/// What is said where too much was lost.
+pub const DROPPED: &str = "the base's general ability dropped: fewer epochs, a lower learning rate \
+    or rows of everyday text among the others keep more of it";
 
 /// A curve.
 struct Curve<'a> {
@@ -31,8 +36,8 @@ struct Curve<'a> {
     points: Vec<(f64, f64)>,
 }
 
-/// The page. `record` is what stands in the adapter's folder.
-pub(super) fn html(record: &Value, lines: &[Line]) -> String {
+/// The page. `record` is what stands in the folder.
+pub(super) fn html(record: &Value, lines: &[Line], ability: Option<&Change>) -> String {
     let steps = || {
         lines.iter().filter_map(|it| match it {
             Line::Step(it) => Some(it),
@@ -64,20 +69,56 @@ pub(super) fn html(record: &Value, lines: &[Line]) -> String {
     out.push_str("<h2>Tokens per second</h2>");
     let speeds = steps().map(speeds).collect();
     out.push_str(&chart(&[Curve { class: "line", name: "", points: speeds }]));
+    if let Some(change) = ability {
+        general(&mut out, change);
+    }
     out.push_str("<h2>Record</h2><table>");
     table(&mut out, "", record);
     out.push_str("</table></html>\n");
     out
 }
 
-/// Rows of all plain values of a record; curves are drawn above.
+/// What the model could do in general, before and after.
+fn general(out: &mut String, change: &Change) {
+    let Change { before, after } = change;
+    out.push_str("<h2>What the base could do, before and after</h2>");
+    if change.is_drop() {
+        out.push_str("<p class=\"warning\">");
+        out.push_str(DROPPED);
+        out.push_str("</p>");
+    }
+    out.push_str(
+        "<table><tr><th>General sample</th><th>Perplexity</th><th>Right answers</th></tr>",
+    );
+    for (name, before, after) in [
+        ("all", &before.all, &after.all),
+        ("English", &before.en, &after.en),
+        ("French", &before.fr, &after.fr),
+    ] {
+        let Score { perplexity, n_right, n_questions } = before;
+        let _ = write!(
+            out,
+            "<tr><td>{name}</td><td>{} → {}</td><td>{n_right} → {} of {n_questions}</td></tr>",
+            short(*perplexity),
+            short(after.perplexity),
+            after.n_right
+        );
+    }
+    out.push_str("</table>");
+}
+
+/// Rows of all plain values of a record; what is drawn or shown above is left out.
 fn table(out: &mut String, prefix: &str, value: &Value) {
     let Value::Object(map) = value else { return };
     for (key, value) in map {
         let name = if prefix.is_empty() { key.clone() } else { format!("{prefix}, {key}") };
         match value {
+            Value::Object(_) if name == "ability" => {}
             Value::Object(_) => table(out, &name, value),
             Value::Array(items) if items.iter().any(Value::is_array) => {}
+            Value::Array(items) if items.iter().any(Value::is_object) => {
+                let _ = write!(out, "<tr><th>{}</th><td>{}</td></tr>", escaped(&name), items.len());
+            }
             Value::Null => {}
             other => {
                 let text = other.as_str().map_or_else(|| other.to_string(), str::to_owned);

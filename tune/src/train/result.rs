@@ -1,4 +1,4 @@
-//! What training leaves: a PEFT folder that says how it was made.
+//! What training leaves: a PEFT folder, or a model's, that says how it was made.
 
 use std::path::Path;
 
@@ -7,12 +7,13 @@ use model::trainable::TrainableDecoder;
 use serde_json::{Value, json};
 
 use super::TuneError;
+use super::ability::Change;
 use super::encode::Data;
-use super::log::Line;
+use super::log::{Line, peak_bytes};
 use super::report;
 use super::run::Setup;
 
-/// How the adapter was made; beside PEFT's files.
+/// How it was made; beside PEFT's files or the model's.
 pub const RECORD: &str = "training.json";
 
 /// What a record is made of.
@@ -26,6 +27,7 @@ pub(super) struct Made<'a> {
     pub(super) step: u64,
     pub(super) n_tokens: u64,
     pub(super) seconds: f64,
+    pub(super) ability: Option<Change>,
 }
 
 /// Writes the folder, which appears under its name when it is complete.
@@ -37,10 +39,13 @@ pub(super) fn save(
     if staging.exists() {
         fs_err::remove_dir_all(staging)?;
     }
-    decoder.save_adapter(staging)?;
+    decoder.save(staging)?;
     let record = record(made);
     fs_err::write(staging.join(RECORD), format!("{record:#}\n"))?;
-    fs_err::write(staging.join("report.html"), report::html(&record, made.lines))?;
+    fs_err::write(
+        staging.join("report.html"),
+        report::html(&record, made.lines, made.ability.as_ref()),
+    )?;
     if let Some(template) = made.text.encoder.chat_template() {
         fs_err::write(staging.join("chat_template.jinja"), template)?;
     }
@@ -60,7 +65,7 @@ pub(super) fn save(
 }
 
 fn record(made: &Made<'_>) -> Value {
-    let Made { setup, text, data, validation, lines, step, n_tokens, seconds } = made;
+    let Made { setup, text, data, validation, lines, step, n_tokens, seconds, ability } = made;
     let curve = |pick: &dyn Fn(&Line) -> Option<(u64, f64)>| -> Vec<(u64, f64)> {
         lines.iter().filter_map(pick).collect()
     };
@@ -71,6 +76,7 @@ fn record(made: &Made<'_>) -> Value {
             "rows": data.items.len(),
             "rows_unusable": data.bad.len(),
             "rows_too_long": data.long.len(),
+            "documents": data.documents,
         })
     };
     json!({
@@ -83,8 +89,10 @@ fn record(made: &Made<'_>) -> Value {
         "validation": validation.zip(setup.validation).map(|(data, path)| of_data(path, data)),
         "settings": setup.settings,
         "step": step,
+        "ability": ability.as_ref().map(Change::json),
         "tokens": n_tokens,
         "seconds": seconds,
+        "peak_bytes": peak_bytes(),
         "loss": curve(&|it| match it {
             Line::Step(it) => Some((it.step, it.loss)),
             Line::Validation(_) => None,

@@ -4,8 +4,10 @@
 //! `rejected`), labelled completions (`label`) and plain texts (`text`). A prompt, completion or
 //! answer is a text, or a list of messages.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::TuneError;
@@ -44,6 +46,15 @@ pub struct Placed {
     pub row: Row,
 }
 
+/// A document that rows were made of, as they say under `meta`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Document {
+    /// Its path below the folder ingested.
+    pub path: String,
+    /// BLAKE3 of its file's bytes, where rows say it: those that only show its passages do not.
+    pub content_hash: Option<String>,
+}
+
 /// The rows of a file.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rows {
@@ -53,6 +64,8 @@ pub struct Rows {
     pub bad: Vec<(usize, String)>,
     /// How many were left out because people rejected them.
     pub n_rejected: usize,
+    /// What the rows were made of, by path.
+    pub documents: Vec<Document>,
     /// A hash of the file, and of what people decided about its rows.
     pub hash: String,
 }
@@ -65,6 +78,7 @@ impl Rows {
         let mut hash = blake3::Hasher::new();
         hash.update(&bytes);
         let (mut rows, mut bad, mut n_rejected) = (Vec::new(), Vec::new(), 0);
+        let mut documents = BTreeMap::new();
         for (idx, text) in bytes.split(|&it| it == b'\n').enumerate() {
             let line = idx + 1;
             if text.iter().all(u8::is_ascii_whitespace) {
@@ -72,7 +86,7 @@ impl Rows {
             }
             let parsed = match read_object(text) {
                 Ok(row) => match reviewed(row, &reviews, &mut hash) {
-                    Some(row) => of_object(row, method),
+                    Some(row) => parse(&row, method, &mut documents),
                     None => {
                         n_rejected += 1;
                         continue;
@@ -88,7 +102,10 @@ impl Rows {
                 }
             }
         }
-        Ok(Self { rows, bad, n_rejected, hash: hash.finalize().to_hex().to_string() })
+        let document = |(path, content_hash)| Document { path, content_hash };
+        let documents = documents.into_iter().map(document).collect();
+        let hash = hash.finalize().to_hex().to_string();
+        Ok(Self { rows, bad, n_rejected, documents, hash })
     }
 }
 
@@ -118,26 +135,51 @@ fn read_object(line: &[u8]) -> Result<Map<String, Value>, String> {
     }
 }
 
-fn of_object(row: Map<String, Value>, method: Method) -> Result<Row, String> {
+/// Content hashes of documents by their paths.
+type Documents = BTreeMap<String, Option<String>>;
+
+fn parse(
+    row: &Map<String, Value>,
+    method: Method,
+    documents: &mut Documents,
+) -> Result<Row, String> {
+    let parsed = learned(row, method)?;
+    note_documents(row.get("meta").unwrap_or(&Value::Null), documents);
+    Ok(parsed)
+}
+
+/// Notes what a row says of the documents that it was made of.
+fn note_documents(meta: &Value, documents: &mut Documents) {
+    let context = meta["context"].as_array().map(Vec::as_slice).unwrap_or_default();
+    for place in std::iter::once(meta).chain(context) {
+        let Some(path) = place["path"].as_str().filter(|it| !it.is_empty()) else { continue };
+        let known = documents.entry(path.to_owned()).or_default();
+        if let Some(hash) = place["content_hash"].as_str() {
+            *known = Some(hash.to_owned());
+        }
+    }
+}
+
+fn learned(row: &Map<String, Value>, method: Method) -> Result<Row, String> {
     match method {
         Method::Cpt => match row.get("text") {
             Some(Value::String(text)) if !text.trim().is_empty() => Ok(Row::Text(text.clone())),
             Some(Value::String(_)) => Err("`text` is empty".to_owned()),
             _ => Err("it has no `text`".to_owned()),
         },
-        Method::Lora => match row.get("messages") {
+        Method::Lora | Method::Full => match row.get("messages") {
             Some(messages) => conversation(messages.clone()).map(Row::Chat),
-            None if row.contains_key("completion") => of_prompt(&row, "completion").map(Row::Chat),
+            None if row.contains_key("completion") => of_prompt(row, "completion").map(Row::Chat),
             None => Err("it has neither `messages` nor `prompt` and `completion`".to_owned()),
         },
         Method::Dpo => Ok(Row::Preference {
-            chosen: of_prompt(&row, "chosen")?,
-            rejected: of_prompt(&row, "rejected")?,
+            chosen: of_prompt(row, "chosen")?,
+            rejected: of_prompt(row, "rejected")?,
         }),
         Method::Kto => {
             let is_good = row.get("label").and_then(Value::as_bool);
             let is_good = is_good.ok_or("it has no `label` of true or false")?;
-            Ok(Row::Labelled { messages: of_prompt(&row, "completion")?, is_good })
+            Ok(Row::Labelled { messages: of_prompt(row, "completion")?, is_good })
         }
     }
 }
@@ -190,7 +232,8 @@ mod tests {
 
     #[track_caller]
     fn check(line: &str, method: Method, expected: Result<Value, &str>) {
-        let parsed = read_object(line.as_bytes()).and_then(|it| of_object(it, method));
+        let parsed =
+            read_object(line.as_bytes()).and_then(|it| parse(&it, method, &mut Documents::new()));
         match (parsed, expected) {
             (Ok(Row::Chat(messages) | Row::Labelled { messages, .. }), Ok(expected)) => {
                 assert_eq!(messages, expected);
@@ -220,6 +263,28 @@ mod tests {
         check(r#"{"messages": [{"role": "user", "content": "Hi?"}]}"#, Method::Lora, Err("last"));
         check(r#"{"messages": []}"#, Method::Lora, Err("no message"));
         check(r#"{"messages": [{"content": "Hi?"}]}"#, Method::Lora, Err("message 1"));
+    }
+
+    #[test]
+    fn documents_are_those_that_rows_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("rows.jsonl");
+        let rows = [
+            json!({"text": "a", "meta": {"path": "b.md", "content_hash": "1f",
+                "context": [{"path": "a.md"}, {"path": "b.md"}]}}),
+            json!({"text": "b", "meta": {}}),
+            json!({"text": "c"}),
+            // A row that is not learned from leaves no trace.
+            json!({"txt": "d", "meta": {"path": "c.md", "content_hash": "2f"}}),
+        ];
+        let text: String = rows.iter().map(|it| format!("{it}\n")).collect();
+        fs_err::write(&path, text).unwrap();
+        let document = |path: &str, hash: Option<&str>| Document {
+            path: path.to_owned(),
+            content_hash: hash.map(str::to_owned),
+        };
+        let documents = Rows::read(&path, Method::Cpt, true).unwrap().documents;
+        assert_eq!(documents, [document("a.md", None), document("b.md", Some("1f"))]);
     }
 
     #[test]

@@ -11,6 +11,7 @@ use model::trainable::{BaseForm, TrainError, TrainOptions, TrainableDecoder};
 use serde_json::{Value, json};
 
 use super::TuneError;
+use super::ability::{self, Ability, Change};
 use super::adamw::{AdamW, clip};
 use super::checkpoint::{self, State};
 use super::encode::Data;
@@ -32,7 +33,7 @@ pub struct Setup<'a> {
     pub data: &'a Path,
     /// Rows to look at only.
     pub validation: Option<&'a Path>,
-    /// The folder that the adapter becomes; it must not exist. While it is trained, `OUT.run` beside
+    /// The folder that the adapter or the model becomes; it must not exist. While it is trained, `OUT.run` beside
     /// it holds the log and the checkpoints.
     pub out: &'a Path,
     /// How.
@@ -59,13 +60,17 @@ pub enum Event<'a> {
         /// Values that are trained.
         n_values: usize,
     },
+    /// It is measured what the model can do in general.
+    Measuring,
+    /// That was measured, before the first step or after the last.
+    Measured(&'a Ability),
     /// A step was made.
     Step(&'a StepLine),
     /// The validation rows were looked at.
     Validated(&'a ValidationLine),
     /// A checkpoint was written.
     Saved(&'a Path),
-    /// The disk is full: training goes on without the checkpoint.
+    /// The disk is full: training goes on without the checkpoint or the line of the log.
     DiskFull(&'a TuneError),
 }
 
@@ -80,6 +85,8 @@ pub enum Outcome {
         n_steps: u64,
         /// Whether it ended before its time, because the validation got no better.
         early: bool,
+        /// What the model could do in general before, and after; where it was measured.
+        ability: Option<Change>,
     },
     /// It was stopped; the same call goes on.
     Stopped {
@@ -115,7 +122,7 @@ pub fn train(
         &TrainOptions {
             device: setup.device.open()?,
             base: if settings.quantised { BaseForm::Stored } else { BaseForm::Dense },
-            lora: settings.lora(),
+            trained: settings.trained(),
             recompute: settings.recompute,
             seed: settings.seed,
             ..TrainOptions::default()
@@ -123,9 +130,9 @@ pub fn train(
     )?;
     // Only now, so that what cannot be trained leaves nothing and takes nothing away.
     if !goes_on {
-        claim(&run_dir, &own, setup.restart)?;
+        claim(&run_dir, &own)?;
     }
-    let mut run = Run::open(setup, &decoder, (&data, validation.as_ref()), run_dir)?;
+    let mut run = Run::open(setup, &decoder, (&text, &data, validation.as_ref()), run_dir)?;
     let started = Event::Started {
         data: &data,
         step: run.state.step,
@@ -136,7 +143,7 @@ pub fn train(
         let checkpoint = run.save()?;
         return Ok(Outcome::Stopped { step: run.state.step, checkpoint });
     }
-    run.finish(&text)
+    run.finish(on_event)
 }
 
 /// Where a run's log and checkpoints are while it goes on.
@@ -162,10 +169,14 @@ fn identity(
     Ok(serde_json::from_str(&own.to_string()).map_err(io::Error::from)?)
 }
 
+/// Its checkpoints, below its folder.
+const CHECKPOINTS: &str = "checkpoints";
+
 /// The file that says which run a folder holds.
 const IDENTITY: &str = "run.json";
 
-/// Whether a folder holds this very run already; another one is an error.
+/// Whether a folder holds this very run already. Another one is an error, if there is something of
+/// it to be lost.
 fn is_known(dir: &Path, own: &Value) -> Result<bool, TuneError> {
     let path = dir.join(IDENTITY);
     if !path.is_file() {
@@ -174,14 +185,15 @@ fn is_known(dir: &Path, own: &Value) -> Result<bool, TuneError> {
     let stored: Value = serde_json::from_slice(&fs_err::read(&path)?).map_err(io::Error::from)?;
     let what = ["base", "data", "validation data", "settings"];
     match what.into_iter().find(|it| stored[it] != own[it]) {
+        Some(_) if checkpoint::list(&dir.join(CHECKPOINTS))?.is_empty() => Ok(false),
         Some(what) => Err(TuneError::OtherRun { path: dir.to_owned(), what }),
         None => Ok(true),
     }
 }
 
-/// Makes the run's folder, with `restart` instead of one that is there.
-fn claim(dir: &Path, own: &Value, restart: bool) -> Result<(), TuneError> {
-    if restart && dir.exists() {
+/// Makes the run's folder, instead of one of another run that is there.
+fn claim(dir: &Path, own: &Value) -> Result<(), TuneError> {
+    if dir.join(IDENTITY).is_file() {
         fs_err::remove_dir_all(dir)?;
     }
     fs_err::create_dir_all(dir)?;
@@ -193,12 +205,13 @@ fn claim(dir: &Path, own: &Value, restart: bool) -> Result<(), TuneError> {
 struct Run<'a> {
     setup: &'a Setup<'a>,
     decoder: &'a TrainableDecoder,
+    text: &'a ModelText,
     data: &'a Data,
     validation: Option<&'a Data>,
     dir: PathBuf,
     objective: Objective<'a>,
     validating: Option<Objective<'a>>,
-    /// The factors.
+    /// What is trained.
     values: Vec<Vec<f32>>,
     optimiser: AdamW,
     state: State,
@@ -210,13 +223,13 @@ impl<'a> Run<'a> {
     fn open(
         setup: &'a Setup<'a>,
         decoder: &'a TrainableDecoder,
-        (data, validation): (&'a Data, Option<&'a Data>),
+        (text, data, validation): (&'a ModelText, &'a Data, Option<&'a Data>),
         dir: PathBuf,
     ) -> Result<Self, TuneError> {
         let settings = setup.settings;
-        let sizes: Vec<usize> = decoder.factors()?.iter().map(Vec::len).collect();
+        let sizes: Vec<usize> = decoder.values()?.iter().map(Vec::len).collect();
         let mut optimiser = AdamW::new(sizes.into_iter(), settings.weight_decay);
-        let last = checkpoint::list(&dir.join("checkpoints"))?.pop();
+        let last = checkpoint::list(&dir.join(CHECKPOINTS))?.pop();
         let state = match last {
             Some(path) => checkpoint::restore(&path, decoder, &mut optimiser)?,
             None => State::new(),
@@ -227,24 +240,19 @@ impl<'a> Run<'a> {
             fs_err::rename(new, best)?;
         }
         let log = Log::open(dir.join("log.jsonl"), state.step)?;
-        let per_epoch = steps_per_epoch(data.items.len(), settings.batch);
-        let wanted = (settings.epochs * per_epoch as f64).ceil().max(1.0) as u64;
-        let n_steps = match settings.steps_max {
-            0 => wanted,
-            n => n.min(wanted),
-        };
         Ok(Self {
             setup,
             decoder,
+            text,
             data,
             validation,
             objective: Objective::new(settings, decoder, &data.items),
             validating: validation.map(|it| Objective::new(settings, decoder, &it.items)),
-            values: decoder.factors()?,
+            values: decoder.values()?,
             optimiser,
             state,
             log,
-            n_steps,
+            n_steps: settings.n_steps(data.items.len()),
             dir,
         })
     }
@@ -260,13 +268,16 @@ impl<'a> Run<'a> {
             0 => per_epoch,
             n => n,
         };
+        if self.state.step == 0 && settings.ability && self.state.before.is_none() {
+            self.state.before = Some(self.measure(on_event)?);
+        }
         if self.state.step == 0 && self.log.lines.is_empty() {
             self.validate(on_event)?;
         }
         while self.state.step < self.n_steps && !self.state.ended {
             let line = self.step()?;
             let stops = on_event(Event::Step(&line)).is_break();
-            self.log.add(Line::Step(line))?;
+            self.add_to_log(Line::Step(line), on_event)?;
             let step = self.state.step;
             if step.is_multiple_of(validate_every) || step == self.n_steps {
                 self.validate(on_event)?;
@@ -291,12 +302,12 @@ impl<'a> Run<'a> {
         let Step { loss, mut grads, n_tokens, accuracy } = self.objective.step(&rows, seed)?;
         let grad_norm = clip(&mut grads, settings.clip);
         if !loss.is_finite() || !grad_norm.is_finite() {
-            let checkpoint = checkpoint::list(&self.dir.join("checkpoints"))?.pop();
+            let checkpoint = checkpoint::list(&self.dir.join(CHECKPOINTS))?.pop();
             return Err(TuneError::Diverged { step: step + 1, loss, grad_norm, checkpoint });
         }
         let learning_rate = settings.learning_rate_at(step, self.n_steps);
         self.optimiser.step(&mut self.values, &grads, learning_rate);
-        self.decoder.set_factors(&self.values)?;
+        self.decoder.set_values(&self.values)?;
         self.state.step += 1;
         self.state.n_tokens += n_tokens as u64;
         let seconds = start.elapsed().as_secs_f64();
@@ -314,6 +325,18 @@ impl<'a> Run<'a> {
             seconds,
             peak_bytes: peak_bytes(),
         })
+    }
+
+    /// What the model can do in general, as it is now.
+    fn measure(
+        &self,
+        on_event: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
+    ) -> Result<Ability, TuneError> {
+        let _ = on_event(Event::Measuring);
+        let at_once = self.setup.settings.tokens_at_once;
+        let ability = ability::measure(self.decoder, self.text, at_once)?;
+        let _ = on_event(Event::Measured(&ability));
+        Ok(ability)
     }
 
     /// Looks at the validation rows, keeps the factors where they are the best so far, and ends
@@ -343,16 +366,34 @@ impl<'a> Run<'a> {
         self.state.seconds += start.elapsed().as_secs_f64();
         let line = ValidationLine { step: self.state.step, loss, accuracy, is_best };
         let _ = on_event(Event::Validated(&line));
-        self.log.add(Line::Validation(line))
+        self.add_to_log(Line::Validation(line), on_event)
     }
 
-    /// Keeps the factors of this step as the best.
+    /// Adds a line to the log; a full disk is told once, and training goes on.
+    fn add_to_log(
+        &mut self,
+        line: Line,
+        on_event: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
+    ) -> Result<(), TuneError> {
+        let is_news = self.log.is_written();
+        match self.log.add(line).map_err(TuneError::from) {
+            Err(error) if is_disk_full(&error) => {
+                if is_news {
+                    let _ = on_event(Event::DiskFull(&error));
+                }
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
+    /// Keeps what is trained at this step as the best.
     fn keep_best(&self) -> Result<(), TuneError> {
         let (best, new) = (self.dir.join("best"), self.dir.join("best.new"));
         if new.exists() {
             fs_err::remove_dir_all(&new)?;
         }
-        self.decoder.save_adapter(&new)?;
+        self.decoder.save(&new)?;
         if best.exists() {
             fs_err::remove_dir_all(&best)?;
         }
@@ -361,7 +402,7 @@ impl<'a> Run<'a> {
     }
 
     fn save(&self) -> Result<PathBuf, TuneError> {
-        let dir = self.dir.join("checkpoints");
+        let dir = self.dir.join(CHECKPOINTS);
         checkpoint::save(&dir, self.decoder, &self.optimiser, &self.state)
     }
 
@@ -383,34 +424,42 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Puts the adapter in its place.
-    fn finish(self, text: &ModelText) -> Result<Outcome, TuneError> {
+    /// Puts what was trained in its place.
+    fn finish(
+        self,
+        on_event: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
+    ) -> Result<Outcome, TuneError> {
         // Should the place not take it, the run goes on from its very end.
         self.save()?;
         let best = self.dir.join("best");
         let mut step = self.state.step;
         if best.is_dir() {
-            self.decoder.restore_adapter(&best)?;
+            self.decoder.restore(&best)?;
             let of_best = |it: &Line| match it {
                 Line::Validation(it) if it.is_best => Some(it.step),
                 Line::Validation(_) | Line::Step(_) => None,
             };
             step = self.log.lines.iter().rev().find_map(of_best).unwrap_or(step);
         }
+        let ability = match self.state.before {
+            Some(before) => Some(Change { before, after: self.measure(on_event)? }),
+            None => None,
+        };
         let made = Made {
             setup: self.setup,
-            text,
+            text: self.text,
             data: self.data,
             validation: self.validation,
             lines: &self.log.lines,
             step,
             n_tokens: self.state.n_tokens,
             seconds: self.state.seconds,
+            ability,
         };
-        result::save(&self.dir.join("adapter"), self.decoder, &made)?;
+        result::save(&self.dir.join("result"), self.decoder, &made)?;
         fs_err::copy(self.dir.join("log.jsonl"), self.setup.out.join("log.jsonl"))?;
         fs_err::remove_dir_all(&self.dir)?;
-        Ok(Outcome::Done { step, n_steps: self.state.step, early: self.state.ended })
+        Ok(Outcome::Done { step, n_steps: self.state.step, early: self.state.ended, ability })
     }
 }
 
@@ -430,13 +479,4 @@ pub fn is_disk_full(error: &TuneError) -> bool {
 /// Whether a method compares answers.
 pub fn compares(method: Method) -> bool {
     matches!(method, Method::Dpo | Method::Kto)
-}
-
-impl Settings {
-    /// Steps of a run over so many rows.
-    pub fn n_steps(&self, n_rows: usize) -> u64 {
-        let per_epoch = steps_per_epoch(n_rows, self.batch);
-        let wanted = (self.epochs * per_epoch as f64).ceil().max(1.0) as u64;
-        if self.steps_max == 0 { wanted } else { wanted.min(self.steps_max) }
-    }
 }

@@ -1,9 +1,10 @@
 //! How to train.
 
-use model::trainable::LoraSpec;
+use model::trainable::{LoraSpec, Trained};
 use serde::{Deserialize, Serialize};
 
 use super::TuneError;
+use super::order::steps_per_epoch;
 use crate::dataset::row::BodyKind;
 
 /// What is minimised.
@@ -12,6 +13,8 @@ use crate::dataset::row::BodyKind;
 pub enum Method {
     /// The negative log-likelihood of what the assistant says.
     Lora,
+    /// The same, of all weights instead of an adapter: for small models.
+    Full,
     /// Direct preference optimisation (Rafailov et al. 2023).
     Dpo,
     /// Kahneman-Tversky optimisation (Ethayarajh et al. 2024).
@@ -25,6 +28,7 @@ impl Method {
     pub fn name(self) -> &'static str {
         match self {
             Self::Lora => "lora",
+            Self::Full => "full",
             Self::Dpo => "dpo",
             Self::Kto => "kto",
             Self::Cpt => "cpt",
@@ -34,7 +38,7 @@ impl Method {
     /// The kind of rows that it reads.
     pub fn rows(self) -> BodyKind {
         match self {
-            Self::Lora => BodyKind::Supervised,
+            Self::Lora | Self::Full => BodyKind::Supervised,
             Self::Dpo => BodyKind::Preference,
             Self::Kto => BodyKind::Unpaired,
             Self::Cpt => BodyKind::Text,
@@ -65,7 +69,7 @@ pub struct Settings {
     pub alpha: f64,
     /// Whether it is alpha / √rank instead.
     pub rslora: bool,
-    /// Names of matrices, such as `q_proj`; none for all.
+    /// Names of matrices, such as `q_proj`, or `layers.3.mlp.up_proj` of one layer; none for all.
     pub targets: Vec<String>,
     /// The share of A's inputs that a step leaves out.
     pub dropout: f32,
@@ -103,6 +107,8 @@ pub struct Settings {
     pub patience: u64,
     /// Steps between checkpoints; 0 for none but at the end and when stopped.
     pub save_every: u64,
+    /// Whether it is measured before and after what the base could do in general.
+    pub ability: bool,
     /// Whether rows that are too long are left out and counted; else they are an error.
     pub drop_long: bool,
     /// Whether rows that are not usable are left out and counted; else they are an error.
@@ -135,6 +141,7 @@ impl Default for Settings {
             validate_every: 0,
             patience: 0,
             save_every: 50,
+            ability: true,
             drop_long: false,
             skip_bad: false,
         }
@@ -174,14 +181,24 @@ impl Settings {
     }
 
     /// What is trained.
-    pub fn lora(&self) -> LoraSpec {
-        LoraSpec {
-            rank: self.rank,
-            alpha: self.alpha,
-            rslora: self.rslora,
-            targets: self.targets.clone(),
-            dropout: self.dropout,
+    pub fn trained(&self) -> Trained {
+        match self.method {
+            Method::Full => Trained::Full,
+            Method::Lora | Method::Dpo | Method::Kto | Method::Cpt => Trained::Lora(LoraSpec {
+                rank: self.rank,
+                alpha: self.alpha,
+                rslora: self.rslora,
+                targets: self.targets.clone(),
+                dropout: self.dropout,
+            }),
         }
+    }
+
+    /// Steps of a run over so many rows.
+    pub fn n_steps(&self, n_rows: usize) -> u64 {
+        let per_epoch = steps_per_epoch(n_rows, self.batch);
+        let wanted = (self.epochs * per_epoch as f64).ceil().max(1.0) as u64;
+        if self.steps_max == 0 { wanted } else { wanted.min(self.steps_max) }
     }
 
     /// The learning rate of a step, from 0, of `n_steps`.

@@ -45,6 +45,35 @@ pub(super) fn rms_norm_back(x: &[f32], weight: &[f32], eps: f32, grad: &[f32], i
         });
 }
 
+/// The gradient of a norm's weight, `Σ g · x · r` over rows. x, grad: (rows, n), result: (n)
+pub(super) fn rms_norm_weight_back(x: &[f32], n: usize, eps: f32, grad: &[f32]) -> Vec<f32> {
+    let of_rows = |(x, grad): (&[f32], &[f32])| {
+        let mut res = vec![0.0; n];
+        for (x, grad) in x.chunks_exact(n).zip(grad.chunks_exact(n)) {
+            let r = inverse_root(x, eps);
+            for ((res, x), grad) in res.iter_mut().zip(x).zip(grad) {
+                *res += grad * x * r;
+            }
+        }
+        res
+    };
+    // Added up in one order, whatever thread was first.
+    let parts: Vec<Vec<f32>> =
+        x.par_chunks(ROWS * n).zip(grad.par_chunks(ROWS * n)).map(of_rows).collect();
+    column_sums(&parts.concat(), n)
+}
+
+/// The sum of all rows. x: (rows, n), result: (n)
+pub(super) fn column_sums(x: &[f32], n: usize) -> Vec<f32> {
+    let mut res = vec![0.0; n];
+    for row in x.chunks_exact(n) {
+        for (res, x) in res.iter_mut().zip(row) {
+            *res += x;
+        }
+    }
+    res
+}
+
 /// `Σ a · b · c`, in lanes that the compiler can keep in one register.
 #[inline(always)]
 fn triple(a: &[f32], b: &[f32], c: &[f32]) -> f32 {

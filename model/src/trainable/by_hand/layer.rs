@@ -7,7 +7,9 @@ use candle_core::{CpuStorage, Result, Storage, Tensor, bail};
 use super::super::ops::Frozen;
 use super::super::{Layer, Linear};
 use super::attention::Packed;
-use super::functions::{Turn, gated, gated_back, rms_norm, rms_norm_back, rotate};
+use super::functions::{
+    Turn, column_sums, gated, gated_back, rms_norm, rms_norm_back, rms_norm_weight_back, rotate,
+};
 use super::product::{Put, Threads, View, multiply, product};
 use crate::decoder::Config;
 use crate::kernels::add_bias;
@@ -73,7 +75,8 @@ pub(super) struct Kept {
     low: [Vec<f32>; 7],
 }
 
-/// The gradients of A and B of each matrix that is trained, in the order of [`Layer::vars`].
+/// The gradients of what a layer trains: A and B of each matrix, in the order of
+/// [`Layer::factors`], or all its weights in that of `Layer::weights`.
 type Grads = Vec<Vec<f32>>;
 
 impl Linear {
@@ -95,11 +98,11 @@ impl Linear {
         Ok((out, low))
     }
 
-    /// Adds the gradient of `x` to `into`, and those of A and B to the end of `grads`.
+    /// Adds the gradient of `x` to `into`, and those of what is trained to the end of `grads`.
     fn back(
         &self,
         (x, low): (&[f32], &[f32]),
-        grad: &[f32],
+        of_out: &[f32],
         into: &mut [f32],
         how: Put,
         grads: &mut Grads,
@@ -107,8 +110,12 @@ impl Linear {
         let weight = self.weight.values()?;
         let n_in = self.weight.n_in()?;
         let n_out = weight.len() / n_in;
-        let grad = View::new(grad, n_out);
+        let grad = View::new(of_out, n_out);
         multiply(into, how, (grad, View::new(&weight, n_in)), 1.0, Threads::All);
+        if self.weight.is_trained() {
+            grads.push(product(grad.t(), View::new(x, n_in)));
+            grads.extend(self.bias.as_ref().map(|_| column_sums(of_out, n_out)));
+        }
         let Some(factors) = &self.lora else { return Ok(()) };
         let (a, b, rank) = (values(&factors.a)?, values(&factors.b)?, factors.a.dim(0)?);
         let scale = factors.scale as f32;
@@ -132,6 +139,11 @@ impl Frozen {
                 Ok(Values::Owned(self.dense()?.flatten_all()?.to_vec1::<f32>()?))
             }
         }
+    }
+
+    /// Whether it is one of the weights that are trained.
+    pub(super) fn is_trained(&self) -> bool {
+        self.held().is_some_and(Tensor::is_variable)
     }
 
     fn n_in(&self) -> Result<usize> {
@@ -175,12 +187,12 @@ impl Layer {
         Ok((out, Kept { x, raw, q, k, v, attended, middle, gate, up, low }))
     }
 
-    /// The gradients of the layer's input, which takes the place of `grad`, and of its factors.
+    /// The gradients of the layer's input, which takes the place of `grad`, and of what it trains.
     pub(super) fn back(&self, kept: Kept, grad: &mut [f32], pass: &Pass<'_>) -> Result<Grads> {
         let eps = pass.config.norm_eps;
         let Kept { x, raw, q, k, v, attended, middle, gate, up, low } = kept;
         let [q_low, k_low, v_low, o_low, gate_low, up_low, down_low] = &low;
-        let (mut of_down, mut of_rest) = (Vec::new(), Vec::new());
+        let (mut of_down, mut of_rest, mut of_norms) = (Vec::new(), Vec::new(), Vec::new());
 
         let inner = gated(&gate, &up);
         let mut of_up = vec![0.0; inner.len()];
@@ -198,6 +210,7 @@ impl Layer {
         let up = (normed.as_slice(), up_low.as_slice());
         self.up_proj.back(up, &of_up, &mut of_normed, Put::Sum, &mut of_feed)?;
         rms_norm_back(&middle, &weight, eps, &of_normed, grad);
+        norm_grad(&self.post_attention_norm, (&middle, &of_normed), eps, &mut of_norms);
         drop((middle, of_gate, of_up, normed));
 
         let mut of_attended = vec![0.0; attended.len()];
@@ -206,7 +219,7 @@ impl Layer {
         self.o_proj.back(o, grad, &mut of_attended, Put::Fresh, &mut of_o)?;
         let of_heads = pass.packed.backward([&q, &k, &v], &attended, &of_attended);
         drop((q, k, v, attended, of_attended));
-        let [of_q, of_k, of_v] = self.heads_back(of_heads, raw, pass)?;
+        let [of_q, of_k, of_v] = self.heads_back(of_heads, raw, pass, &mut of_norms)?;
 
         let weight = values(&self.input_norm)?;
         let normed = rms_norm(&x, &weight, eps);
@@ -218,9 +231,11 @@ impl Layer {
             how = Put::Sum;
         }
         rms_norm_back(&x, &weight, eps, &of_normed, grad);
+        norm_grad(&self.input_norm, (&x, &of_normed), eps, &mut of_norms);
         of_rest.extend(of_o);
         of_rest.extend(of_feed);
         of_rest.extend(of_down);
+        of_rest.extend(of_norms);
         Ok(of_rest)
     }
 
@@ -230,6 +245,7 @@ impl Layer {
         [mut q, mut k, v]: [Vec<f32>; 3],
         raw: Option<[Vec<f32>; 2]>,
         pass: &Pass<'_>,
+        grads: &mut Grads,
     ) -> Result<[Vec<f32>; 3]> {
         let Config { norm_eps: eps, head_dim, n_heads, n_kv_heads, .. } = *pass.config;
         let angles = (pass.cos, pass.sin);
@@ -241,6 +257,7 @@ impl Layer {
             for (of, raw, norm) in [(&mut q, raw_q, q_norm), (&mut k, raw_k, k_norm)] {
                 let mut res = vec![0.0; of.len()];
                 rms_norm_back(&raw, &values(norm)?, eps, of, &mut res);
+                norm_grad(norm, (&raw, of), eps, grads);
                 *of = res;
             }
         }
@@ -252,6 +269,13 @@ impl Kept {
     /// The layer's input alone, to compute the rest again.
     pub(super) fn into_input(self) -> Vec<f32> {
         self.x
+    }
+}
+
+/// Adds the gradient of a norm's weight to the end of `grads`, where it is trained.
+fn norm_grad(norm: &Tensor, (x, grad): (&[f32], &[f32]), eps: f32, grads: &mut Grads) {
+    if norm.is_variable() {
+        grads.push(rms_norm_weight_back(x, norm.elem_count(), eps, grad));
     }
 }
 

@@ -15,12 +15,20 @@ use candle_core::Result;
 use super::{Target, TokenBatch, TrainableDecoder, Weighted, With};
 use crate::kernels;
 use attention::Packed;
-use functions::{cross_entropy, rms_norm, rms_norm_back};
+use functions::{cross_entropy, rms_norm, rms_norm_back, rms_norm_weight_back};
 use layer::{Kept, Pass, values};
 use product::{Put, Threads, View, multiply};
 
 /// Rows whose logits are in memory together.
 const LOGIT_ROWS: usize = 128;
+
+/// Where the gradients of the head go.
+struct HeadGrads<'a> {
+    /// Of the output of the last norm; added to.
+    of_hidden: &'a mut [f32],
+    /// Of the matrix itself, where it is trained; added to.
+    of_weight: Option<&'a mut [f32]>,
+}
 
 /// How much of a layer is kept for its derivative.
 enum Memory {
@@ -68,10 +76,17 @@ impl TrainableDecoder {
             let (norm, eps) = (values(&self.norm)?, self.config.norm_eps);
             let hidden = rms_norm(&x, &norm, eps);
             let mut of_hidden = vec![0.0; hidden.len()];
-            let log_probs = self.head(&hidden, targets, Some(&mut of_hidden))?;
+            let is_full = self.lm_head.is_trained();
+            let mut of_head = vec![0.0; if is_full { self.lm_head.values()?.len() } else { 0 }];
+            let head_grads = HeadGrads {
+                of_hidden: &mut of_hidden,
+                of_weight: is_full.then_some(of_head.as_mut_slice()),
+            };
+            let log_probs = self.head(&hidden, targets, Some(head_grads))?;
             drop(hidden);
             let mut grad = vec![0.0; x.len()];
             rms_norm_back(&x, &norm, eps, &of_hidden, &mut grad);
+            let of_norm = is_full.then(|| rms_norm_weight_back(&x, norm.len(), eps, &of_hidden));
             drop((x, of_hidden));
             let mut by_layer = Vec::with_capacity(self.layers.len());
             for (layer, memory) in self.layers.iter().zip(memory).rev() {
@@ -81,7 +96,11 @@ impl TrainableDecoder {
                 };
                 by_layer.push(layer.back(kept, &mut grad, pass)?);
             }
-            let grads = by_layer.into_iter().rev().flatten().collect();
+            let mut grads: Vec<Vec<f32>> = by_layer.into_iter().rev().flatten().collect();
+            if let Some(of_norm) = of_norm {
+                grads.push(of_norm);
+                grads.extend(self.embedding_grads(batch, &grad, of_head));
+            }
             Ok(Weighted { log_probs, grads })
         })
     }
@@ -111,12 +130,32 @@ impl TrainableDecoder {
         Ok(res)
     }
 
-    /// `ln p` of each target; and adds the gradient of the output of the last norm to `into`.
+    /// The gradient of the embeddings, and that of the output matrix where it is another.
+    fn embedding_grads(
+        &self,
+        batch: &TokenBatch<'_>,
+        grad: &[f32],
+        of_head: Vec<f32>,
+    ) -> Vec<Vec<f32>> {
+        let hidden = self.config.hidden;
+        let (mut of_table, rest) = match self.tied {
+            true => (of_head, None),
+            false => (vec![0.0; of_head.len()], Some(of_head)),
+        };
+        let ids = batch.sequences.iter().copied().flatten();
+        for (&id, grad) in ids.zip(grad.chunks_exact(hidden)) {
+            let at = id as usize * hidden;
+            kernels::add_bias(&mut of_table[at..at + hidden], grad);
+        }
+        [Some(of_table), rest].into_iter().flatten().collect()
+    }
+
+    /// `ln p` of each target; and adds gradients to where they go.
     fn head(
         &self,
         hidden: &[f32],
         targets: &[Target],
-        mut into: Option<&mut [f32]>,
+        mut grads: Option<HeadGrads<'_>>,
     ) -> Result<Vec<f32>> {
         use rayon::prelude::*;
         let (width, vocab_size) = (self.config.hidden, self.config.vocab_size);
@@ -140,12 +179,17 @@ impl TrainableDecoder {
             let log_probs: Vec<f32> =
                 scores.par_chunks_mut(vocab_size).zip(targets).map(of_row).collect();
             res.extend(log_probs);
-            let Some(into) = into.as_deref_mut() else { continue };
+            let Some(HeadGrads { of_hidden, of_weight }) = &mut grads else { continue };
             let grad = &mut grad[..targets.len() * width];
             let factors = (View::new(scores, vocab_size), head);
             multiply(grad, Put::Fresh, factors, 1.0, Threads::All);
             for (grad, target) in grad.chunks_exact(width).zip(targets) {
-                kernels::add_bias(&mut into[target.row * width..(target.row + 1) * width], grad);
+                let at = target.row * width;
+                kernels::add_bias(&mut of_hidden[at..at + width], grad);
+            }
+            if let Some(of_weight) = of_weight {
+                let factors = (View::new(scores, vocab_size).t(), View::new(&rows, width));
+                multiply(of_weight, Put::Sum, factors, 1.0, Threads::All);
             }
         }
         Ok(res)
