@@ -49,6 +49,7 @@ pub mod reward;
 pub(crate) mod samples;
 pub mod serve;
 pub mod session;
+pub mod stale;
 pub mod survey;
 mod together;
 pub mod units;

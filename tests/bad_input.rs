@@ -13,6 +13,8 @@ use std::{
 };
 
 use serde_json::Value;
+#[cfg(target_os = "linux")]
+use support::SmallDisk;
 use support::{
     EMBEDDER, GENERATOR, POLICY, QUESTION, World, check_failure, error_of, json_of, skipped,
     with_input,
@@ -312,42 +314,6 @@ fn documents_of_a_closed_subfolder_are_kept_and_reported() {
     // A file that is gone beside it is removed all the same.
     world.remove("docs/remote.md");
     assert_eq!(world.json(&["ingest", "docs"])["documents"]["removed"], 1);
-}
-
-/// A small file system of its own, taken away at the end.
-#[cfg(target_os = "linux")]
-struct SmallDisk(PathBuf);
-
-#[cfg(target_os = "linux")]
-impl SmallDisk {
-    fn mount(path: PathBuf, megabytes: u32) -> Option<Self> {
-        fs_err::create_dir_all(&path).unwrap();
-        let size = format!("size={megabytes}m");
-        let out =
-            Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(&path).output();
-        if !out.is_ok_and(|it| it.status.success()) {
-            skipped("a small file system could not be mounted (that takes root)");
-            return None;
-        }
-        Some(Self(path))
-    }
-
-    /// Fills it but for some kilobytes.
-    fn fill(&self, left: usize) {
-        let spare = vec![1; left << 10];
-        fs_err::write(self.0.join("spare"), spare).unwrap();
-        let mut file = fs_err::File::create(self.0.join("filler")).unwrap();
-        let block = vec![1; 1 << 12];
-        while file.write_all(&block).is_ok() {}
-        fs_err::remove_file(self.0.join("spare")).unwrap();
-    }
-}
-
-#[cfg(target_os = "linux")]
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
-    }
 }
 
 #[cfg(target_os = "linux")]

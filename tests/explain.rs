@@ -271,7 +271,7 @@ fn status_shows_what_is_indexed_without_any_model() {
 }
 
 /// Every command, with those below it.
-const COMMANDS: [&str; 45] = [
+const COMMANDS: [&str; 49] = [
     "",
     "ask",
     "chat",
@@ -307,6 +307,10 @@ const COMMANDS: [&str; 45] = [
     "adapters",
     "adapters list",
     "adapters show",
+    "adapters load",
+    "adapters unload",
+    "adapters import",
+    "adapters export",
     "adapters remove",
     "serve",
     "mcp",

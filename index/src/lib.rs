@@ -35,7 +35,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-pub use catalog::{Catalog, CatalogError, live_recipe};
+pub use catalog::{Catalog, CatalogError, content_hashes, live_recipe};
 pub use dense::DenseError;
 pub use open::{OpenError, Preparing, RebuildError, Recut};
 pub use writer::Applied;

@@ -15,7 +15,10 @@ pub use dataset::*;
 pub use feedback::*;
 pub use serve::{KeysCommand, McpArgs, ServeArgs};
 
-pub use tuning::{AdaptersCommand, DecayArg, MethodArg, TuneAdapterArgs, TuneArgs, TuneStepArgs};
+pub use tuning::{
+    AdaptersCommand, AdaptersExportArgs, AdaptersImportArgs, DecayArg, MethodArg, ServerArgs,
+    TuneAdapterArgs, TuneArgs, TuneStepArgs,
+};
 
 use crate::config::Style;
 
@@ -132,7 +135,7 @@ pub enum Command {
     Feedback(FeedbackCommand),
     /// Train an adapter of the language model on rows of a file
     Tune(TuneArgs),
-    /// List, show and remove adapters
+    /// List, show, load, import, export and remove adapters
     #[command(subcommand)]
     Adapters(AdaptersCommand),
     /// Answer over HTTP: a page, OpenAI's protocol, chat tools

@@ -176,6 +176,44 @@ pub enum AdaptersCommand {
         /// Its name, or its folder.
         name: String,
     },
+    /// Load an adapter into a server that runs: requests choose it by its name from then on
+    #[command(after_help = "Examples:
+  souffleur adapters load handbook
+  souffleur adapters load ./lora-out --name rh --server https://answers.example --key-file key.txt
+
+The folder must be there on the server's machine. A server loads those of its data folder when it
+starts.")]
+    Load {
+        /// Its name, or its folder.
+        name: String,
+        /// What requests call it [default: the name of its folder]
+        #[arg(long = "name", value_name = "NAME")]
+        alias: Option<String>,
+        /// Where.
+        #[command(flatten)]
+        server: ServerArgs,
+    },
+    /// Unload adapters from a server that runs: their folders stay
+    #[command(after_help = "Examples:
+  souffleur adapters unload handbook")]
+    Unload {
+        /// Their names.
+        #[arg(required = true)]
+        names: Vec<String>,
+        /// Where.
+        #[command(flatten)]
+        server: ServerArgs,
+    },
+    /// Take a PEFT folder from another trainer into the data folder
+    #[command(after_help = "Examples:
+  souffleur adapters import ./saves/handbook/lora --name handbook
+  souffleur adapters import ./lora-out --base qwen3-0.6b")]
+    Import(AdaptersImportArgs),
+    /// Write an adapter as a GGUF file, as llama.cpp reads it
+    #[command(after_help = "Examples:
+  souffleur adapters export handbook --out handbook.gguf
+  llama-server -m base.gguf --lora handbook.gguf")]
+    Export(AdaptersExportArgs),
     /// Remove adapters from this machine
     #[command(after_help = "Examples:
   souffleur adapters remove handbook")]
@@ -184,4 +222,43 @@ pub enum AdaptersCommand {
         #[arg(required = true)]
         names: Vec<String>,
     },
+}
+
+/// A server that runs.
+#[derive(Debug, Clone, Args)]
+pub struct ServerArgs {
+    /// Where it listens [default: the address of the settings]
+    #[arg(long, value_name = "URL")]
+    pub server: Option<String>,
+    /// A file that holds a key of an administrator, where the server wants one
+    #[arg(long, value_name = "FILE")]
+    pub key_file: Option<PathBuf>,
+}
+
+/// `souffleur adapters import`
+#[derive(Debug, Clone, Args)]
+pub struct AdaptersImportArgs {
+    /// The folder with `adapter_config.json` and `adapter_model.safetensors`
+    pub path: PathBuf,
+    /// What to call it [default: the folder's name]
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+    /// The model that it was trained on: an id, a .gguf file or a folder [default: that of the
+    /// settings]
+    #[arg(long, value_name = "MODEL")]
+    pub base: Option<String>,
+}
+
+/// `souffleur adapters export`
+#[derive(Debug, Clone, Args)]
+pub struct AdaptersExportArgs {
+    /// Its name, or its folder
+    pub name: String,
+    /// The file to write
+    #[arg(long, value_name = "FILE.gguf")]
+    pub out: PathBuf,
+    /// The model that it was trained on: an id, a .gguf file or a folder [default: what its record
+    /// names, else that of the settings]
+    #[arg(long, value_name = "MODEL")]
+    pub base: Option<String>,
 }

@@ -14,7 +14,10 @@ use super::{
     state::App,
     work::on_thread,
 };
-use crate::writer::{LocalModel, Writer};
+use crate::{
+    stale::{Documents, record_of},
+    writer::{LocalModel, Writer},
+};
 
 impl App {
     /// Names of the adapters that are loaded.
@@ -64,14 +67,29 @@ fn describe(it: &LoadedAdapter) -> Value {
     })
 }
 
+/// The same, with how many of the documents that it was trained on have changed or gone. Which ones
+/// is for those who may read them: `souffleur adapters show`.
+fn describe_with(it: &LoadedAdapter, documents: Option<&Documents>) -> Result<Value, ApiError> {
+    let mut res = describe(it);
+    let record = record_of(&it.path).map_err(|error| ApiError::internal(&error))?;
+    let stale = documents.zip(record).and_then(|(all, record)| all.stale(&record));
+    res["training"] = stale.map_or(Value::Null, |it| it.json(false));
+    Ok(res)
+}
+
 /// Lists the adapters that are loaded.
 #[utoipa::path(get, path = "/v1/adapters", tag = "Adapters",
     responses((status = 200, description = "`data`", body = Value)))]
 pub(crate) async fn list(State(app): State<Arc<App>>, _: Reader) -> Result<Json<Value>, ApiError> {
-    let data: Vec<Value> = match &*app.engine.writer {
-        Writer::Model(model) => model.adapters().iter().map(describe).collect(),
-        Writer::Upstream(_) | Writer::Extract { .. } => Vec::new(),
-    };
+    let data = on_thread(&app, move |app| {
+        let loaded = match &*app.engine.writer {
+            Writer::Model(model) => model.adapters(),
+            Writer::Upstream(_) | Writer::Extract { .. } => Vec::new(),
+        };
+        let documents = Documents::of_index(&app.session.config.data_dir)?;
+        loaded.iter().map(|it| describe_with(it, documents.as_ref())).collect::<Result<Vec<_>, _>>()
+    })
+    .await?;
     Ok(Json(json!({ "object": "list", "data": data })))
 }
 

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::{
     server::{Server, events},
-    support::{POLICY, QUESTION, World},
+    support::{POLICY, QUESTION, World, check_failure, json_of, program},
 };
 
 const TRAVAIL: &str = "---\ncollection: rh\n---\n# Télétravail\n\nLe télétravail est ouvert dans la \
@@ -243,4 +243,35 @@ fn an_adapter_that_cannot_be_loaded_is_refused_under_both_names() {
     server.post("/v1/load_lora_adapter", &nowhere).refuses(400, &["nowhere"]);
     server.post("/v1/unload_lora_adapter", &json!({ "lora_name": "ton" })).refuses(404, &["ton"]);
     server.delete("/v1/adapters/ton").refuses(404, &["ton"]);
+}
+
+#[test]
+fn an_adapter_is_loaded_into_a_running_server_from_the_command_line() {
+    let Some(world) = World::new() else { return };
+    let row = json!({ "prompt": "Say yes.", "completion": "Yes." });
+    world.write("rows.jsonl", format!("{row}\n"));
+    let tune = ["tune", "--data", "rows.jsonl", "--out", "made/tone", "--steps", "1"];
+    let small = ["--rank", "1", "--target", "layers.0.self_attn.q_proj", "--no-ability"];
+    world.json(&[&tune[..], &small].concat());
+    let Some(server) = Server::start(world, &documents(), &[]) else { return };
+    let adapters = |args: &[&str]| {
+        let mut command = program();
+        command
+            .args(["adapters"])
+            .args(args)
+            .args(["--server", &format!("http://{}", server.addr)]);
+        command.arg("--quiet").arg("--json").current_dir(server.world.path());
+        command
+    };
+    let loaded = json_of(&mut adapters(&["load", "made/tone"]));
+    assert_eq!((&loaded["name"], &loaded["matrices"]), (&json!("tone"), &json!(1)));
+    let list = server.get("/v1/adapters").expect(200);
+    assert_eq!(list["data"][0]["name"], "tone", "{list}");
+    assert_eq!(list["data"][0]["training"], Value::Null, "its rows named no documents");
+    json_of(&mut adapters(&["unload", "tone"]));
+    assert_eq!(server.get("/v1/adapters").expect(200)["data"], json!([]));
+    let again = adapters(&["unload", "tone"]).output().unwrap();
+    check_failure(&again, 1, &["answers 404", "tone"]);
+    let offline = adapters(&["load", "made/tone", "--offline"]).output().unwrap();
+    check_failure(&offline, 2, &["offline"]);
 }

@@ -210,3 +210,40 @@ pub(crate) fn check_keys(value: &Value, keys: &[(&str, &str)]) {
         assert!(fits || (nullable && found.is_null()), "`{key}` is no {kind}: {found}");
     }
 }
+
+/// A small file system of its own, taken away at the end.
+#[cfg(target_os = "linux")]
+pub(crate) struct SmallDisk(PathBuf);
+
+#[cfg(target_os = "linux")]
+impl SmallDisk {
+    /// `None` where the system does not let us.
+    pub(crate) fn mount(path: PathBuf, megabytes: u32) -> Option<Self> {
+        fs_err::create_dir_all(&path).unwrap();
+        let size = format!("size={megabytes}m");
+        let out =
+            Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(&path).output();
+        if !out.is_ok_and(|it| it.status.success()) {
+            skipped("a small file system could not be mounted (that takes root)");
+            return None;
+        }
+        Some(Self(path))
+    }
+
+    /// Fills it but for some kilobytes.
+    pub(crate) fn fill(&self, left: usize) {
+        let spare = vec![1; left << 10];
+        fs_err::write(self.0.join("spare"), spare).unwrap();
+        let mut file = fs_err::File::create(self.0.join("filler")).unwrap();
+        let block = vec![1; 1 << 12];
+        while file.write_all(&block).is_ok() {}
+        fs_err::remove_file(self.0.join("spare")).unwrap();
+    }
+}
+
+#[cfg(target_os = "linux")]
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
+    }
+}

@@ -203,6 +203,26 @@ pub fn live_recipe(dir: &Path) -> Result<Option<Recipe>, CatalogError> {
     Ok(read::live_recipe(&connection)?.map(|it| it.recipe))
 }
 
+/// The path below its root and the content hash of every document of a data folder, without opening
+/// or locking it; `None` where there is no index.
+///
+/// # Errors
+///
+/// When there is a catalog, but it cannot be read.
+pub fn content_hashes(dir: &Path) -> Result<Option<Vec<(String, String)>>, CatalogError> {
+    let path = dir.join(Catalog::FILE);
+    if !path.exists() {
+        return Ok(None);
+    }
+    let connection = connect(&path, OpenFlags::empty())?;
+    if !connection.table_exists(None, "documents")? {
+        return Ok(None);
+    }
+    let mut statement = connection.prepare("SELECT path, content_hash FROM documents")?;
+    let rows = statement.query_map((), |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(Some(rows.collect::<Result<_, _>>()?))
+}
+
 fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, CatalogError> {
     let flags = flags | OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;

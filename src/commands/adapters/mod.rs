@@ -1,4 +1,7 @@
-//! `souffleur adapters`: list, show, remove.
+//! `souffleur adapters`: list, show, load, unload, import, export, remove.
+
+mod exchange;
+mod server;
 
 use std::{
     path::{Path, PathBuf},
@@ -7,18 +10,24 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
-use tune::train::run::RECORD;
 
 use crate::{
     cli::AdaptersCommand,
-    printer::{BOLD, DIM, styled},
+    printer::{BOLD, DIM, YELLOW, styled},
     session::{Session, WrongUsage},
+    stale::{Documents, Stale, record_of},
 };
 
 pub(super) fn run(session: &Session, command: &AdaptersCommand) -> Result<ExitCode> {
     match command {
         AdaptersCommand::List => list(session)?,
         AdaptersCommand::Show { name } => show(session, name)?,
+        AdaptersCommand::Load { name, alias, server } => {
+            server::load(session, (name, alias.as_deref()), server)?;
+        }
+        AdaptersCommand::Unload { names, server } => server::unload(session, names, server)?,
+        AdaptersCommand::Import(args) => exchange::import_folder(session, args)?,
+        AdaptersCommand::Export(args) => exchange::export_gguf(session, args)?,
         AdaptersCommand::Remove { names } => remove(session, names)?,
     }
     Ok(ExitCode::SUCCESS)
@@ -26,6 +35,7 @@ pub(super) fn run(session: &Session, command: &AdaptersCommand) -> Result<ExitCo
 
 fn list(session: &Session) -> Result<()> {
     let printer = session.printer;
+    let documents = Documents::of_index(&session.config.data_dir)?;
     let mut rows = Vec::new();
     for (name, path) in session.adapters()? {
         let (config, record) = (read(&path.join("adapter_config.json"))?, record(&path)?);
@@ -41,6 +51,10 @@ fn list(session: &Session) -> Result<()> {
             rank.map_or_else(|| "?".to_owned(), |it| it.to_string()),
             styled(DIM, made.as_deref().unwrap_or("trained elsewhere"))
         ))?;
+        let stale = documents.as_ref().zip(record.as_ref()).and_then(|(all, it)| all.stale(it));
+        if let Some(stale) = stale.as_ref().filter(|it| !it.is_fresh()) {
+            printer.line(format!("{:<24} {}", "", styled(YELLOW, stale_text(stale))))?;
+        }
         rows.push(json!({
             "name": name,
             "path": path,
@@ -48,6 +62,7 @@ fn list(session: &Session) -> Result<()> {
             "base": base,
             "method": record.as_ref().map(|it| it["settings"]["method"].clone()),
             "data": record.as_ref().map(|it| it["data"].clone()),
+            "stale": stale.map(|it| it.json(true)),
         }));
     }
     let dir = session.adapters_dir();
@@ -79,7 +94,29 @@ fn show(session: &Session, name: &str) -> Result<()> {
         }
         _ => printer.line(styled(DIM, "trained elsewhere: there is no record"))?,
     }
-    printer.json(&json!({ "path": path, "config": config, "training": record }))?;
+    let documents = Documents::of_index(&session.config.data_dir)?;
+    let stale = documents.as_ref().zip(record.as_ref()).and_then(|(all, it)| all.stale(it));
+    match &stale {
+        Some(stale) if !stale.is_fresh() => {
+            printer.line(styled(YELLOW, stale_text(stale)))?;
+            for (paths, what) in [(&stale.changed, "changed"), (&stale.deleted, "deleted")] {
+                for path in paths {
+                    printer.line(format!("  {what}: {path}"))?;
+                }
+            }
+        }
+        Some(stale) => {
+            let text = format!("all {} documents are as they were", stale.n_documents);
+            printer.line(styled(DIM, text))?;
+        }
+        None => {}
+    }
+    printer.json(&json!({
+        "path": path,
+        "config": config,
+        "training": record,
+        "stale": stale.map(|it| it.json(true)),
+    }))?;
     Ok(())
 }
 
@@ -103,8 +140,16 @@ fn remove(session: &Session, names: &[String]) -> Result<()> {
 }
 
 fn record(dir: &Path) -> Result<Option<Value>> {
-    let path = dir.join(RECORD);
-    if path.is_file() { read(&path).map(Some) } else { Ok(None) }
+    let of_dir = || format!("could not read the record of `{}`", dir.display());
+    record_of(dir).with_context(of_dir)
+}
+
+/// How many documents are another by now, in words.
+fn stale_text(stale: &Stale) -> String {
+    let parts = [(stale.changed.len(), "changed"), (stale.deleted.len(), "deleted")];
+    let parts: Vec<String> =
+        parts.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")).collect();
+    format!("stale: of {} documents {}", stale.n_documents, parts.join(", "))
 }
 
 fn read(path: &Path) -> Result<Value> {
