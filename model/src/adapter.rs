@@ -19,13 +19,17 @@ use crate::LoadError;
 use crate::config_json::read_object;
 use crate::decoder::{Config, Decoder, Layer};
 use crate::gguf::{Gguf, numbers};
-use crate::load_decoder;
-use crate::names::{Module, paired_row};
+use crate::load_decoder::{self, Outline};
+use crate::names::{Matrix, Module, paired_row};
 use crate::weights::Safetensors;
 use settings::Settings;
 
 /// What our own folders say besides what PEFT does.
 pub(crate) const OWN_FILE: &str = "souffleur.json";
+
+/// What PEFT saves beside a change of the output matrix: that matrix. It is the base's own; where the
+/// vocabulary has grown, the change's shape says so.
+pub(crate) const COPY_OF_HEAD: &str = "base_model.model.lm_head.base_layer.weight";
 
 /// A low-rank change of a decoder's matrices.
 #[derive(Debug)]
@@ -38,6 +42,8 @@ pub struct Adapter {
     base: String,
     /// One per layer of the decoder.
     pub(crate) layers: Vec<LayerAdapter>,
+    /// The change of the output matrix.
+    pub(crate) head: Option<LowRank>,
 }
 
 /// The changes of one layer; none where the adapter leaves a matrix as it is.
@@ -122,6 +128,8 @@ pub(crate) struct Base {
     pub(crate) config: Config,
     /// See [`fingerprint`].
     pub(crate) fingerprint: String,
+    /// Whether its output matrix is that of the embeddings.
+    pub(crate) is_tied: bool,
 }
 
 impl Base {
@@ -130,13 +138,14 @@ impl Base {
         let norms = decoder.layers.iter().flat_map(of_layer).chain([decoder.norm.clone()]);
         let values = |it: Tensor| it.to_vec1().expect("a norm is a vector in main memory");
         let norms: Vec<Vec<f32>> = norms.map(values).collect();
-        Self { config: decoder.config.clone(), fingerprint: fingerprint(&norms) }
+        let is_tied = decoder.lm_head.is_none();
+        Self { config: decoder.config.clone(), fingerprint: fingerprint(&norms), is_tied }
     }
 
     /// That of a model on disk, without loading its matrices.
     pub(crate) fn read(model: &Path) -> Result<Self, LoadError> {
-        let (config, norms) = load_decoder::read_norms(model)?;
-        Ok(Self { config, fingerprint: fingerprint(&norms) })
+        let Outline { config, norms, is_tied } = load_decoder::read_outline(model)?;
+        Ok(Self { config, fingerprint: fingerprint(&norms), is_tied })
     }
 }
 
@@ -177,8 +186,22 @@ impl Adapter {
         }
         let name = if is_gguf { path.file_stem() } else { path.file_name() };
         let name = name.unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
-        let layers = parts.into_layers(path, &base.config)?;
-        Ok(Self { name, path: path.to_owned(), base: base.fingerprint.clone(), layers })
+        let (layers, head) = parts.into_changes(path, &base.config)?;
+        Ok(Self { name, path: path.to_owned(), base: base.fingerprint.clone(), layers, head })
+    }
+
+    /// All changes, in the order of [`Matrix::all`].
+    pub(crate) fn changes(&self) -> impl Iterator<Item = (Matrix, &LowRank)> {
+        let all = Matrix::all(self.layers.len());
+        all.filter_map(|matrix| Some((matrix, self.change(matrix)?)))
+    }
+
+    /// The change of a matrix, if there is one.
+    pub(crate) fn change(&self, matrix: Matrix) -> Option<&LowRank> {
+        match matrix {
+            Matrix::Layer(layer, module) => self.layers.get(layer)?.get(module),
+            Matrix::Head => self.head.as_ref(),
+        }
     }
 
     /// Refuses a model other than the one that it was loaded for.
@@ -197,6 +220,9 @@ impl Adapter {
                 let b = (b * factor).expect("a number can be multiplied");
                 layer.set(module, LowRank { a: a.clone(), b });
             }
+        }
+        if let Some(LowRank { b, .. }) = &mut self.head {
+            *b = (&*b * factor).expect("a number can be multiplied");
         }
     }
 }
@@ -235,8 +261,8 @@ impl LowRank {
     }
 }
 
-/// A matrix in f32, row-major.
-struct Matrix {
+/// A factor in f32, row-major.
+struct Factor {
     shape: (usize, usize),
     values: Vec<f32>,
 }
@@ -244,16 +270,15 @@ struct Matrix {
 /// The two factors of a change, as far as they have been read.
 #[derive(Default)]
 struct Factors {
-    a: Option<Matrix>,
-    b: Option<Matrix>,
+    a: Option<Factor>,
+    b: Option<Factor>,
     /// What `b` is multiplied with, from the rank.
     alpha: f64,
 }
 
 /// What a folder or file holds, before it is checked against a decoder.
 struct Parts {
-    /// By layer and name of the module.
-    factors: BTreeMap<(usize, &'static str), (Module, Factors)>,
+    factors: BTreeMap<Matrix, Factors>,
     /// Whether the scale is alpha / √rank instead of alpha / rank (Kalajdzievski 2023).
     rslora: bool,
     /// The rank that the settings promise for all matrices, where they promise one.
@@ -266,7 +291,11 @@ struct Parts {
 
 impl Parts {
     /// Checks every pair of factors against the decoder's shapes.
-    fn into_layers(self, path: &Path, config: &Config) -> Result<Vec<LayerAdapter>, AdapterError> {
+    fn into_changes(
+        self,
+        path: &Path,
+        config: &Config,
+    ) -> Result<(Vec<LayerAdapter>, Option<LowRank>), AdapterError> {
         let corrupt = |reason: String| AdapterError::Corrupt { path: path.to_owned(), reason };
         let other = |reason: String| AdapterError::OtherBase {
             path: path.to_owned(),
@@ -278,21 +307,24 @@ impl Parts {
         }
         let mut layers: Vec<LayerAdapter> =
             (0..config.n_layers).map(|_| LayerAdapter::default()).collect();
-        for ((idx, name), (module, Factors { a, b, alpha })) in self.factors {
-            let at = format!("`{name}` of layer {idx}");
+        let mut head = None;
+        for (matrix, Factors { a, b, alpha }) in self.factors {
+            let at = format!("`{}`", matrix.checkpoint());
             let (Some(a), Some(mut b)) = (a, b) else {
                 return Err(corrupt(format!("{at} has one of two factors")));
             };
             let n_layers = config.n_layers;
-            let layer = layers
-                .get_mut(idx)
-                .ok_or_else(|| other(format!("it changes layer {idx} of {n_layers}")))?;
+            if let Matrix::Layer(idx, _) = matrix
+                && idx >= n_layers
+            {
+                return Err(other(format!("it changes layer {idx} of {n_layers}")));
+            }
             let rank = a.shape.0;
             if rank == 0 || b.shape.1 != rank || self.rank.is_some_and(|it| it != rank) {
                 let (a, b, r) = (a.shape, b.shape, self.rank);
                 return Err(corrupt(format!("{at}: factors {a:?} and {b:?} for rank {r:?}")));
             }
-            let (found, expected) = ((b.shape.0, a.shape.1), module.shape(config));
+            let (found, expected) = ((b.shape.0, a.shape.1), matrix.shape(config));
             if found != expected {
                 return Err(other(format!("{at} is {expected:?} in the model, {found:?} in it")));
             }
@@ -302,13 +334,17 @@ impl Parts {
             let rank = if self.rslora { (rank as f64).sqrt() } else { rank as f64 };
             let scale = (alpha / rank) as f32;
             b.values.iter_mut().for_each(|it| *it *= scale);
-            layer.set(module, LowRank { a: a.tensor(), b: b.tensor() });
+            let change = LowRank { a: a.tensor(), b: b.tensor() };
+            match matrix {
+                Matrix::Layer(idx, module) => layers[idx].set(module, change),
+                Matrix::Head => head = Some(change),
+            }
         }
-        Ok(layers)
+        Ok((layers, head))
     }
 }
 
-impl Matrix {
+impl Factor {
     fn tensor(self) -> Tensor {
         Tensor::from_vec(self.values, self.shape, &Device::Cpu)
             .expect("a matrix has the values that its shape says")
@@ -359,8 +395,8 @@ fn read_folder(dir: &Path) -> Result<Parts, AdapterError> {
         return Err(AdapterError::Unsupported { path: dir.to_owned(), what: what.to_owned() });
     }
     let file = Safetensors::open(&path).map_err(of_adapter)?;
-    let mut factors: BTreeMap<_, (Module, Factors)> = BTreeMap::new();
-    for name in file.names() {
+    let mut factors: BTreeMap<Matrix, Factors> = BTreeMap::new();
+    for name in file.names().into_iter().filter(|&it| it != COPY_OF_HEAD) {
         let unknown = || AdapterError::Unsupported {
             path: path.clone(),
             what: format!("a change of `{name}`"),
@@ -368,20 +404,18 @@ fn read_folder(dir: &Path) -> Result<Parts, AdapterError> {
         let inner = name.strip_prefix("base_model.model.").ok_or_else(unknown)?;
         let inner = inner.strip_prefix("model.").unwrap_or(inner);
         let inner = inner.strip_suffix(".weight").ok_or_else(unknown)?;
-        let (module_name, factor) = inner.rsplit_once('.').ok_or_else(unknown)?;
-        let (layer, module) = Module::parse(module_name).ok_or_else(unknown)?;
+        let (matrix_name, factor) = inner.rsplit_once('.').ok_or_else(unknown)?;
+        let matrix = Matrix::parse(matrix_name).ok_or_else(unknown)?;
         let &[rows, columns] = file.shape(name).unwrap_or_default() else {
             return Err(unknown());
         };
         let values = file.read(name, &[rows, columns]).map_err(of_adapter)?;
-        let matrix = Some(Matrix { shape: (rows, columns), values });
-        let (_, entry) = factors
-            .entry((layer, module.checkpoint()))
-            .or_insert_with(|| (module, Factors::default()));
-        entry.alpha = settings.alpha_of(module_name);
+        let values = Some(Factor { shape: (rows, columns), values });
+        let entry = factors.entry(matrix).or_default();
+        entry.alpha = settings.alpha_of(matrix_name);
         match factor {
-            "lora_A" => entry.a = matrix,
-            "lora_B" => entry.b = matrix,
+            "lora_A" => entry.a = values,
+            "lora_B" => entry.b = values,
             _ => return Err(unknown()),
         }
     }
@@ -402,31 +436,29 @@ fn read_gguf(path: &Path, config: &Config) -> Result<Parts, AdapterError> {
         reason: "`adapter.lora.alpha` is missing".to_owned(),
     })?;
     let is_paired = load_decoder::row_order(&file).is_some();
-    let mut factors: BTreeMap<_, (Module, Factors)> = BTreeMap::new();
+    let mut factors: BTreeMap<Matrix, Factors> = BTreeMap::new();
     for name in file.tensor_names() {
         let unknown = || unsupported(format!("a change of `{name}`"));
-        let (module_name, factor) = name.split_once(".weight.").ok_or_else(unknown)?;
-        let (layer, module) = Module::parse_gguf(module_name).ok_or_else(unknown)?;
+        let (matrix_name, factor) = name.split_once(".weight.").ok_or_else(unknown)?;
+        let matrix = Matrix::parse_gguf(matrix_name).ok_or_else(unknown)?;
         let stored = file.stored(name).map_err(of_adapter)?;
         let &[rows, columns] = stored.shape else { return Err(unknown()) };
         let values = numbers(stored.kind, stored.bytes)
             .ok_or_else(|| unsupported(format!("factors of type {:?}", stored.kind)))?;
-        let mut matrix = Matrix { shape: (rows, columns), values };
-        let (_, entry) = factors
-            .entry((layer, module.checkpoint()))
-            .or_insert_with(|| (module, Factors::default()));
+        let mut values = Factor { shape: (rows, columns), values };
+        let entry = factors.entry(matrix).or_default();
         entry.alpha = f64::from(alpha);
         match factor {
-            "lora_a" => entry.a = Some(matrix),
+            "lora_a" => entry.a = Some(values),
             "lora_b" => {
-                if is_paired && module.is_rotated() && rows.is_multiple_of(config.head_dim) {
+                if is_paired && matrix.is_rotated() && rows.is_multiple_of(config.head_dim) {
                     let order = (0..rows).map(|row| paired_row(row, config.head_dim));
-                    matrix.values = order
-                        .flat_map(|it| &matrix.values[it * columns..][..columns])
+                    values.values = order
+                        .flat_map(|it| &values.values[it * columns..][..columns])
                         .copied()
                         .collect();
                 }
-                entry.b = Some(matrix);
+                entry.b = Some(values);
             }
             _ => return Err(unknown()),
         }

@@ -14,7 +14,7 @@ use crate::device::Backend;
 use crate::kernels;
 use crate::kv_cache::{CacheShape, KvCache, PageCache, TensorCache};
 use crate::linear::{Linear, contiguous_mut, forward_together};
-use crate::lora::{AdaptedRows, PackedAdapter, Place};
+use crate::lora::{self, AdaptedRows, PackedAdapter, Place};
 use crate::tensor_attention::{self, Tables};
 
 /// The sizes of a decoder.
@@ -135,7 +135,7 @@ impl Decoder {
                 Positions::Tables(Tables::new(&angles, pieces, &self.config, device)?)
             }
         };
-        let adapted = adapted_rows(pieces);
+        let adapted = adapted_rows(pieces.iter().map(|it| (it.adapter, it.ids.len())));
         for piece in &mut *pieces {
             piece.cache.reserve(piece.ids.len())?;
         }
@@ -150,20 +150,26 @@ impl Decoder {
         rms_norm(&x, &self.norm, self.config.norm_eps)
     }
 
-    /// Scores of every token to come next. hidden: (tokens, hidden), result: (tokens, vocab)
-    pub(crate) fn logits(&self, hidden: &Tensor) -> Result<Tensor> {
-        self.lm_head.as_ref().unwrap_or(&self.embed_tokens).forward(hidden)
+    /// Scores of every token to come next, of some rows and the adapters of theirs.
+    ///
+    /// hidden: (rows, hidden), result: (rows, vocab)
+    pub(crate) fn logits(&self, hidden: &Tensor, adapted: &[AdaptedRows<'_>]) -> Result<Tensor> {
+        let scores = self.lm_head.as_ref().unwrap_or(&self.embed_tokens).forward(hidden)?;
+        lora::add_to_head(hidden, scores, adapted)
     }
 }
 
-/// The rows of each adapter; neighbouring pieces with the same one are taken together.
-fn adapted_rows<'a>(pieces: &[Piece<'a>]) -> Vec<AdaptedRows<'a>> {
+/// The rows of each adapter, of pieces with so many rows; neighbours with the same one are taken
+/// together.
+pub(crate) fn adapted_rows<'a>(
+    pieces: impl Iterator<Item = (Option<&'a PackedAdapter>, usize)>,
+) -> Vec<AdaptedRows<'a>> {
     let mut res: Vec<AdaptedRows<'a>> = Vec::new();
     let mut start = 0;
-    for piece in pieces {
-        let rows = start..start + piece.ids.len();
+    for (adapter, n_rows) in pieces {
+        let rows = start..start + n_rows;
         start = rows.end;
-        let Some(adapter) = piece.adapter else { continue };
+        let Some(adapter) = adapter else { continue };
         match res.last_mut() {
             Some(last) if std::ptr::eq(last.adapter, adapter) && last.rows.end == rows.start => {
                 last.rows.end = rows.end;

@@ -19,7 +19,7 @@ use crate::config_json::ConfigJson;
 use crate::gguf::Gguf;
 use crate::gguf_write::{self, Planned};
 use crate::merge::{partial_path, sync};
-use crate::names::{Module, paired_row};
+use crate::names::{gguf_name, paired_row};
 
 /// Why an adapter could not be exported.
 #[derive(Debug, Error)]
@@ -34,6 +34,15 @@ pub enum ExportError {
     #[error("`{}` exists already: name a new file for the adapter", path.display())]
     Exists {
         /// The place.
+        path: PathBuf,
+    },
+    /// llama.cpp knows no output matrix apart from the embeddings there.
+    #[error(
+        "the adapter changes the output matrix, which `{}` shares with its embeddings: llama.cpp \
+         cannot load such an adapter; train one without the target `lm_head`", path.display()
+    )]
+    Tied {
+        /// The base.
         path: PathBuf,
     },
     /// The tensor library failed.
@@ -62,13 +71,16 @@ pub fn export(adapter: &Path, base: &Path, out: &Path) -> Result<Exported, Expor
     let facts = Base::read(base)?;
     let architecture = architecture(base)?;
     let adapter = Adapter::load(adapter, &facts)?;
-    let alpha = changes(&adapter).map(|(_, _, it)| rank(it)).max().unwrap_or(1);
+    if facts.is_tied && adapter.head.is_some() {
+        return Err(ExportError::Tied { path: base.to_owned() });
+    }
+    let alpha = adapter.changes().map(|(_, it)| rank(it)).max().unwrap_or(1);
     // Those files store the rows of queries and keys in another order than checkpoints.
     let head_dim = (architecture == "llama").then_some(facts.config.head_dim);
     let mut tensors: Vec<(String, Vec<usize>, Vec<f32>)> = Vec::new();
-    for (layer, module, change) in changes(&adapter) {
-        let name = format!("blk.{layer}.{}.weight", module.gguf());
-        let order = head_dim.filter(|_| module.is_rotated());
+    for (matrix, change) in adapter.changes() {
+        let name = format!("{}.weight", gguf_name(&matrix.checkpoint()));
+        let order = head_dim.filter(|_| matrix.is_rotated());
         let factor = rank(change) as f64 / alpha as f64;
         let (a, b) = (values(&change.a)?, values(&(&change.b * factor)?)?);
         let b = match order {
@@ -117,14 +129,6 @@ fn architecture(base: &Path) -> Result<&'static str, LoadError> {
     let found = file.text("general.architecture");
     let found = known.into_iter().find(|it| Some(*it) == found);
     found.ok_or_else(|| file.unsupported("a decoder of another architecture".to_owned()))
-}
-
-/// All changed matrices, layer by layer.
-fn changes(adapter: &Adapter) -> impl Iterator<Item = (usize, Module, &LowRank)> {
-    adapter.layers.iter().enumerate().flat_map(|(idx, layer)| {
-        let of = move |module| layer.get(module).map(|it| (idx, module, it));
-        Module::ALL.into_iter().filter_map(of)
-    })
 }
 
 fn rank(change: &LowRank) -> usize {
@@ -176,11 +180,21 @@ mod tests {
         check("tiny-llama.gguf", "adapter-plain");
         check("tiny-qwen2-folder", "adapter-all");
         check("tiny-qwen3-folder", "trained-here");
+        check("tiny-qwen3-folder", "adapter-head");
     }
 
     #[test]
     fn ranks_and_scales_that_differ_by_matrix_are_kept() {
         check("tiny-llama.gguf", "adapter-patterns");
+    }
+
+    #[test]
+    fn a_change_of_an_output_matrix_that_is_the_embeddings_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let out = dir.path().join("adapter.gguf");
+        let (adapter, base) = (golden("adapter-tied-head"), golden("tiny-tied-llama-folder"));
+        assert!(matches!(export(&adapter, &base, &out), Err(ExportError::Tied { .. })));
+        assert!(!out.exists());
     }
 
     #[test]

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 
 use crate::adapter::Adapter;
-use crate::decoder::{Decoder, Piece};
+use crate::decoder::{Decoder, Piece, adapted_rows};
 use crate::device::{Backend, BaseForm};
 use crate::gguf::Gguf;
 use crate::load_decoder::{from_folder, from_gguf};
@@ -92,7 +92,8 @@ pub(crate) fn logits(
 ) -> Vec<Vec<f32>> {
     let mut cache = decoder.cache();
     let hidden = decoder.forward_batch(&mut [Piece { ids, cache: &mut cache, adapter }]).unwrap();
-    decoder.logits(&hidden).unwrap().to_vec2().unwrap()
+    let adapted = adapted_rows([(adapter, ids.len())].into_iter());
+    decoder.logits(&hidden, &adapted).unwrap().to_vec2().unwrap()
 }
 
 /// A copy of a tiny model's folder with a tokenizer of `n_tokens`.

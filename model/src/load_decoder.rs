@@ -49,9 +49,18 @@ pub(crate) fn with_source<R>(
     read(config, &mut Source::Gguf { file: &file, order })
 }
 
-/// The sizes of a model on disk, and the weights of its norms: those of each layer before attention
-/// and before the feed-forward part, then the last one.
-pub(crate) fn read_norms(model: &Path) -> Result<(Config, Vec<Vec<f32>>), LoadError> {
+/// What is known of a model on disk without its matrices.
+pub(crate) struct Outline {
+    pub(crate) config: Config,
+    /// The weights of its norms: those of each layer before attention and before the feed-forward
+    /// part, then the last one.
+    pub(crate) norms: Vec<Vec<f32>>,
+    /// Whether its output matrix is that of the embeddings.
+    pub(crate) is_tied: bool,
+}
+
+/// Looks at a model on disk.
+pub(crate) fn read_outline(model: &Path) -> Result<Outline, LoadError> {
     with_source(model, |config, source| {
         let mut norms = Vec::with_capacity(2 * config.n_layers + 1);
         for idx in 0..config.n_layers {
@@ -61,7 +70,7 @@ pub(crate) fn read_norms(model: &Path) -> Result<(Config, Vec<Vec<f32>>), LoadEr
             }
         }
         norms.push(source.norm_values("model.norm", config.hidden)?);
-        Ok((config, norms))
+        Ok(Outline { config, norms, is_tied: !source.has_head() })
     })
 }
 
@@ -210,7 +219,7 @@ mod tests {
                 let mut actual: Vec<Vec<f32>> = Vec::new();
                 for ids in golden.ids.chunks(piece) {
                     let hidden = decoder.forward(ids, &mut cache).unwrap();
-                    actual.extend(decoder.logits(&hidden).unwrap().to_vec2::<f32>().unwrap());
+                    actual.extend(decoder.logits(&hidden, &[]).unwrap().to_vec2::<f32>().unwrap());
                 }
                 golden.check(&actual, 1e-4);
             }

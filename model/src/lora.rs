@@ -17,6 +17,7 @@ pub(crate) struct PackedAdapter {
     pub(crate) name: String,
     pub(crate) path: PathBuf,
     layers: Vec<PackedLayer>,
+    head: Option<PackedLowRank>,
 }
 
 /// By place in a block; none where the adapter leaves a layer as it is.
@@ -60,12 +61,13 @@ impl PackedAdapter {
             }
             layers.push(packed);
         }
-        Ok(Self { id, name: name.to_owned(), path: adapter.path.clone(), layers })
+        let head = adapter.head.as_ref().map(|it| PackedLowRank::new(it, backend)).transpose()?;
+        Ok(Self { id, name: name.to_owned(), path: adapter.path.clone(), layers, head })
     }
 
     /// Matrices that it changes.
     pub(crate) fn n_matrices(&self) -> usize {
-        self.layers.iter().flat_map(|it| &it.0).flatten().count()
+        self.layers.iter().flat_map(|it| &it.0).flatten().chain(&self.head).count()
     }
 
     fn at(&self, layer: usize, place: Place) -> Option<&PackedLowRank> {
@@ -100,12 +102,26 @@ impl PackedLowRank {
 /// x: (rows, n_in), y, result: (rows, n_out)
 pub(crate) fn add(
     x: &Tensor,
-    mut y: Tensor,
+    y: Tensor,
     adapted: &[AdaptedRows<'_>],
     (layer, place): (usize, Place),
 ) -> Result<Tensor> {
-    for AdaptedRows { rows, adapter } in adapted {
-        let Some(low_rank) = adapter.at(layer, place) else { continue };
+    add_each(x, y, adapted, |it| it.at(layer, place))
+}
+
+/// The same for the scores of tokens. x: (rows, hidden), y, result: (rows, vocab)
+pub(crate) fn add_to_head(x: &Tensor, y: Tensor, adapted: &[AdaptedRows<'_>]) -> Result<Tensor> {
+    add_each(x, y, adapted, |it| it.head.as_ref())
+}
+
+fn add_each<'a>(
+    x: &Tensor,
+    mut y: Tensor,
+    adapted: &[AdaptedRows<'a>],
+    change: impl Fn(&'a PackedAdapter) -> Option<&'a PackedLowRank>,
+) -> Result<Tensor> {
+    for &AdaptedRows { ref rows, adapter } in adapted {
+        let Some(low_rank) = change(adapter) else { continue };
         let (expected, found) = ((y.dim(1)?, x.dim(1)?), low_rank.shape()?);
         if found != expected {
             let name = &adapter.name;
@@ -167,7 +183,7 @@ mod tests {
 
     use super::*;
     use crate::adapter::Base;
-    use crate::decoder::{Decoder, Piece};
+    use crate::decoder::{Decoder, Piece, adapted_rows};
     use crate::golden::{self, furthest, logits, packed};
 
     #[derive(Deserialize)]
@@ -235,7 +251,8 @@ mod tests {
             .map(|((ids, cache), adapter)| Piece { ids, cache, adapter })
             .collect();
         let hidden = decoder.forward_batch(&mut pieces).unwrap();
-        let together: Vec<Vec<f32>> = decoder.logits(&hidden).unwrap().to_vec2().unwrap();
+        let adapted = adapted_rows(pieces.iter().map(|it| (it.adapter, it.ids.len())));
+        let together: Vec<Vec<f32>> = decoder.logits(&hidden, &adapted).unwrap().to_vec2().unwrap();
         let alone: Vec<Vec<f32>> = texts
             .iter()
             .zip(adapters)

@@ -15,12 +15,12 @@ use half::f16;
 use thiserror::Error;
 
 use crate::LoadError;
-use crate::adapter::{Adapter, AdapterError, Base, LowRank};
+use crate::adapter::{Adapter, AdapterError, Base};
 use crate::checkpoint::weight_files;
 use crate::gguf::Gguf;
 use crate::gguf_write::{self, Planned, to_q8_0};
 use crate::load_decoder::row_order;
-use crate::names::Module;
+use crate::names::Matrix;
 use crate::weights::Safetensors;
 
 /// The type of changed matrices in a GGUF file.
@@ -80,6 +80,15 @@ pub enum MergeError {
         /// The place.
         path: PathBuf,
     },
+    /// The base has no output matrix of its own that could be another than the embeddings.
+    #[error(
+        "the adapter changes the output matrix, which `{}` shares with its embeddings: such an \
+         adapter cannot be merged, only loaded beside its base", path.display()
+    )]
+    Tied {
+        /// The base.
+        path: PathBuf,
+    },
     /// The tensor library failed.
     #[error("could not multiply the adapter's factors")]
     Tensors(#[from] candle_core::Error),
@@ -100,6 +109,9 @@ pub fn merge(options: &MergeOptions<'_>) -> Result<Merged, MergeError> {
     }
     let facts = Base::read(base)?;
     let adapter = Adapter::load(adapter, &facts)?;
+    if facts.is_tied && adapter.head.is_some() {
+        return Err(MergeError::Tied { path: base.to_owned() });
+    }
     let partial = partial_path(out);
     let merged = if base.is_dir() {
         if partial.exists() {
@@ -120,20 +132,6 @@ pub fn merge(options: &MergeOptions<'_>) -> Result<Merged, MergeError> {
 pub(crate) fn partial_path(out: &Path) -> PathBuf {
     let name = out.file_name().unwrap_or_default().to_string_lossy();
     out.with_file_name(format!(".{name}.partial"))
-}
-
-/// The change of a matrix, if the adapter has one.
-fn change(adapter: &Adapter, place: Option<(usize, Module)>) -> Option<&LowRank> {
-    let (layer, module) = place?;
-    adapter.layers.get(layer)?.get(module)
-}
-
-/// How many matrices an adapter changes.
-fn n_changes(adapter: &Adapter) -> usize {
-    let of_layer = |it: &crate::adapter::LayerAdapter| {
-        Module::ALL.into_iter().filter(|&module| it.get(module).is_some()).count()
-    };
-    adapter.layers.iter().map(of_layer).sum()
 }
 
 /// Files of a folder that belong to a model besides its weights.
@@ -167,7 +165,8 @@ fn merge_folder(base: &Path, adapter: &Adapter, out: &Path) -> Result<Merged, Me
         for (name, place) in places {
             let inner = name.strip_suffix(".weight").unwrap_or_default();
             let inner = inner.strip_prefix("model.").unwrap_or(inner);
-            let Some(change) = change(adapter, Module::parse(inner)) else { continue };
+            let change = Matrix::parse(inner).and_then(|it| adapter.change(it));
+            let Some(change) = change else { continue };
             // The header and what lies between stay as they are: shapes and types do not change.
             file.write_all(&bytes[done..place.start])?;
             let shape = shard.shape(name).unwrap_or_default();
@@ -181,7 +180,7 @@ fn merge_folder(base: &Path, adapter: &Adapter, out: &Path) -> Result<Merged, Me
         sync(file)?;
         n_bytes += bytes.len() as u64;
     }
-    debug_assert_eq!(n_matrices, n_changes(adapter));
+    debug_assert_eq!(n_matrices, adapter.changes().count());
     Ok(Merged { n_matrices, n_bytes })
 }
 
@@ -195,13 +194,13 @@ fn merge_gguf(
     let mut tensors = Vec::new();
     for name in base.tensor_names() {
         let stored = base.stored(name)?;
-        let place = name.strip_suffix(".weight").and_then(Module::parse_gguf);
-        let change = change(adapter, place);
+        let matrix = name.strip_suffix(".weight").and_then(Matrix::parse_gguf);
+        let change = matrix.and_then(|it| adapter.change(it));
         let kind = match change {
             None => stored.kind,
             Some(_) => kind_of(options.merged_type, stored.shape),
         };
-        let rotated = place.is_some_and(|(_, module)| module.is_rotated());
+        let rotated = matrix.is_some_and(Matrix::is_rotated);
         tensors.push((Planned { name, kind, shape: stored.shape }, change, rotated));
     }
     let file_type = Value::U32(match options.merged_type {
@@ -247,7 +246,7 @@ fn merge_gguf(
     gguf_write::write(&mut file, &metadata, &planned, data)?;
     sync(file)?;
     let n_bytes = fs_err::metadata(out)?.len();
-    Ok(Merged { n_matrices: n_changes(adapter), n_bytes })
+    Ok(Merged { n_matrices: adapter.changes().count(), n_bytes })
 }
 
 /// The type of a changed matrix; Q8_0 needs rows of whole blocks.
@@ -288,7 +287,7 @@ mod tests {
         let (base, adapter) = (golden(base), golden(adapter));
         let options = MergeOptions { base: &base, adapter: &adapter, out: &out, merged_type };
         let merged = merge(&options).unwrap();
-        assert!(merged.n_matrices >= 6 && merged.n_bytes > 10_000, "{merged:?}");
+        assert!(merged.n_matrices >= 3 && merged.n_bytes > 10_000, "{merged:?}");
         let left: Vec<_> = fs_err::read_dir(out.parent().unwrap()).unwrap().collect();
         assert_eq!(left.len(), 1, "nothing unfinished is left");
 
@@ -343,6 +342,17 @@ mod tests {
     #[test]
     fn a_merged_folder_agrees_with_peft() {
         check("tiny-qwen2-folder", "adapter-all", MergedType::F16, 1e-4);
+    }
+
+    #[test]
+    fn a_change_of_the_output_matrix_is_merged_where_that_is_not_the_embeddings() {
+        check("tiny-qwen3-folder", "adapter-head", MergedType::F32, 1e-4);
+        let dir = tempfile::tempdir().unwrap();
+        let (base, adapter) = (golden("tiny-tied-llama-folder"), golden("adapter-tied-head"));
+        let (out, merged_type) = (dir.path().join("out"), MergedType::F32);
+        let options = MergeOptions { base: &base, adapter: &adapter, out: &out, merged_type };
+        assert!(matches!(merge(&options), Err(MergeError::Tied { .. })));
+        assert!(!out.exists());
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use crate::decoder::Config;
 
 /// A linear layer of a decoder block, which an adapter may change.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Module {
     Q,
     K,
@@ -61,19 +61,63 @@ impl Module {
     pub(crate) fn is_rotated(self) -> bool {
         matches!(self, Self::Q | Self::K)
     }
+}
 
-    /// The module and layer that a checkpoint's name such as `layers.3.mlp.up_proj` means.
-    pub(crate) fn parse(name: &str) -> Option<(usize, Self)> {
-        let (layer, rest) = name.strip_prefix("layers.")?.split_once('.')?;
-        let module = Self::ALL.into_iter().find(|it| it.checkpoint() == rest)?;
-        Some((layer.parse().ok()?, module))
+/// A matrix of a decoder, which an adapter may change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Matrix {
+    /// One of a layer.
+    Layer(usize, Module),
+    /// The output matrix, from the last layer to the scores of tokens.
+    Head,
+}
+
+impl Matrix {
+    /// All of a decoder of `n_layers`, in the order of their factors and gradients.
+    pub(crate) fn all(n_layers: usize) -> impl Iterator<Item = Self> {
+        let of_layer = |layer| Module::ALL.into_iter().map(move |it| Self::Layer(layer, it));
+        (0..n_layers).flat_map(of_layer).chain([Self::Head])
     }
 
-    /// The module and layer that a GGUF file's name such as `blk.3.ffn_up` means.
-    pub(crate) fn parse_gguf(name: &str) -> Option<(usize, Self)> {
+    /// What checkpoints call it, without `.weight`.
+    pub(crate) fn checkpoint(self) -> String {
+        match self {
+            Self::Layer(layer, module) => format!("model.layers.{layer}.{}", module.checkpoint()),
+            Self::Head => "lm_head".to_owned(),
+        }
+    }
+
+    /// (n_out, n_in)
+    pub(crate) fn shape(self, config: &Config) -> (usize, usize) {
+        match self {
+            Self::Layer(_, module) => module.shape(config),
+            Self::Head => (config.vocab_size, config.hidden),
+        }
+    }
+
+    /// See [`Module::is_rotated`].
+    pub(crate) fn is_rotated(self) -> bool {
+        matches!(self, Self::Layer(_, module) if module.is_rotated())
+    }
+
+    /// The matrix that a checkpoint's name such as `layers.3.mlp.up_proj` means.
+    pub(crate) fn parse(name: &str) -> Option<Self> {
+        if name == "lm_head" {
+            return Some(Self::Head);
+        }
+        let (layer, rest) = name.strip_prefix("layers.")?.split_once('.')?;
+        let module = Module::ALL.into_iter().find(|it| it.checkpoint() == rest)?;
+        Some(Self::Layer(layer.parse().ok()?, module))
+    }
+
+    /// The matrix that a GGUF file's name such as `blk.3.ffn_up` means.
+    pub(crate) fn parse_gguf(name: &str) -> Option<Self> {
+        if name == "output" {
+            return Some(Self::Head);
+        }
         let (layer, rest) = name.strip_prefix("blk.")?.split_once('.')?;
-        let module = Self::ALL.into_iter().find(|it| it.gguf() == rest)?;
-        Some((layer.parse().ok()?, module))
+        let module = Module::ALL.into_iter().find(|it| it.gguf() == rest)?;
+        Some(Self::Layer(layer.parse().ok()?, module))
     }
 }
 
@@ -139,13 +183,13 @@ mod tests {
 
     #[test]
     fn names_of_checkpoints_and_of_gguf_files_mean_the_same_module() {
-        for module in Module::ALL {
-            let name = format!("layers.12.{}", module.checkpoint());
-            assert_eq!(Module::parse(&name), Some((12, module)));
-            let gguf = gguf_name(&format!("model.{name}"));
-            assert_eq!(Module::parse_gguf(&gguf), Some((12, module)));
+        for matrix in Matrix::all(13) {
+            let name = matrix.checkpoint();
+            assert_eq!(Matrix::parse(name.strip_prefix("model.").unwrap_or(&name)), Some(matrix));
+            assert_eq!(Matrix::parse_gguf(&gguf_name(&name)), Some(matrix));
         }
-        assert_eq!(Module::parse("layers.x.mlp.up_proj"), None);
-        assert_eq!(Module::parse("layers.1.mlp.router"), None);
+        assert_eq!(Matrix::all(13).count(), 13 * 7 + 1);
+        assert_eq!(Matrix::parse("layers.x.mlp.up_proj"), None);
+        assert_eq!(Matrix::parse("layers.1.mlp.router"), None);
     }
 }

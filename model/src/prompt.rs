@@ -42,7 +42,7 @@ pub struct ModelText {
 impl ModelText {
     /// Reads a GGUF file or a folder.
     pub fn load(model: &Path) -> Result<Self, LoadError> {
-        let Base { config, fingerprint } = Base::read(model)?;
+        let Base { config, fingerprint, .. } = Base::read(model)?;
         let TextParts { tokenizer, chat, ends, eos } = load_generator::text_parts(model)?;
         let (n_tokens, n_rows) = (tokenizer.n_tokens(), config.vocab_size);
         if n_tokens > n_rows {

@@ -116,7 +116,7 @@ mod tests {
                 })
                 .collect();
             let hidden = decoder.forward_batch(&mut pieces).unwrap();
-            res.extend(decoder.logits(&hidden).unwrap().to_vec2::<f32>().unwrap());
+            res.extend(decoder.logits(&hidden, &[]).unwrap().to_vec2::<f32>().unwrap());
             if round == 1 {
                 // One takes over another's beginning, which goes on by itself.
                 caches[4] = caches[3].fork(60);

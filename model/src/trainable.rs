@@ -28,7 +28,7 @@ use thiserror::Error;
 use crate::LoadError;
 use crate::decoder::{Config, Rope};
 pub use crate::device::BaseForm;
-use crate::names::Module;
+use crate::names::{Matrix, Module};
 use attention::PackedAttention;
 pub use lora::LoraSpec;
 use lora::{BaseNames, Factors};
@@ -174,6 +174,8 @@ pub struct TrainableDecoder {
     /// (hidden)
     norm: Tensor,
     lm_head: Frozen,
+    /// What is trained beside it.
+    head_factors: Option<Factors>,
     /// Whether the output matrix is that of the embeddings.
     tied: bool,
     rope: Rope,
@@ -261,7 +263,11 @@ impl TrainableDecoder {
     /// Scores of every token to come next; of those rows that a loss needs, where it does not need
     /// all. hidden: (rows, hidden), result: (rows, vocab)
     pub fn logits(&self, hidden: &Tensor) -> candle_core::Result<Tensor> {
-        self.lm_head.forward(hidden)
+        let scores = self.lm_head.forward(hidden)?;
+        match &self.head_factors {
+            Some(factors) => scores + factors.forward(hidden, None)?,
+            None => Ok(scores),
+        }
     }
 
     /// A loss and its gradients with respect to the factors, in the order of [`Self::vars`],
@@ -282,7 +288,11 @@ impl TrainableDecoder {
         }
         let last = Var::from_tensor(&x)?;
         let loss = loss(&self.last_norm(&last)?)?;
-        let mut grad = taken(&mut loss.backward()?, &last)?;
+        let mut grads = loss.backward()?;
+        let mut grad = taken(&mut grads, &last)?;
+        // Where the loss knows its own derivative, they are not on the tape.
+        let of_head = self.head_factors.iter().flat_map(|it| [&it.a, &it.b]);
+        let of_head: Vec<Tensor> = of_head.filter_map(|it| grads.remove(it)).collect();
         let mut res = Vec::new();
         for (layer, input) in self.layers.iter().zip(inputs).rev() {
             let input = Var::from_tensor(&input)?;
@@ -295,11 +305,12 @@ impl TrainableDecoder {
             grad = taken(&mut grads, &input)?;
         }
         res.reverse();
+        res.extend(of_head);
         Ok((loss.detach(), res))
     }
 
-    /// What training changes: of an adapter A and B of each matrix, layer by layer, by PEFT's names;
-    /// else all weights, by the names of checkpoints.
+    /// What training changes: of an adapter A and B of each matrix, layer by layer and the output
+    /// matrix last, by PEFT's names; else all weights, by the names of checkpoints.
     pub fn vars(&self) -> Vec<(String, Var)> {
         match self.options.trained {
             Trained::Lora(_) => self.factors(),
@@ -312,9 +323,14 @@ impl TrainableDecoder {
         for (idx, layer) in self.layers.iter().enumerate() {
             for (module, Linear { lora, .. }) in layer.linears() {
                 let Some(Factors { a, b, .. }) = lora else { continue };
-                res.push((lora::key(idx, module, 'A'), a.clone()));
-                res.push((lora::key(idx, module, 'B'), b.clone()));
+                let matrix = Matrix::Layer(idx, module);
+                res.push((lora::key(matrix, 'A'), a.clone()));
+                res.push((lora::key(matrix, 'B'), b.clone()));
             }
+        }
+        if let Some(Factors { a, b, .. }) = &self.head_factors {
+            res.push((lora::key(Matrix::Head, 'A'), a.clone()));
+            res.push((lora::key(Matrix::Head, 'B'), b.clone()));
         }
         res
     }

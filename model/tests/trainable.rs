@@ -28,7 +28,11 @@ fn golden(name: &str) -> PathBuf {
 
 /// A decoder whose factors all have values.
 fn load(model: &str, recompute: bool) -> TrainableDecoder {
-    let lora = LoraSpec { rank: 2, alpha: 6.0, ..LoraSpec::default() };
+    // All of them, the output matrix included.
+    let targets =
+        ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj", "lm_head"];
+    let targets = targets.map(str::to_owned).to_vec();
+    let lora = LoraSpec { rank: 2, alpha: 6.0, targets, ..LoraSpec::default() };
     let trained = Trained::Lora(lora);
     let options = TrainOptions { trained, recompute, seed: 5, ..TrainOptions::default() };
     let decoder = TrainableDecoder::load(&golden(model), &options).unwrap();

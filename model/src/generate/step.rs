@@ -6,7 +6,7 @@ use candle_core::{DType, Tensor};
 
 use super::{GenerateError, Generator, Request};
 use crate::constrain::Compiler;
-use crate::decoder::{Decoder, Piece};
+use crate::decoder::{Decoder, Piece, adapted_rows};
 use crate::device;
 use crate::kv_cache::PAGE;
 use crate::lora::PackedAdapter;
@@ -170,16 +170,18 @@ fn forward(
 ) -> candle_core::Result<Vec<Vec<f32>>> {
     let mut pieces = Vec::new();
     let mut ends = Vec::new(); // Rows whose logits are wanted.
+    let mut of_ends = Vec::new(); // And their adapters.
     let mut rows = 0;
     for (sequence, part) in sequences.iter_mut().zip(plan).filter(|it| it.1.n_tokens > 0) {
         let n_tokens = part.n_tokens;
         let Sequence { ids, cache, adapter, .. } = &mut **sequence;
         let ids = &ids[cache.len()..];
         rows += n_tokens;
+        let adapter = adapter.as_deref();
         if ids.len() == n_tokens {
             ends.push(rows as u32 - 1);
+            of_ends.push((adapter, 1));
         }
-        let adapter = adapter.as_deref();
         pieces.push(Piece { ids: &ids[..n_tokens], cache, adapter });
     }
     if pieces.is_empty() {
@@ -191,7 +193,7 @@ fn forward(
     }
     let ends = Tensor::new(ends, hidden.device())?;
     let last = hidden.index_select(&ends, 0)?; // (ends, hidden)
-    decoder.logits(&last)?.to_dtype(DType::F32)?.to_vec2()
+    decoder.logits(&last, &adapted_rows(of_ends.into_iter()))?.to_dtype(DType::F32)?.to_vec2()
 }
 
 /// Whether another sequence reads, in this very step, what this one would read, too.

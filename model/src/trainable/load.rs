@@ -5,18 +5,18 @@ use std::sync::Arc;
 
 use candle_core::{DType, Tensor, Var};
 
-use super::lora::{Factors, LoraSpec};
+use super::lora::Factors;
 use super::ops::Frozen;
 use super::{BaseForm, Layer, Linear, TrainError, TrainOptions, TrainableDecoder, Trained};
 use crate::LoadError;
 use crate::adapter::Base;
 use crate::decoder::{Config, Rope};
 use crate::load_decoder::{Source, with_source};
-use crate::names::Module;
+use crate::names::{Matrix, Module};
 use crate::sample::Rng;
 
 pub(super) fn load(model: &Path, options: &TrainOptions) -> Result<TrainableDecoder, TrainError> {
-    let Base { config, fingerprint } = Base::read(model)?;
+    let Base { config, fingerprint, .. } = Base::read(model)?;
     match &options.trained {
         Trained::Lora(spec) => spec.check(config.n_layers)?,
         Trained::Full => {
@@ -49,6 +49,7 @@ pub(super) fn load(model: &Path, options: &TrainOptions) -> Result<TrainableDeco
             true => embed_tokens.clone(),
             false => loader.dense("lm_head", table)?,
         };
+        let head_factors = loader.factors_of(Matrix::Head)?;
         loader.source.check_all_read(model)?;
         Ok(TrainableDecoder {
             options: options.clone(),
@@ -58,6 +59,7 @@ pub(super) fn load(model: &Path, options: &TrainOptions) -> Result<TrainableDeco
             layers,
             norm,
             lm_head: Frozen::Dense(lm_head),
+            head_factors,
             tied,
             rope: Rope::new(&config),
             config,
@@ -98,7 +100,7 @@ impl Loader<'_, '_> {
     fn linear(&mut self, layer: usize, module: Module) -> Result<Linear, LoadError> {
         let name = format!("model.layers.{layer}.{}", module.checkpoint());
         let shape = module.shape(self.config);
-        let TrainOptions { device, dtype, base, trained, .. } = self.options;
+        let TrainOptions { device, dtype, base, .. } = self.options;
         let quantised = match base {
             BaseForm::Dense => None,
             BaseForm::Stored => self.source.quantised(&name, shape, module.is_rotated(), device)?,
@@ -112,17 +114,21 @@ impl Loader<'_, '_> {
         };
         let bias = self.source.bias(&name, shape.0, module.is_rotated())?;
         let bias = bias.map(|it| self.tensor(it, &[shape.0])).transpose()?;
-        let lora = match trained {
-            Trained::Lora(spec) if spec.trains(layer, module) => Some(self.factors(spec, shape)?),
-            Trained::Lora(_) | Trained::Full => None,
-        };
+        let lora = self.factors_of(Matrix::Layer(layer, module))?;
         Ok(Linear { weight, bias, lora })
     }
 
-    fn factors(&mut self, spec: &LoraSpec, shape: (usize, usize)) -> Result<Factors, LoadError> {
+    /// Fresh factors beside a matrix, where it is to be trained.
+    fn factors_of(&mut self, matrix: Matrix) -> Result<Option<Factors>, LoadError> {
+        let spec = match &self.options.trained {
+            Trained::Lora(spec) if spec.trains(matrix) => spec,
+            Trained::Lora(_) | Trained::Full => return Ok(None),
+        };
         let idx = self.n_factors;
         self.n_factors += 1;
-        Factors::new(spec, shape, (&mut self.rng, idx), &self.options.device).map_err(self.failed)
+        let shape = matrix.shape(self.config);
+        let made = Factors::new(spec, shape, (&mut self.rng, idx), &self.options.device);
+        made.map(Some).map_err(self.failed)
     }
 
     /// A matrix as numbers. shape: (rows, columns)

@@ -7,8 +7,8 @@ use candle_core::{DType, Device, Tensor, Var};
 use serde_json::json;
 
 use super::{TrainError, TrainableDecoder};
-use crate::adapter::OWN_FILE;
-use crate::names::Module;
+use crate::adapter::{COPY_OF_HEAD, OWN_FILE};
+use crate::names::{Matrix, Module};
 use crate::sample::Rng;
 use crate::weights::Safetensors;
 
@@ -22,7 +22,8 @@ pub struct LoraSpec {
     /// Whether it is alpha / √rank instead (Kalajdzievski 2023).
     pub rslora: bool,
     /// Names of matrices as in PEFT's `target_modules`: `q_proj` is that of every layer,
-    /// `layers.3.self_attn.q_proj` that of one. Empty for all of them.
+    /// `layers.3.self_attn.q_proj` that of one, `lm_head` the output matrix. Empty for all those of
+    /// the layers.
     pub targets: Vec<String>,
     /// The share of A's inputs that a training step leaves out.
     pub dropout: f32,
@@ -48,27 +49,28 @@ impl LoraSpec {
             let Self { rank, alpha, dropout, .. } = *self;
             return Err(TrainError::Spec { rank, alpha, dropout });
         }
-        let is_there = |target: &&String| {
-            (0..n_layers).any(|layer| Module::ALL.iter().any(|&it| is_meant(target, layer, it)))
-        };
+        let is_there = |target: &&String| Matrix::all(n_layers).any(|it| is_meant(target, it));
         match self.targets.iter().find(|it| !is_there(it)) {
             None => Ok(()),
             Some(name) => {
-                let known = Module::ALL.map(short).join(", ");
+                let known = format!("{}, lm_head", Module::ALL.map(short).join(", "));
                 Err(TrainError::UnknownTarget { name: name.clone(), known })
             }
         }
     }
 
     /// Whether a matrix is to be trained.
-    pub(super) fn trains(&self, layer: usize, module: Module) -> bool {
-        self.targets.is_empty() || self.targets.iter().any(|it| is_meant(it, layer, module))
+    pub(super) fn trains(&self, matrix: Matrix) -> bool {
+        match self.targets.as_slice() {
+            [] => matrix != Matrix::Head,
+            targets => targets.iter().any(|it| is_meant(it, matrix)),
+        }
     }
 }
 
 /// Whether a target names a matrix, by PEFT's rule: its whole name, or the last parts of it.
-fn is_meant(target: &str, layer: usize, module: Module) -> bool {
-    let name = format!("model.layers.{layer}.{}", module.checkpoint());
+fn is_meant(target: &str, matrix: Matrix) -> bool {
+    let name = matrix.checkpoint();
     name.strip_suffix(target).is_some_and(|it| it.is_empty() || it.ends_with('.'))
 }
 
@@ -135,30 +137,59 @@ impl Factors {
     ) -> candle_core::Result<Tensor> {
         let dtype = x.dtype();
         let (a, b) = (self.a.to_dtype(dtype)?, self.b.to_dtype(dtype)?);
-        let kept = match dropout_seed.filter(|_| self.dropout > 0.0) {
-            Some(seed) => (x * self.mask(x, seed)?)?,
+        let kept = match self.mask(x, dropout_seed)? {
+            Some(mask) => (x * mask)?,
             None => x.clone(),
         };
         kept.matmul(&a.t()?)?.matmul(&b.t()?)? * self.scale
     }
 
+    /// The gradients of x, A and B, where that of [`Self::forward`]'s result is known; those of the
+    /// factors in f32.
+    ///
+    /// x: (rows, n_in), grad: (rows, n_out)
+    pub(super) fn back(
+        &self,
+        x: &Tensor,
+        grad: &Tensor,
+        dropout_seed: Option<u64>,
+    ) -> candle_core::Result<(Tensor, [Tensor; 2])> {
+        let dtype = x.dtype();
+        let (a, b) = (self.a.to_dtype(dtype)?.detach(), self.b.to_dtype(dtype)?.detach());
+        let mask = self.mask(x, dropout_seed)?;
+        let kept = match &mask {
+            Some(mask) => (x * mask)?,
+            None => x.clone(),
+        };
+        let low = kept.matmul(&a.t()?)?; // (rows, rank)
+        let of_b = (grad.t()?.matmul(&low)? * self.scale)?.to_dtype(DType::F32)?;
+        let of_low = (grad.matmul(&b)? * self.scale)?;
+        let of_a = of_low.t()?.matmul(&kept)?.to_dtype(DType::F32)?;
+        let of_kept = of_low.matmul(&a)?;
+        let of_x = match mask {
+            Some(mask) => (of_kept * mask)?,
+            None => of_kept,
+        };
+        Ok((of_x, [of_a, of_b]))
+    }
+
     /// Zero for what is left out, for the rest what makes up for it; the same for the same seed.
-    fn mask(&self, x: &Tensor, seed: u64) -> candle_core::Result<Tensor> {
+    fn mask(&self, x: &Tensor, seed: Option<u64>) -> candle_core::Result<Option<Tensor>> {
+        let Some(seed) = seed.filter(|_| self.dropout > 0.0) else { return Ok(None) };
         let mut rng = Rng::new(seed ^ self.idx.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let kept = 1.0 / (1.0 - self.dropout);
         let mut value = || if rng.unit() < self.dropout { 0.0 } else { kept };
         let values: Vec<f32> = (0..x.elem_count()).map(|_| value()).collect();
-        Tensor::from_vec(values, x.shape(), x.device())?.to_dtype(x.dtype())
+        Tensor::from_vec(values, x.shape(), x.device())?.to_dtype(x.dtype()).map(Some)
     }
 }
 
 /// PEFT's file of the factors.
 pub(super) const WEIGHTS: &str = "adapter_model.safetensors";
 
-/// PEFT's name of a module's factor, `A` or `B`.
-pub(super) fn key(layer: usize, module: Module, factor: char) -> String {
-    let module = module.checkpoint();
-    format!("base_model.model.model.layers.{layer}.{module}.lora_{factor}.weight")
+/// PEFT's name of a matrix's factor, `A` or `B`.
+pub(super) fn key(matrix: Matrix, factor: char) -> String {
+    format!("base_model.model.{}.lora_{factor}.weight", matrix.checkpoint())
 }
 
 /// What a saved adapter says of its base.
@@ -220,7 +251,7 @@ pub(super) fn save(
 pub(super) fn restore(path: &Path, vars: &[(String, Var)]) -> Result<(), TrainError> {
     let file = Safetensors::open(path)?;
     let names = file.names();
-    let known = |name: &str| vars.iter().any(|(it, _)| it == name);
+    let known = |name: &str| name == COPY_OF_HEAD || vars.iter().any(|(it, _)| it == name);
     if let Some(name) = names.iter().find(|it| !known(it)) {
         return Err(TrainError::Untrained { path: path.to_owned(), name: (*name).to_owned() });
     }

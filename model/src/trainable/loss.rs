@@ -6,6 +6,7 @@
 
 use candle_core::{D, DType, Tensor};
 
+use super::lora::Factors;
 use super::ops::known;
 use super::{TokenBatch, TrainError, TrainableDecoder, Trained};
 
@@ -39,6 +40,16 @@ pub struct Weighted {
     pub grads: Vec<Vec<f32>>,
 }
 
+/// What the rows of targets give.
+struct OfRows {
+    /// `ln p` of each target.
+    log_probs: Vec<f32>,
+    /// The gradient of the weighted sum with respect to the output of the last layer.
+    of_hidden: Tensor,
+    /// And to A and B beside the output matrix.
+    of_factors: Option<[Tensor; 2]>,
+}
+
 /// Rows whose logits are in memory together.
 const LOGIT_ROWS: usize = 256;
 
@@ -64,7 +75,8 @@ impl TrainableDecoder {
         with: With,
     ) -> Result<Vec<f32>, TrainError> {
         let hidden = self.hidden_with(batch, with)?.detach();
-        Ok(self.of_rows(&hidden, targets)?.0)
+        let factors = self.head_factors.as_ref().filter(|_| with == With::Adapter);
+        Ok(self.of_rows(&hidden, targets, (factors, batch.dropout_seed))?.log_probs)
     }
 
     /// The sum of `-weight · ln p` over targets, by its parts, and its gradients.
@@ -86,46 +98,68 @@ impl TrainableDecoder {
         targets: &[Target],
     ) -> Result<Weighted, TrainError> {
         let mut log_probs = Vec::new();
-        let (_, grads) = self.gradients(batch, |hidden| {
-            let (parts, of_hidden) = self.of_rows(&hidden.detach(), targets)?;
-            let sum: f32 = parts.iter().zip(targets).map(|(part, it)| -part * it.weight).sum();
-            log_probs = parts;
+        let mut of_factors = None;
+        let (_, mut grads) = self.gradients(batch, |hidden| {
+            let head = (self.head_factors.as_ref(), batch.dropout_seed);
+            let of_rows = self.of_rows(&hidden.detach(), targets, head)?;
+            let parts = of_rows.log_probs.iter().zip(targets);
+            let sum: f32 = parts.map(|(part, it)| -part * it.weight).sum();
+            let of_hidden = of_rows.of_hidden;
+            (log_probs, of_factors) = (of_rows.log_probs, of_rows.of_factors);
             let sum = Tensor::new(sum, hidden.device())?;
             known("weighted-loss", hidden, sum, move |x, grad| {
                 of_hidden.broadcast_mul(&grad.to_dtype(x.dtype())?)
             })
         })?;
+        grads.extend(of_factors.into_iter().flatten());
         let flat = |it: &Tensor| it.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>();
         let grads = grads.iter().map(flat).collect::<candle_core::Result<_>>()?;
         Ok(Weighted { log_probs, grads })
     }
 
-    /// `ln p` of each target, and the gradient of the weighted sum with respect to `hidden`.
+    /// What targets give; with factors beside the output matrix, and a seed for what they leave out.
     fn of_rows(
         &self,
         hidden: &Tensor,
         targets: &[Target],
-    ) -> candle_core::Result<(Vec<f32>, Tensor)> {
+        (factors, seed): (Option<&Factors>, Option<u64>),
+    ) -> candle_core::Result<OfRows> {
         let device = hidden.device();
         let mut log_probs = Vec::with_capacity(targets.len());
         let mut of_hidden = hidden.zeros_like()?;
-        for targets in targets.chunks(LOGIT_ROWS) {
+        let mut of_factors: Option<[Tensor; 2]> = None;
+        for (targets, part) in targets.chunks(LOGIT_ROWS).zip(0..) {
+            let seed = seed.map(|it| it.wrapping_add(part));
             let column = |values: Vec<u32>| Tensor::from_vec(values, targets.len(), device);
             let rows = column(targets.iter().map(|it| it.row as u32).collect())?;
             let ids = column(targets.iter().map(|it| it.id).collect())?.unsqueeze(1)?;
             let weights: Vec<f32> = targets.iter().map(|it| it.weight).collect();
             let weights = Tensor::from_vec(weights, (targets.len(), 1), device)?;
-            let logits = self.logits(&hidden.index_select(&rows, 0)?)?.to_dtype(DType::F32)?;
+            let inputs = hidden.index_select(&rows, 0)?; // (targets, hidden)
+            let mut logits = self.lm_head.forward(&inputs)?;
+            if let Some(factors) = factors {
+                logits = (logits + factors.forward(&inputs, seed)?.detach())?;
+            }
+            let logits = logits.to_dtype(DType::F32)?;
             let logits = logits.broadcast_sub(&logits.max_keepdim(D::Minus1)?)?;
             let total = logits.exp()?.sum_keepdim(D::Minus1)?;
             let of_chunk = (logits.gather(&ids, 1)? - total.log()?)?;
             log_probs.extend(of_chunk.flatten_all()?.to_vec1::<f32>()?);
             let shares = logits.exp()?.broadcast_div(&total)?.broadcast_mul(&weights)?;
             let of_logits = shares.scatter_add(&ids, &weights.neg()?, 1)?;
-            let of_rows = self.lm_head.back(&of_logits.to_dtype(hidden.dtype())?)?; // (targets, hidden)
+            let of_logits = of_logits.to_dtype(hidden.dtype())?;
+            let mut of_rows = self.lm_head.back(&of_logits)?; // (targets, hidden)
+            if let Some(factors) = factors {
+                let (of_inputs, [of_a, of_b]) = factors.back(&inputs, &of_logits, seed)?;
+                of_rows = (of_rows + of_inputs)?;
+                of_factors = Some(match of_factors {
+                    Some([a, b]) => [(a + of_a)?, (b + of_b)?],
+                    None => [of_a, of_b],
+                });
+            }
             of_hidden = of_hidden.index_add(&rows, &of_rows, 0)?;
         }
-        Ok((log_probs, of_hidden))
+        Ok(OfRows { log_probs, of_hidden, of_factors })
     }
 
     /// Whether it is computed over slices instead of tensors.

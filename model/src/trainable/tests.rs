@@ -18,6 +18,12 @@ fn changed(options: &TrainOptions, change: impl FnOnce(&mut LoraSpec)) -> TrainO
     options
 }
 
+/// Targets of all matrices, the output matrix included.
+fn with_head(it: &mut LoraSpec) {
+    it.targets = Module::ALL.map(|it| it.checkpoint().to_owned()).to_vec();
+    it.targets.push("lm_head".to_owned());
+}
+
 fn load(model: &str, options: &TrainOptions) -> TrainableDecoder {
     TrainableDecoder::load(&golden(model), options).unwrap()
 }
@@ -141,7 +147,7 @@ fn targets(sequences: &[&[u32]]) -> Vec<Target> {
 #[test]
 fn over_slices_and_over_tensors_the_loss_is_the_same() {
     for model in MODELS {
-        let decoder = load(model, &options(BaseForm::Dense));
+        let decoder = load(model, &changed(&options(BaseForm::Dense), with_head));
         scatter(&decoder);
         let texts: Vec<Vec<u32>> =
             [3, 40, 2, 27].map(|n| (0..n).map(|it| (it * 7 + n) % 70).collect()).to_vec();
@@ -162,7 +168,7 @@ fn over_tensors_too_the_base_is_there_without_its_adapter() {
     let ids: Vec<u32> = (0..40).map(|it| it * 3 % 70).collect();
     let sequences = [ids.as_slice()];
     let (batch, targets) = (batch(&sequences), targets(&sequences));
-    let decoder = load("tiny-qwen3-folder", &options(BaseForm::Dense));
+    let decoder = load("tiny-qwen3-folder", &changed(&options(BaseForm::Dense), with_head));
     scatter(&decoder);
     let by_hand = decoder.log_probs(&batch, &targets, With::Base).unwrap();
     let tensors = decoder.log_probs_over_tensors(&batch, &targets, With::Base).unwrap();
@@ -232,7 +238,7 @@ fn loss_and_gradients_agree_with_peft() {
     let all: Vec<Gradients> =
         serde_json::from_value(serde_json::from_slice::<Value>(&text).unwrap()["runs"].take())
             .unwrap();
-    assert_eq!(all.len(), 3);
+    assert_eq!(all.len(), 5);
     for Gradients { model, adapter, ids, loss: expected_loss, gradients } in all {
         for base in [BaseForm::Dense, BaseForm::Stored] {
             let trained = Trained::Lora(spec_of(&adapter));
@@ -537,7 +543,7 @@ fn a_target_means_matrices_by_the_end_of_their_names() {
     });
     let decoder = load("tiny-qwen2-folder", &options);
     let names: Vec<String> = decoder.vars().into_iter().map(|(name, _)| name).collect();
-    let key = |layer, module| lora::key(layer, module, 'A');
+    let key = |layer, module| lora::key(Matrix::Layer(layer, module), 'A');
     let expected = [
         key(0, Module::V),
         key(0, Module::Up),
@@ -552,6 +558,38 @@ fn a_target_means_matrices_by_the_end_of_their_names() {
     let actual = rows(&decoder.forward(&batch(&[&ids])).unwrap());
     for (a, b) in actual.iter().zip(served(&decoder, "tiny-qwen2-folder", &ids)) {
         assert!(furthest(a, &b) < 1e-4);
+    }
+}
+
+#[test]
+fn the_output_matrix_is_trained_to_an_adapter_that_serves() {
+    let ids: Vec<u32> = (0..30).map(|it| it * 11 % 70).collect();
+    for model in ["tiny-qwen3-folder", "tiny-tied-llama-folder", "tiny-llama.gguf"] {
+        let targets = ["lm_head", "down_proj"].map(str::to_owned).to_vec();
+        let decoder = load(model, &changed(&options(BaseForm::Dense), |it| it.targets = targets));
+        let names: Vec<String> = decoder.vars().into_iter().map(|(name, _)| name).collect();
+        assert_eq!(names.last().unwrap(), "base_model.model.lm_head.lora_B.weight");
+        assert_eq!(names.len(), 6);
+        scatter(&decoder);
+        let actual = rows(&decoder.forward(&batch(&[&ids])).unwrap());
+        for (a, b) in actual.iter().zip(served(&decoder, model, &ids)) {
+            assert!(furthest(a, &b) < 1e-4, "{model}");
+        }
+    }
+}
+
+#[test]
+fn adapters_of_the_output_matrix_agree_with_peft() {
+    for (model, adapter) in
+        [("tiny-qwen3-folder", "adapter-head"), ("tiny-tied-llama-folder", "adapter-tied-head")]
+    {
+        let golden_logits = Golden::read(&golden(adapter).join("golden.json"));
+        for backend in golden::backends() {
+            let base = golden::decoder_on(&golden(model), &backend);
+            let read = Adapter::load(&golden(adapter), &Base::of(&base)).unwrap();
+            let packed = golden::packed(&read, &base);
+            golden_logits.check(&golden::logits(&base, &golden_logits.ids, Some(&packed)), 1e-4);
+        }
     }
 }
 
@@ -622,6 +660,8 @@ fn what_cannot_be_trained_is_refused_by_name() {
     assert!(beyond.contains("`layers.2.self_attn.q_proj`"), "there are two layers: {beyond}");
     let part = error(&|it| it.targets = vec!["proj".to_owned()]);
     assert!(part.contains("`proj`"), "{part}");
+    let embeddings = error(&|it| it.targets = vec!["embed_tokens".to_owned()]);
+    assert!(embeddings.contains("choose of q_proj, ") && embeddings.contains(", lm_head"));
     assert!(error(&|it| it.rank = 0).contains("rank 0"));
     assert!(error(&|it| it.dropout = 1.0).contains("dropout 1"));
 

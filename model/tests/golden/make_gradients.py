@@ -16,7 +16,8 @@ HERE = pathlib.Path(__file__).parent
 VERSIONS = {"torch": torch.__version__, "transformers": transformers.__version__,
             "peft": peft.__version__}
 RUNS = [("tiny-llama.gguf", "tiny-lora-qv"), ("tiny-llama.gguf", "adapter-plain"),
-        ("tiny-qwen2-folder", "adapter-all")]
+        ("tiny-qwen2-folder", "adapter-all"), ("tiny-qwen3-folder", "adapter-head"),
+        ("tiny-tied-llama-folder", "adapter-tied-head")]
 
 
 def load(model, adapter, trainable):

@@ -4,6 +4,7 @@ use std::ops::Deref;
 
 use candle_core::{CpuStorage, Result, Storage, Tensor, bail};
 
+use super::super::lora::Factors;
 use super::super::ops::Frozen;
 use super::super::{Layer, Linear};
 use super::attention::Packed;
@@ -91,10 +92,7 @@ impl Linear {
         let Some(factors) = self.lora.as_ref().filter(|_| adapted) else {
             return Ok((out, Vec::new()));
         };
-        let (a, b, rank) = (values(&factors.a)?, values(&factors.b)?, factors.a.dim(0)?);
-        let low = product(View::new(x, n_in), View::new(&a, n_in).t());
-        let delta = (View::new(&low, rank), View::new(&b, rank).t());
-        multiply(&mut out, Put::Sum, delta, factors.scale as f32, Threads::All);
+        let low = HeldFactors::new(factors)?.add(x, &mut out);
         Ok((out, low))
     }
 
@@ -117,17 +115,55 @@ impl Linear {
             grads.extend(self.bias.as_ref().map(|_| column_sums(of_out, n_out)));
         }
         let Some(factors) = &self.lora else { return Ok(()) };
-        let (a, b, rank) = (values(&factors.a)?, values(&factors.b)?, factors.a.dim(0)?);
-        let scale = factors.scale as f32;
-        let mut of_b = vec![0.0; n_out * rank];
-        multiply(&mut of_b, Put::Fresh, (grad.t(), View::new(low, rank)), scale, Threads::All);
-        let mut of_low = vec![0.0; low.len()];
-        multiply(&mut of_low, Put::Fresh, (grad, View::new(&b, rank)), scale, Threads::All);
-        let of_low = View::new(&of_low, rank);
-        grads.push(product(of_low.t(), View::new(x, n_in)));
-        grads.push(of_b);
-        multiply(into, Put::Sum, (of_low, View::new(&a, n_in)), 1.0, Threads::All);
+        let mut sums = [&factors.a, &factors.b].map(|it| vec![0.0; it.elem_count()]);
+        HeldFactors::new(factors)?.back((x, low), of_out, into, &mut sums);
+        grads.extend(sums);
         Ok(())
+    }
+}
+
+/// Factors whose values are at hand.
+pub(super) struct HeldFactors<'a> {
+    a: Values<'a>,
+    b: Values<'a>,
+    rank: usize,
+    n_in: usize,
+    scale: f32,
+}
+
+impl<'a> HeldFactors<'a> {
+    pub(super) fn new(factors: &'a Factors) -> Result<Self> {
+        let (rank, n_in) = factors.a.dims2()?;
+        let (a, b) = (values(&factors.a)?, values(&factors.b)?);
+        Ok(Self { a, b, rank, n_in, scale: factors.scale as f32 })
+    }
+
+    /// Adds `scale · (x · Aᵀ) · Bᵀ` to `out` and gives `x · Aᵀ`.
+    ///
+    /// x: (rows, n_in), out: (rows, n_out), result: (rows, rank)
+    pub(super) fn add(&self, x: &[f32], out: &mut [f32]) -> Vec<f32> {
+        let low = product(View::new(x, self.n_in), View::new(&self.a, self.n_in).t());
+        let delta = (View::new(&low, self.rank), View::new(&self.b, self.rank).t());
+        multiply(out, Put::Sum, delta, self.scale, Threads::All);
+        low
+    }
+
+    /// Adds the gradient of `x` to `into`, those of A and B to `sums`.
+    pub(super) fn back(
+        &self,
+        (x, low): (&[f32], &[f32]),
+        of_out: &[f32],
+        into: &mut [f32],
+        [of_a, of_b]: &mut [Vec<f32>; 2],
+    ) {
+        let Self { a, b, rank, n_in, scale } = self;
+        let grad = View::new(of_out, b.len() / rank);
+        multiply(of_b, Put::Sum, (grad.t(), View::new(low, *rank)), *scale, Threads::All);
+        let mut of_low = vec![0.0; low.len()];
+        multiply(&mut of_low, Put::Fresh, (grad, View::new(b, *rank)), *scale, Threads::All);
+        let of_low = View::new(&of_low, *rank);
+        multiply(of_a, Put::Sum, (of_low.t(), View::new(x, *n_in)), 1.0, Threads::All);
+        multiply(into, Put::Sum, (of_low, View::new(a, *n_in)), 1.0, Threads::All);
     }
 }
 

@@ -12,11 +12,12 @@ mod product;
 
 use candle_core::Result;
 
+use super::lora::Factors;
 use super::{Target, TokenBatch, TrainableDecoder, Weighted, With};
 use crate::kernels;
 use attention::Packed;
 use functions::{cross_entropy, rms_norm, rms_norm_back, rms_norm_weight_back};
-use layer::{Kept, Pass, values};
+use layer::{HeldFactors, Kept, Pass, values};
 use product::{Put, Threads, View, multiply};
 
 /// Rows whose logits are in memory together.
@@ -28,6 +29,8 @@ struct HeadGrads<'a> {
     of_hidden: &'a mut [f32],
     /// Of the matrix itself, where it is trained; added to.
     of_weight: Option<&'a mut [f32]>,
+    /// Of A and B beside it, where they are; added to.
+    of_factors: Option<&'a mut [Vec<f32>; 2]>,
 }
 
 /// How much of a layer is kept for its derivative.
@@ -52,7 +55,7 @@ impl TrainableDecoder {
                 x = layer.keeping(x, pass)?.0;
             }
             let hidden = rms_norm(&x, &values(&self.norm)?, self.config.norm_eps);
-            self.head(&hidden, targets, None)
+            self.head(&hidden, targets, pass.adapted, None)
         })
     }
 
@@ -78,11 +81,14 @@ impl TrainableDecoder {
             let mut of_hidden = vec![0.0; hidden.len()];
             let is_full = self.lm_head.is_trained();
             let mut of_head = vec![0.0; if is_full { self.lm_head.values()?.len() } else { 0 }];
+            let zeros = |it: &Factors| [&it.a, &it.b].map(|it| vec![0.0; it.elem_count()]);
+            let mut of_factors = self.head_factors.as_ref().map(zeros);
             let head_grads = HeadGrads {
                 of_hidden: &mut of_hidden,
                 of_weight: is_full.then_some(of_head.as_mut_slice()),
+                of_factors: of_factors.as_mut(),
             };
-            let log_probs = self.head(&hidden, targets, Some(head_grads))?;
+            let log_probs = self.head(&hidden, targets, pass.adapted, Some(head_grads))?;
             drop(hidden);
             let mut grad = vec![0.0; x.len()];
             rms_norm_back(&x, &norm, eps, &of_hidden, &mut grad);
@@ -97,6 +103,7 @@ impl TrainableDecoder {
                 by_layer.push(layer.back(kept, &mut grad, pass)?);
             }
             let mut grads: Vec<Vec<f32>> = by_layer.into_iter().rev().flatten().collect();
+            grads.extend(of_factors.into_iter().flatten());
             if let Some(of_norm) = of_norm {
                 grads.push(of_norm);
                 grads.extend(self.embedding_grads(batch, &grad, of_head));
@@ -155,12 +162,15 @@ impl TrainableDecoder {
         &self,
         hidden: &[f32],
         targets: &[Target],
+        adapted: bool,
         mut grads: Option<HeadGrads<'_>>,
     ) -> Result<Vec<f32>> {
         use rayon::prelude::*;
         let (width, vocab_size) = (self.config.hidden, self.config.vocab_size);
         let head = self.lm_head.values()?;
         let head = View::new(&head, width);
+        let factors = self.head_factors.as_ref().filter(|_| adapted);
+        let factors = factors.map(HeldFactors::new).transpose()?;
         let mut res = Vec::with_capacity(targets.len());
         let mut scores = vec![0.0; LOGIT_ROWS.min(targets.len()) * vocab_size];
         let mut grad = vec![0.0; LOGIT_ROWS.min(targets.len()) * width];
@@ -171,25 +181,27 @@ impl TrainableDecoder {
                 .flat_map(|it| &hidden[it.row * width..(it.row + 1) * width])
                 .copied()
                 .collect();
-            let factors = (View::new(&rows, width), head.t());
-            multiply(scores, Put::Fresh, factors, 1.0, Threads::All);
+            multiply(scores, Put::Fresh, (View::new(&rows, width), head.t()), 1.0, Threads::All);
+            let low = factors.as_ref().map(|it| it.add(&rows, scores));
             let of_row = |(scores, target): (&mut [f32], &Target)| {
                 cross_entropy(scores, target.id as usize, target.weight)
             };
             let log_probs: Vec<f32> =
                 scores.par_chunks_mut(vocab_size).zip(targets).map(of_row).collect();
             res.extend(log_probs);
-            let Some(HeadGrads { of_hidden, of_weight }) = &mut grads else { continue };
+            let Some(HeadGrads { of_hidden, of_weight, of_factors }) = &mut grads else { continue };
             let grad = &mut grad[..targets.len() * width];
-            let factors = (View::new(scores, vocab_size), head);
-            multiply(grad, Put::Fresh, factors, 1.0, Threads::All);
+            multiply(grad, Put::Fresh, (View::new(scores, vocab_size), head), 1.0, Threads::All);
+            if let (Some(it), Some(low), Some(sums)) = (&factors, &low, of_factors) {
+                it.back((&rows, low), scores, grad, sums);
+            }
             for (grad, target) in grad.chunks_exact(width).zip(targets) {
                 let at = target.row * width;
                 kernels::add_bias(&mut of_hidden[at..at + width], grad);
             }
             if let Some(of_weight) = of_weight {
-                let factors = (View::new(scores, vocab_size).t(), View::new(&rows, width));
-                multiply(of_weight, Put::Sum, factors, 1.0, Threads::All);
+                let both = (View::new(scores, vocab_size).t(), View::new(&rows, width));
+                multiply(of_weight, Put::Sum, both, 1.0, Threads::All);
             }
         }
         Ok(res)
