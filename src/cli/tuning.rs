@@ -58,8 +58,8 @@ pub struct TuneAdapterArgs {
     /// The change counts alpha / √rank
     #[arg(long)]
     pub rslora: bool,
-    /// Train this matrix: q_proj, or layers.3.mlp.up_proj of one layer; several times for several
-    /// [default: all]
+    /// Train this matrix: q_proj, layers.3.mlp.up_proj of one layer, lm_head; several times for
+    /// several [default: all of the layers]
     #[arg(long = "target", value_name = "NAME")]
     pub targets: Vec<String>,
     /// The share of inputs that a step leaves out [default: 0]
