@@ -14,7 +14,7 @@ use tune::dataset::{
 };
 
 use super::{
-    feedback,
+    feedback::{self, FeedbackError},
     folder::{Folder, FolderError},
     settings::DatasetConfig,
     sources::{self, Sources},
@@ -78,6 +78,16 @@ pub enum BuildError {
         /// Documents that are there and may not.
         n_left_out: usize,
     },
+}
+
+impl From<FeedbackError> for BuildError {
+    fn from(error: FeedbackError) -> Self {
+        match error {
+            FeedbackError::Records(it) => Self::Records(it),
+            FeedbackError::Catalog(it) => Self::Catalog(it),
+            FeedbackError::Ask(it) => Self::Ask(it),
+        }
+    }
 }
 
 /// What was made.
@@ -339,7 +349,9 @@ impl Work<'_> {
     }
 
     fn feedback(&mut self, records: &Records) -> Result<(), BuildError> {
-        let found = feedback::rows(records, self.teller.sources, self.teller.parts)?;
+        let Teller { sources, parts, .. } = self.teller;
+        let of = feedback::Judged { sources, parts, teller: Some(&self.teller) };
+        let found = feedback::rows(records, &of)?;
         self.n_feedback_left_out = found.n_left_out;
         for row in found.rows {
             if self.folder.knows(&row.id) {

@@ -1,5 +1,11 @@
 //! What people thought of answers, as rows: corrections and good answers to learn from, pairs of a
 //! better and a worse answer, single answers with a thumb.
+//!
+//! A row's prompt is the one that the answer was written from. Quotations and refusals were written
+//! by no model: where a dataset is built, they get the prompt that a model would have been shown
+//! (`prompts`).
+
+mod prompts;
 
 use std::collections::BTreeMap;
 
@@ -11,7 +17,14 @@ use tune::dataset::{
     split::Split,
 };
 
-use super::{build::parts, settings::DatasetConfig, sources, teller::without_personal};
+use self::prompts::{rests_on, style};
+use super::{
+    build::parts,
+    settings::DatasetConfig,
+    sources,
+    teller::{Teller, without_personal},
+};
+use crate::engine::AskError;
 use crate::records::{Choice, FeedbackRecord, Rating, Records, RecordsError, Vote, Voted};
 
 /// Rows of feedback, and how much of it was left out because it rests on documents that must not be
@@ -33,6 +46,9 @@ pub enum FeedbackError {
     /// The documents could not be read.
     #[error(transparent)]
     Catalog(#[from] CatalogError),
+    /// Passages or prompts failed.
+    #[error(transparent)]
+    Ask(#[from] AskError),
 }
 
 /// All feedback and votes as the rows that a dataset of the same settings would hold: those of
@@ -51,7 +67,8 @@ pub fn allowed_rows(
     };
     let sources = sources::read(catalog, &allowed)?;
     let parts = parts(&sources, config);
-    let FromFeedback { rows, mut n_left_out } = rows(records, &sources.allowed, &parts)?;
+    let of = Judged { sources: &sources.allowed, parts: &parts, teller: None };
+    let FromFeedback { rows, mut n_left_out } = rows(records, &of)?;
     let mut kept = Vec::new();
     for row in rows {
         match without_personal(row, config.personal_data) {
@@ -63,37 +80,86 @@ pub fn allowed_rows(
 }
 
 /// Reads all feedback and all votes.
-pub(super) fn rows(
-    records: &Records,
-    sources: &BTreeMap<i64, Source>,
-    parts: &BTreeMap<i64, Split>,
-) -> Result<FromFeedback, RecordsError> {
+pub(super) fn rows(records: &Records, of: &Judged<'_>) -> Result<FromFeedback, FeedbackError> {
     let mut res = FromFeedback::default();
-    let of = Allowance { sources, parts };
     for record in records.feedback()? {
-        let check = format!("rated_{}", rating(record.feedback.rating));
-        match of.meta(&record.question, &[&record.json], check) {
-            Some(meta) => res.rows.extend(of_record(&record, &meta)),
+        match of.record(&record)? {
+            Some(rows) => res.rows.extend(rows),
             None => res.n_left_out += 1,
         }
     }
     for vote in records.votes()? {
-        let check = format!("chosen_{}", vote.choice.as_str());
-        match of.meta(&vote.question, &[&vote.left.json, &vote.right.json], check) {
-            Some(meta) => res.rows.extend(of_vote(&vote, &meta)),
+        match of.vote(&vote)? {
+            Some(rows) => res.rows.extend(rows),
             None => res.n_left_out += 1,
         }
     }
     Ok(res)
 }
 
-/// Which documents may be learnt from, and the part that each belongs to.
-struct Allowance<'a> {
-    sources: &'a BTreeMap<i64, Source>,
-    parts: &'a BTreeMap<i64, Split>,
+/// What judgements become rows with.
+pub(super) struct Judged<'a> {
+    /// Documents that may be learnt from.
+    pub(super) sources: &'a BTreeMap<i64, Source>,
+    /// The part that each cluster of them belongs to.
+    pub(super) parts: &'a BTreeMap<i64, Split>,
+    /// What makes prompts, for answers without one; else these get the question alone.
+    pub(super) teller: Option<&'a Teller<'a>>,
 }
 
-impl Allowance<'_> {
+/// A prompt, and what rests on it.
+struct Prompted {
+    prompt: Vec<Message>,
+    meta: Meta,
+}
+
+impl Judged<'_> {
+    /// The rows of a judgement; `None` where it is left out.
+    fn record(&self, record: &FeedbackRecord) -> Result<Option<Vec<Row>>, AskError> {
+        let check = format!("rated_{}", rating(record.feedback.rating));
+        let Some(meta) = self.meta(&record.question, &[&record.json], check) else {
+            return Ok(None);
+        };
+        let asked = (record.question.as_str(), &record.json);
+        let Some(Prompted { prompt, mut meta }) = self.prompted(asked, &record.why, meta)? else {
+            return Ok(None);
+        };
+        let correction = record.feedback.correction.as_deref().map(str::trim);
+        let texts = Texts {
+            given: style(record.text.trim()),
+            correction: match correction.filter(|it| !it.is_empty()) {
+                Some(text) => Some(self.with_marks(asked, text)?),
+                None => None,
+            },
+        };
+        rests_on(texts.correction.as_ref().unwrap_or(&texts.given), &mut meta.context);
+        Ok(Some(of_record(record, &texts, &prompt, &meta)))
+    }
+
+    /// The rows of a vote; `None` where it is left out.
+    fn vote(&self, vote: &Vote) -> Result<Option<Vec<Row>>, AskError> {
+        let check = format!("chosen_{}", vote.choice.as_str());
+        let Some(meta) = self.meta(&vote.question, &[&vote.left.json, &vote.right.json], check)
+        else {
+            return Ok(None);
+        };
+        let mut prompts = [None, None];
+        for (prompt, it) in prompts.iter_mut().zip([&vote.left, &vote.right]) {
+            *prompt = recorded(&it.why);
+            if prompt.is_none() && self.teller.is_some() {
+                let asked = (vote.question.as_str(), &it.json);
+                *prompt = self.prompted(asked, &it.why, meta.clone())?.map(|it| it.prompt);
+            }
+        }
+        // Of a pair, the prompt of one answer can stand for both.
+        let is_enough = match vote.choice {
+            Choice::Left | Choice::Right => prompts.iter().any(Option::is_some),
+            Choice::Both | Choice::Neither => prompts.iter().all(Option::is_some),
+        };
+        let is_left_out = self.teller.is_some() && !is_enough;
+        Ok((!is_left_out).then(|| of_vote(vote, &prompts, &meta)))
+    }
+
     /// Where answers to a question come from: the documents of their sources. `None` where one of
     /// them must not be trained on, or they belong to several parts.
     fn meta(&self, question: &str, answers: &[&Value], check: String) -> Option<Meta> {
@@ -144,49 +210,51 @@ fn rating(rating: Rating) -> &'static str {
     }
 }
 
-fn of_record(record: &FeedbackRecord, meta: &Meta) -> Vec<Row> {
-    let prompt = prompt(&record.question, &record.why);
-    let correction = record.feedback.correction.as_deref().map(str::trim);
-    let correction = correction.filter(|it| !it.is_empty());
+/// What was answered, and what should have been.
+struct Texts {
+    given: String,
+    correction: Option<String>,
+}
+
+fn of_record(record: &FeedbackRecord, texts: &Texts, prompt: &[Message], meta: &Meta) -> Vec<Row> {
     let is_good = record.feedback.rating == Rating::Up;
-    let text = record.text.trim();
+    let Texts { given, correction } = texts;
     let row = |kind: &str, body: Body| {
         Row::new(&["feedback", kind, &record.feedback.answer], body, meta.clone())
     };
     let mut res = Vec::new();
-    let taught = correction.or(is_good.then_some(text)).filter(|it| !it.is_empty());
+    let taught = correction.as_ref().or(is_good.then_some(given)).filter(|it| !it.is_empty());
     if let Some(taught) = taught {
-        let mut all = prompt.clone();
+        let mut all = prompt.to_vec();
         all.push(Message::new(Role::Assistant, taught));
         res.push(row("supervised", Body::Messages(all)));
     }
-    if let Some(chosen) = correction.filter(|it| *it != text && !text.is_empty()) {
-        let (chosen, rejected) = (chosen.to_owned(), text.to_owned());
-        let prompt = prompt.clone();
+    if given.is_empty() {
+        return res;
+    }
+    if let Some(chosen) = correction.clone().filter(|it| it != given) {
+        let (prompt, rejected) = (prompt.to_vec(), given.clone());
         res.push(row("preference", Body::Preference { prompt, chosen, rejected }));
     }
-    if !text.is_empty() {
-        let completion = text.to_owned();
-        res.push(row("unpaired", Body::Unpaired { prompt, completion, label: is_good }));
-    }
+    let (prompt, completion) = (prompt.to_vec(), given.clone());
+    res.push(row("unpaired", Body::Unpaired { prompt, completion, label: is_good }));
     res
 }
 
 /// A vote as rows. One answer over the other is a preference; both or neither says of each answer
-/// that it is good or bad.
-fn of_vote(vote: &Vote, meta: &Meta) -> Vec<Row> {
+/// that it is good or bad. `prompts` are those of left and right.
+fn of_vote(vote: &Vote, prompts: &[Option<Vec<Message>>; 2], meta: &Meta) -> Vec<Row> {
     let Vote { left, right, choice, .. } = vote;
     if left.text.trim().is_empty() || right.text.trim().is_empty() {
         return Vec::new();
     }
-    let pair = |chosen: &Voted, rejected: &Voted| {
-        let prompts = [chosen, rejected].map(|it| recorded(&it.why));
+    // Other variants may have been asked in another way: whoever trains can leave those out.
+    let is_same = prompts[0] == prompts[1];
+    let or_alone = |it: Option<&Vec<Message>>| it.cloned().unwrap_or_else(|| alone(&vote.question));
+    let pair = |(chosen, at): (&Voted, usize), rejected: &Voted| {
         let mut meta = meta.clone();
-        // Other variants may have been asked in another way: whoever trains can leave those out.
-        let is_same = prompts[0] == prompts[1];
         meta.checks.push(if is_same { "same_prompt" } else { "other_prompt" }.to_owned());
-        let [first, second] = prompts;
-        let prompt = first.or(second).unwrap_or_else(|| alone(&vote.question));
+        let prompt = or_alone(prompts[at].as_ref().or(prompts[1 - at].as_ref()));
         let [chosen, rejected] = [chosen, rejected].map(|it| it.text.trim().to_owned());
         if chosen == rejected {
             return Vec::new();
@@ -195,31 +263,27 @@ fn of_vote(vote: &Vote, meta: &Meta) -> Vec<Row> {
         vec![Row::new(&["vote", "preference", &vote.id], body, meta)]
     };
     let each = |label: bool| {
-        let rows = [left, right].map(|it| {
-            let prompt = prompt(&vote.question, &it.why);
+        let rows = [(left, 0), (right, 1)].map(|(it, at)| {
+            let prompt = or_alone(prompts[at].as_ref());
             let body = Body::Unpaired { prompt, completion: it.text.trim().to_owned(), label };
             Row::new(&["vote", "unpaired", &vote.id, &it.side.answer], body, meta.clone())
         });
         rows.into_iter().collect()
     };
     match choice {
-        Choice::Left => pair(left, right),
-        Choice::Right => pair(right, left),
+        Choice::Left => pair((left, 0), right),
+        Choice::Right => pair((right, 1), left),
         Choice::Both => each(true),
         Choice::Neither => each(false),
     }
-}
-
-/// The prompt that the answer was written from; the question alone where none was recorded.
-fn prompt(question: &str, why: &Value) -> Vec<Message> {
-    recorded(why).unwrap_or_else(|| alone(question))
 }
 
 fn alone(question: &str) -> Vec<Message> {
     vec![Message::new(Role::User, question)]
 }
 
-/// The prompt of an answer; `None` for quotations, which have none.
+/// The prompt that an answer was written from; `None` for quotations and refusals, which no model
+/// wrote.
 fn recorded(why: &Value) -> Option<Vec<Message>> {
     let turn = |it: &Value| {
         let role = match it["role"].as_str()? {
@@ -235,108 +299,4 @@ fn recorded(why: &Value) -> Option<Vec<Message>> {
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-    use crate::records::{Feedback, Labels, Side};
-
-    fn record(rating: Rating, correction: Option<&str>) -> FeedbackRecord {
-        let correction = correction.map(str::to_owned);
-        FeedbackRecord {
-            feedback: Feedback {
-                answer: "a_1".to_owned(),
-                rating,
-                reason: None,
-                correction,
-                labels: Labels::default(),
-                comment: None,
-            },
-            question: "Combien ?".to_owned(),
-            text: "Deux [1].".to_owned(),
-            json: json!({"sources": [], "language": "fr"}),
-            why: json!({"prompt": [{"role": "user", "content": "[1] … Combien ?"}]}),
-            given_by: "k".to_owned(),
-            at: 0,
-        }
-    }
-
-    fn meta_of(question: &str, answers: &[&Value]) -> Option<Meta> {
-        let of = Allowance { sources: &BTreeMap::new(), parts: &BTreeMap::new() };
-        of.meta(question, answers, "rated_up".to_owned())
-    }
-
-    #[track_caller]
-    fn check(record: &FeedbackRecord, expected: &[&str]) -> Vec<Row> {
-        let meta = meta_of(&record.question, &[&record.json]).unwrap();
-        let rows = of_record(record, &meta);
-        let kinds: Vec<&str> = rows.iter().map(|it| it.body.kind().as_str()).collect();
-        assert_eq!(kinds, expected);
-        assert!(rows.iter().all(|it| it.body.prompt()[0].content == "[1] … Combien ?"));
-        rows
-    }
-
-    #[test]
-    fn thumbs_and_corrections_become_rows() {
-        check(&record(Rating::Up, None), &["supervised", "unpaired"]);
-        let rows = check(&record(Rating::Down, None), &["unpaired"]);
-        assert!(matches!(rows[0].body, Body::Unpaired { label: false, .. }));
-        let kinds = ["supervised", "preference", "unpaired"];
-        let rows = check(&record(Rating::Down, Some("Trois [1].")), &kinds);
-        assert_eq!(rows[0].body.targets(), ["Trois [1]."]);
-        assert_eq!(rows[1].body.targets(), ["Trois [1].", "Deux [1]."]);
-    }
-
-    #[test]
-    fn answers_from_documents_that_are_not_allowed_are_left_out() {
-        let secret = json!({"sources": [{"document_id": 9, "text": "secret"}]});
-        assert_eq!(meta_of("?", &[&secret]), None);
-        let open = json!({"sources": [], "language": "fr"});
-        assert_eq!(meta_of("?", &[&open, &secret]), None, "either answer may hold it");
-    }
-
-    fn vote(choice: Choice, prompts: [&str; 2]) -> Vec<Row> {
-        let side = |answer: &str, text: &str, prompt: &str| Voted {
-            side: Side { answer: answer.to_owned(), arm: None },
-            text: text.to_owned(),
-            json: json!({"sources": []}),
-            why: match prompt {
-                "" => json!({"prompt": []}),
-                _ => json!({"prompt": [{"role": "user", "content": prompt}]}),
-            },
-        };
-        let vote = Vote {
-            id: "m_1".to_owned(),
-            given_by: String::new(),
-            question: "Combien ?".to_owned(),
-            left: side("a_1", "Deux.", prompts[0]),
-            right: side("a_2", "Trois.", prompts[1]),
-            choice,
-            reason: None,
-            at: 0,
-        };
-        of_vote(&vote, &meta_of("Combien ?", &[&vote.left.json]).unwrap())
-    }
-
-    #[test]
-    fn votes_become_preferences_or_labels() {
-        let rows = vote(Choice::Right, ["P", "P"]);
-        assert_eq!(rows.len(), 1);
-        assert_eq!(rows[0].body.targets(), ["Trois.", "Deux."]);
-        assert_eq!(rows[0].meta.checks, ["rated_up", "same_prompt"]);
-        // A quotation has no prompt: that of the other answer stands for both.
-        let rows = vote(Choice::Left, ["", "P"]);
-        assert_eq!(rows[0].body.prompt()[0].content, "P");
-        assert_eq!(rows[0].meta.checks[1], "other_prompt");
-        for (choice, good) in [(Choice::Both, true), (Choice::Neither, false)] {
-            let rows = vote(choice, ["P", ""]);
-            let labels: Vec<bool> = rows
-                .iter()
-                .map(|it| matches!(it.body, Body::Unpaired { label, .. } if label))
-                .collect();
-            assert_eq!(labels, [good, good]);
-            assert_ne!(rows[0].id, rows[1].id);
-            assert_eq!(rows[1].body.prompt()[0].content, "Combien ?");
-        }
-    }
-}
+mod tests;

@@ -275,3 +275,54 @@ fn an_adapter_is_loaded_into_a_running_server_from_the_command_line() {
     let offline = adapters(&["load", "made/tone", "--offline"]).output().unwrap();
     check_failure(&offline, 2, &["offline"]);
 }
+
+/// A question, what is thought of its answer, and the correction.
+type Judged<'a> = (&'a str, &'a str, Option<&'a str>);
+
+#[test]
+fn feedback_becomes_rows_to_train_on() {
+    const HOLIDAY: &str = "# Holidays\n\nEmployees get twenty-six days of holiday a year.\n";
+    const BOARD: &str = "---\ngroups: [board]\n---\n\n# Takeover\n\nThe takeover price is nine \
+        million euros.\n";
+    let Some(world) = World::new() else { return };
+    let mut all = documents().to_vec();
+    all.extend([("holidays.md", HOLIDAY), ("board.md", BOARD)]);
+    let Some(mut server) = Server::start(world, &all, &[]) else { return };
+    let judged: [Judged<'_>; 5] = [
+        (QUESTION, "up", None),
+        ("How many days of holiday do employees get a year?", "down", Some("Twenty-six days.")),
+        ("Combien de jours de télétravail par semaine ?", "up", None),
+        ("What is the takeover price?", "up", None),
+        ("Which brand of coffee is served on the fourth floor?", "up", None),
+    ];
+    for (question, rating, correction) in judged {
+        let answer = server.post("/v1/ask", &json!({ "question": question })).expect(200);
+        let feedback =
+            json!({ "answer": answer["id"], "rating": rating, "correction": correction });
+        server.post("/v1/feedback", &feedback).expect(201);
+    }
+    server.stop();
+    let world = &server.world;
+    let report = world.json(&["dataset", "build", "d"]);
+    let rows = |kind: &str| -> Vec<Value> {
+        let text = fs_err::read_to_string(world.path().join(format!("d/{kind}.jsonl"))).unwrap();
+        let rows = text.lines().map(|it| serde_json::from_str::<Value>(it).unwrap());
+        rows.filter(|it| it["meta"]["made_by"] == "feedback").collect()
+    };
+    let asked = |row: &Value| row["meta"]["question"].as_str().unwrap().to_owned();
+    let (taught, pairs, labelled) = (rows("supervised"), rows("preference"), rows("unpaired"));
+    assert_eq!(report["feedback_left_out"], 1, "what the board may read: {report:#}");
+    assert_eq!((taught.len(), pairs.len(), labelled.len()), (4, 1, 4), "{report:#}");
+    for row in taught.iter().chain(&labelled) {
+        assert!(!row.to_string().contains("nine million"), "{row}");
+        let shown = row["meta"]["context"].as_array().unwrap();
+        assert!(!shown.is_empty(), "nothing is taught without passages: {row}");
+    }
+    let holiday = taught.iter().find(|it| asked(it).contains("holiday")).unwrap();
+    let answer = holiday["messages"].as_array().unwrap().last().unwrap()["content"].clone();
+    assert_eq!(answer, "Twenty-six days [1].", "the passage that says so is cited");
+    assert_eq!(pairs[0]["chosen"][0]["content"], answer);
+    assert_eq!(labelled.iter().filter(|it| it["label"] == false).count(), 1);
+    let checked = world.json(&["dataset", "check", "d"]);
+    assert_eq!(checked["can_be_trained_on"], true, "{checked:#}");
+}
