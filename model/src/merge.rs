@@ -346,7 +346,8 @@ mod tests {
 
     #[test]
     fn a_change_of_the_output_matrix_is_merged_where_that_is_not_the_embeddings() {
-        check("tiny-qwen3-folder", "adapter-head", MergedType::F32, 1e-4);
+        // Its weights are of 16 bits, and what they become is, too.
+        check("tiny-qwen3-folder", "adapter-head", MergedType::F32, 5e-2);
         let dir = tempfile::tempdir().unwrap();
         let (base, adapter) = (golden("tiny-tied-llama-folder"), golden("adapter-tied-head"));
         let (out, merged_type) = (dir.path().join("out"), MergedType::F32);

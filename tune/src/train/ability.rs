@@ -20,6 +20,9 @@ const PERPLEXITY_RATIO_MAX: f64 = 1.1;
 /// The share of the questions that may be lost.
 const LOST_SHARE_MAX: f64 = 0.1;
 
+/// What a model that knows nothing at all is said to have.
+const PERPLEXITY_MAX: f64 = 1e9;
+
 /// How well a model does on the sample.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Ability {
@@ -167,8 +170,10 @@ fn score(sequences: &[Sequence], sums: &[f64], language: Option<Language>) -> Sc
             }
         }
     }
+    // In so many digits that a checkpoint gives back the same number; what is none is the worst.
+    let perplexity = (of_texts / n_tokens.max(1) as f64).exp().min(PERPLEXITY_MAX);
     Score {
-        perplexity: (of_texts / n_tokens.max(1) as f64).exp(),
+        perplexity: (perplexity * 1e4).round() / 1e4,
         n_right: questions.iter().filter(|(_, right, others)| right > others).count(),
         n_questions: questions.len(),
     }
@@ -263,7 +268,9 @@ mod tests {
         let sequences = [text, answer(1, 4), answer(1, 2), answer(2, 4), answer(2, 2)];
         let score = score(&sequences, &[-2.0, -4.0, -3.0, -4.0, -1.0], None);
         assert_eq!((score.n_right, score.n_questions), (1, 2));
-        assert!((score.perplexity - 2f64.exp()).abs() < 1e-9);
+        assert_eq!(score.perplexity, 7.3891);
+        let broken = super::score(&sequences, &[f64::NAN; 5], None);
+        assert_eq!((broken.perplexity, broken.n_right), (PERPLEXITY_MAX, 0));
         assert_eq!(super::score(&sequences, &[0.0; 5], Some(Language::Fr)).n_questions, 0);
     }
 }
