@@ -4,14 +4,25 @@ Usage: check.py SOUFFLEUR [DATASET]. DATASET is the folder of a dataset whose co
 texts are exported as well; without it, made-up rows are all there is.
 """
 
+import importlib.machinery
 import importlib.util
 import json
+import os
 import subprocess
 import sys
 import tempfile
+import types
 from pathlib import Path
 
 import yaml
+
+# LLaMA-Factory asks for versions that its data modules do not need, and for torchaudio, whose name it
+# only mentions.
+os.environ.setdefault("DISABLE_VERSION_CHECK", "1")
+if importlib.util.find_spec("torchaudio") is None:
+    nothing = types.ModuleType("torchaudio")
+    nothing.__spec__ = importlib.machinery.ModuleSpec("torchaudio", None)
+    sys.modules["torchaudio"] = nothing
 
 KINDS = ("supervised", "preference", "unpaired", "text")
 

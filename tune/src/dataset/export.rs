@@ -262,7 +262,7 @@ fn axolotl(exported: &Exported<'_>, files: &[DataFile]) -> String {
              field_chosen: chosen\n    field_rejected: rejected\n",
         ),
         BodyKind::Unpaired => (
-            "rl: kto\n",
+            "rl: kto\nremove_unused_columns: false\n",
             "    # ChatML, which Qwen and SmolLM2 speak; llama3.ultra for Llama 3.\n    type: \
              chatml.ultra\n",
         ),
