@@ -341,6 +341,7 @@ export default {
   jobStage_splitting: 'Splitting the rows',
   jobStage_loading: 'Loading the model',
   jobStage_training: 'Training, step by step',
+  jobStage_measuring: 'Measuring what was forgotten',
   jobStage_answering: 'Answering',
   jobStage_judging: 'Judging',
   jobDone: 'Done.',

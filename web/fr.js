@@ -343,6 +343,7 @@ export default {
   jobStage_splitting: 'Répartition des exemples',
   jobStage_loading: 'Chargement du modèle',
   jobStage_training: 'Entraînement, pas à pas',
+  jobStage_measuring: "Mesure de ce qui s'oublie",
   jobStage_answering: 'Réponses',
   jobStage_judging: 'Jugements',
   jobDone: 'Terminée.',
