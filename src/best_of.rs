@@ -33,14 +33,15 @@ const SAMPLED_AT: f32 = 0.7;
 const TOLD_EVERY: Duration = Duration::from_millis(500);
 
 impl Engine {
-    /// Has several drafts written, and takes the best. `found` holds what all of them rest on.
+    /// Has several drafts written, and takes the best. `found` holds what all of them rest on. `None`
+    /// where nothing could be written.
     pub(crate) fn best_of(
         &self,
         (question, asked): (&Question, &Asked),
         found: &Answer,
         mut clock: Clock,
         on_event: &mut dyn FnMut(AskEvent<'_>) -> ControlFlow<()>,
-    ) -> Result<Answer, AskError> {
+    ) -> Result<Option<Answer>, AskError> {
         let drafts = self.drafts((question, asked), found, clock, on_event)?;
         let n_tokens = drafts.iter().map(|(it, _)| it.n_tokens).sum();
         let mut answers = Vec::new();
@@ -50,7 +51,7 @@ impl Engine {
         }
         let rewards = self.rewards(question, &answers)?;
         let better = |a: &usize, b: &usize| rewards[*a].total_cmp(&rewards[*b]).then(b.cmp(a));
-        let chosen = (0..rewards.len()).max_by(better).unwrap_or_default();
+        let Some(chosen) = (0..rewards.len()).max_by(better) else { return Ok(None) };
         let (mut answer, draft) = answers.swap_remove(chosen);
         clock.first_piece();
         // The answer is complete: a reader who leaves now has lost nothing.
@@ -59,7 +60,7 @@ impl Engine {
         answer.best_of =
             Some(BestOf { by: self.reward.as_ref().map(|it| it.name.clone()), rewards, chosen });
         answer.timings = clock.stop();
-        Ok(answer)
+        Ok(Some(answer))
     }
 
     /// The drafts, each with the answer that it belongs to, in the order of their seeds.

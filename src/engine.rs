@@ -128,17 +128,14 @@ impl Engine {
         }
         let reason = self.quote_reason(language);
         if reason.is_none() && self.settings.generation.best_of.get() > 1 {
-            return self.best_of((question, &asked), &answer, clock, on_event);
+            let best = self.best_of((question, &asked), &answer, clock, on_event)?;
+            return best.map_or_else(|| self.refuse_unread(answer, clock), Ok);
         }
         let draft = match reason {
             Some(reason) => self.quote(&asked, &mut answer, reason, &mut clock, on_event)?,
             None => self.write(question, &asked, &mut answer, &mut clock, on_event)?,
         };
-        let Some(draft) = draft else {
-            let passages = std::mem::take(&mut answer.passages).into_iter();
-            answer.cut.extend(passages.map(|it| (it, Cut::NotRelevant)));
-            return self.refuse(answer, clock);
-        };
+        let Some(draft) = draft else { return self.refuse_unread(answer, clock) };
         self.check(&draft, question.language, &mut answer)?;
         answer.timings = clock.stop();
         Ok(answer)
@@ -248,6 +245,13 @@ impl Engine {
         let text = self.prompts.refusal(language)?;
         let timings = clock.stop();
         Ok(Answer { text, refused: true, cut, retrieval, timings, ..Answer::empty(language) })
+    }
+
+    /// A plain refusal where nothing of the passages bears on the question.
+    fn refuse_unread(&self, mut found: Answer, clock: Clock) -> Result<Answer, AskError> {
+        let passages = std::mem::take(&mut found.passages).into_iter();
+        found.cut.extend(passages.map(|it| (it, Cut::NotRelevant)));
+        self.refuse(found, clock)
     }
 
     /// Quotes sentences of the passages. `None` when none bears on the question.

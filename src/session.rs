@@ -1,10 +1,11 @@
 //! What a command runs with: settings, models and index, opened when they are needed.
 
-mod adapters;
+pub mod adapters;
 mod rewards;
 
 use std::{
     borrow::Cow,
+    num::NonZeroUsize,
     ops::ControlFlow,
     path::{Path, PathBuf},
     sync::{
@@ -27,6 +28,7 @@ use model::{
 
 use crate::{
     answer::QuoteReason,
+    best_of::DRAFTS_MAX,
     config::Config,
     embedder::{Embedder, OpenedEmbedder},
     engine::{AnswerSettings, Engine},
@@ -42,6 +44,9 @@ const MODELS: &str = include_str!("../config/models.toml");
 /// Tokens of a chunk at most where the settings leave it open: small enough for several passages
 /// to fit a small model's attention.
 pub(crate) const CHUNK_TOKENS_MAX: usize = 256;
+
+/// Requests that one answer may be.
+const DRAFTS: NonZeroUsize = NonZeroUsize::new(DRAFTS_MAX).expect("several");
 
 /// The name of the generator that quotes.
 pub const EXTRACT: &str = "extract";
@@ -123,7 +128,7 @@ impl Session {
         let catalogue = Catalogue::parse(MODELS)?;
         let store = Store::new(config.models_dir.clone());
         let n_threads = config.generation.threads;
-        if let Some(n_threads) = std::num::NonZeroUsize::new(n_threads) {
+        if let Some(n_threads) = NonZeroUsize::new(n_threads) {
             model::device::set_threads(n_threads)?;
         }
         Ok(Self { config, printer, catalogue, store, interrupted, stopping })
@@ -353,7 +358,10 @@ impl Session {
         let failed = || format!("could not load the generator `{name}`");
         let backend = self.config.models.generator_device.backend().with_context(failed)?;
         let generator = Generator::load_on(model, &backend).with_context(failed)?;
-        let mut model = LocalModel::new(generator, name, ServeOptions::default())
+        let defaults = ServeOptions::default();
+        // One answer may be several requests.
+        let queue_max = defaults.queue_max.saturating_mul(DRAFTS);
+        let mut model = LocalModel::new(generator, name, ServeOptions { queue_max, ..defaults })
             .context("could not start the generator's thread")?;
         model.languages = languages;
         model.insisted = insisted;

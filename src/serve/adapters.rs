@@ -15,6 +15,7 @@ use super::{
     work::on_thread,
 };
 use crate::{
+    session::adapters::is_adapter_name,
     stale::{Documents, record_of},
     writer::{LocalModel, Writer},
 };
@@ -103,9 +104,7 @@ pub(crate) async fn load(
     Body(request): Body<AdapterRequest>,
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
     let name = request.name.trim().to_owned();
-    let is_good = !name.is_empty()
-        && name.chars().all(|it| it.is_alphanumeric() || matches!(it, '-' | '_' | '.'));
-    if !is_good {
+    if !is_adapter_name(&name) {
         let why = "a name has letters, digits, `-`, `_` and `.`";
         return Err(ApiError::bad_field("name", why));
     }

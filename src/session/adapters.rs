@@ -6,6 +6,14 @@ use anyhow::Result;
 
 use super::{Session, WrongUsage};
 
+/// Whether an adapter can be called so: its name is a folder's, and a part of a model's id.
+#[must_use]
+pub fn is_adapter_name(name: &str) -> bool {
+    !name.is_empty()
+        && !name.starts_with('.')
+        && name.chars().all(|it| it.is_alphanumeric() || matches!(it, '-' | '_' | '.'))
+}
+
 impl Session {
     /// Where adapters are, one folder each.
     #[must_use]

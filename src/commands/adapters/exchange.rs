@@ -11,7 +11,7 @@ use super::record;
 use crate::{
     cli::{AdaptersExportArgs, AdaptersImportArgs},
     printer::{BOLD, DIM, styled},
-    session::{Session, WrongUsage},
+    session::{Session, WrongUsage, adapters::is_adapter_name},
 };
 
 /// Files of an adapter's folder; what trainers leave besides (checkpoints, optimisers) stays there.
@@ -39,10 +39,7 @@ pub(super) fn import_folder(session: &Session, args: &AdaptersImportArgs) -> Res
     }
     let of_path = || path.file_name().map(|it| it.to_string_lossy().into_owned());
     let name = name.clone().or_else(of_path).unwrap_or_default();
-    let is_good = !name.is_empty()
-        && !name.starts_with('.')
-        && name.chars().all(|it| it.is_alphanumeric() || matches!(it, '-' | '_' | '.'));
-    if !is_good {
+    if !is_adapter_name(&name) {
         let what = format!("`{name}` is no name: letters, digits, `-`, `_` and `.` are");
         return Err(WrongUsage(what.into()).into());
     }

@@ -19,7 +19,8 @@ use crate::{
         folder::Folder,
         parts::{separate, write_parts},
     },
-    serve::{error::ApiError, state::App, uploads::folder_name},
+    serve::{error::ApiError, state::App},
+    session::adapters::is_adapter_name,
 };
 
 /// `POST /v1/jobs` with `"kind": "tune"`
@@ -58,7 +59,14 @@ impl Jobs {
     ) -> Result<Arc<Job>, ApiError> {
         app.local_model()?;
         let dir = app.dataset(&request.dataset)?.dir;
-        let name = folder_name("name", request.name.trim())?;
+        let name = request.name.trim().to_owned();
+        if !is_adapter_name(&name) {
+            let why = format!(
+                "`{}` cannot be a name here: letters, digits, `-`, `_` and `.` can",
+                name.escape_debug()
+            );
+            return Err(ApiError::bad_field("name", why));
+        }
         if app.session.adapters_dir().join(&name).exists() {
             return Err(ApiError::conflict(format!("there is an adapter `{name}`")));
         }
