@@ -11,6 +11,7 @@ use figment::{
     providers::{Env, Format, Serialized, Toml},
     value::{Dict, Map},
 };
+use index::StoreKind;
 use ingest::parse::Limits;
 use model::{device::DeviceName, embed::Precision};
 use serde::{Deserialize, Serialize};
@@ -18,6 +19,7 @@ use tune::train::settings::Settings;
 
 use crate::{
     best_of::DRAFTS_MAX,
+    cluster::QdrantConfig,
     dataset::settings::DatasetConfig,
     serve::settings::ServeConfig,
     upstream::settings::{Secret, UpstreamConfig},
@@ -52,6 +54,10 @@ pub struct Config {
     pub models_dir: PathBuf,
     /// Forbids every network connection.
     pub offline: bool,
+    /// Where the indexes are kept.
+    pub store: StoreKind,
+    /// The cluster that holds them, where it is one.
+    pub qdrant: QdrantConfig,
     /// Which models.
     pub models: ModelsConfig,
     /// How files are read.
@@ -276,6 +282,7 @@ impl Config {
         config.check()?;
         config.upstream.read_keys();
         config.serve.read_secrets();
+        read_secrets([(&config.qdrant.api_key_env, &mut config.qdrant.api_key)]);
         if config.models_dir.as_os_str().is_empty() {
             config.models_dir = default_models_dir().ok_or(ConfigError::NoHome)?;
         }

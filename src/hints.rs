@@ -2,7 +2,7 @@
 
 use std::{error::Error, io, process::ExitCode};
 
-use index::{CatalogError, IndexError, OpenError};
+use index::{CatalogError, ClusterError, IndexError, OpenError};
 use ingest::discover::DiscoverError;
 use model::{device::DeviceError, store::StoreError, trainable::TrainError};
 use tune::train::{TuneError, run::is_disk_full};
@@ -42,6 +42,7 @@ pub fn of(error: &anyhow::Error) -> Option<&'static str> {
         let of_tune = cause.downcast_ref::<TuneError>().and_then(tune);
         let of_disk = cause.downcast_ref::<io::Error>().and_then(disk);
         let of_upstream = upstream_in(cause).and_then(upstream);
+        let of_cluster = cluster_in(cause).and_then(ClusterError::hint);
         let of_dataset = cause
             .downcast_ref::<dataset::build::BuildError>()
             .and_then(|it| match it {
@@ -53,7 +54,7 @@ pub fn of(error: &anyhow::Error) -> Option<&'static str> {
             .or(cause.downcast_ref::<PartsError>().and_then(parts));
         let of_stores = of_open.or(of_catalog).or(of_index).or(of_store);
         let of_rest = of_discover.or(of_config).or(of_tune).or(of_disk);
-        of_upstream.or(of_build).or(of_dataset).or(of_stores).or(of_rest)
+        of_upstream.or(of_cluster).or(of_build).or(of_dataset).or(of_stores).or(of_rest)
     })
 }
 
@@ -79,6 +80,42 @@ fn parts(error: &PartsError) -> Option<&'static str> {
         }
         PartsError::Rows(_) | PartsError::Unsupported(_) => None,
     }
+}
+
+/// The failure of the cluster that holds the index, if that is what an error shows as its own.
+#[must_use]
+pub fn cluster_in<'a>(cause: &'a (dyn Error + 'static)) -> Option<&'a ClusterError> {
+    let of_index = |it: &'a IndexError| match it {
+        IndexError::Cluster(it) | IndexError::Catalog(CatalogError::Cluster(it)) => Some(it),
+        _ => None,
+    };
+    let of_catalog = |it: &'a CatalogError| match it {
+        CatalogError::Cluster(it) => Some(it),
+        _ => None,
+    };
+    let of_retrieve = |it: &'a RetrieveError| match it {
+        RetrieveError::Index(it) => of_index(it),
+        RetrieveError::Catalog(it) => of_catalog(it),
+        _ => None,
+    };
+    let of_ask = cause.downcast_ref::<AskError>().and_then(|it| match it {
+        AskError::Retrieve(it) => of_retrieve(it),
+        _ => None,
+    });
+    let of_build = cause.downcast_ref::<BuildError>().and_then(|it| match it {
+        BuildError::Index(it) => of_index(it),
+        BuildError::Catalog(it) => of_catalog(it),
+        _ => None,
+    });
+    let of_open = cause.downcast_ref::<OpenError>().and_then(|it| match it {
+        OpenError::Prepare(it) => of_index(it),
+        OpenError::Catalog(it) => of_catalog(it),
+        _ => None,
+    });
+    let of_stores = cause.downcast_ref().and_then(of_index);
+    let of_stores = of_stores.or(cause.downcast_ref().and_then(of_catalog)).or(of_open);
+    let of_flows = of_ask.or(of_build).or(cause.downcast_ref().and_then(of_retrieve));
+    cause.downcast_ref().or(of_stores).or(of_flows)
 }
 
 /// The failure of a server that an error shows as its own.
@@ -117,7 +154,9 @@ pub fn is_of_server(error: &anyhow::Error) -> bool {
 #[must_use]
 pub fn is_interrupted(error: &anyhow::Error) -> bool {
     error.chain().any(|it| {
-        it.is::<Interrupted>() || matches!(upstream_in(it), Some(UpstreamError::Interrupted))
+        it.is::<Interrupted>()
+            || matches!(upstream_in(it), Some(UpstreamError::Interrupted))
+            || matches!(cluster_in(it), Some(ClusterError::Interrupted))
     })
 }
 

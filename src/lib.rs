@@ -15,6 +15,7 @@ pub mod best_of;
 pub mod build_index;
 pub mod cite;
 pub mod cli;
+pub mod cluster;
 pub mod commands;
 pub mod compare;
 pub mod compose;

@@ -1,9 +1,9 @@
 //! The index built anew from the catalog's texts, for another embedder or other limits.
 
-use std::{error::Error, path::Path};
+use std::error::Error;
 
 use index::{
-    Index, OpenError, Preparing, RebuildError,
+    Home, Index, OpenError, Preparing, RebuildError,
     catalog::{EmbeddedChunk, StoredDocument, StoredText},
     fingerprint::Recipe,
     unit_vector::UnitVector,
@@ -32,14 +32,14 @@ pub struct Rebuilt {
 /// # Errors
 /// [`RebuildError`]; the live index is then as it was.
 pub fn rebuild(
-    data_dir: &Path,
+    home: Home<'_>,
     recipe: &Recipe,
     embedder: &Embedder,
     limits: &ChunkLimits,
     progress: &mut dyn FnMut(Preparing),
 ) -> Result<Rebuilt, RebuildError> {
     let mut recut = |batch: &[(StoredDocument, StoredText)]| cut(embedder, limits, batch);
-    let index = Index::rebuild(data_dir, recipe, &mut recut, progress)?;
+    let index = Index::rebuild(home, recipe, &mut recut, progress)?;
     let counts = index.catalog().counts().map_err(OpenError::from)?;
     Ok(Rebuilt { n_documents: counts.documents, n_chunks: counts.chunks })
 }

@@ -287,7 +287,7 @@ fn judged(candidate: Candidate, asked: &Asked, options: &RetrieveOptions) -> Pas
 /// Reads a question as the documents of an index weigh its words.
 fn read_question(index: &Index, question: &Question) -> Result<Asked, IndexError> {
     let idf = index.term_weights(question.text(), question.language)?;
-    Ok(Asked::new(question.text(), question.language, &idf, index.n_searchable()))
+    Ok(Asked::new(question.text(), question.language, &idf, index.n_searchable()?))
 }
 
 /// Keeps the first of candidates that say the same: nearly the same words with other figures are two

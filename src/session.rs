@@ -15,7 +15,10 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use index::{Index, OpenError, Preparing, fingerprint::Recipe, fuse::FuseSettings, live_recipe};
+use index::{
+    ClusterSettings, Home, Index, OpenError, Preparing, Store, fingerprint::Recipe,
+    fuse::FuseSettings, live_recipe,
+};
 use indicatif::ProgressBar;
 use ingest::chunk::ChunkLimits;
 use model::{
@@ -23,12 +26,13 @@ use model::{
     generate::Generator,
     rerank::Reranker,
     serve::ServeOptions,
-    store::{InstalledModel, PullEvent, PullOptions, Store, StoreError},
+    store::{InstalledModel, PullEvent, PullOptions, Store as Models, StoreError},
 };
 
 use crate::{
     answer::QuoteReason,
     best_of::DRAFTS_MAX,
+    cluster::Wait,
     config::Config,
     embedder::{Embedder, OpenedEmbedder},
     engine::{AnswerSettings, Engine},
@@ -90,7 +94,7 @@ pub struct Session {
     /// Models known by name.
     pub catalogue: Catalogue,
     /// Models on disk.
-    pub store: Store,
+    pub store: Models,
     /// Set by Ctrl-C: long work stops at the next safe point.
     pub interrupted: Arc<AtomicBool>,
     /// How many pieces of work with safe points are going on. Outside of them Ctrl-C ends the
@@ -126,7 +130,7 @@ impl Session {
         })
         .context("could not handle Ctrl-C")?;
         let catalogue = Catalogue::parse(MODELS)?;
-        let store = Store::new(config.models_dir.clone());
+        let store = Models::new(config.models_dir.clone());
         let n_threads = config.generation.threads;
         if let Some(n_threads) = NonZeroUsize::new(n_threads) {
             model::device::set_threads(n_threads)?;
@@ -249,17 +253,25 @@ impl Session {
     pub fn create_index(&self, embedder: &OpenedEmbedder) -> Result<Index, OpenError> {
         let mut progress = self.preparing();
         let recipe = self.recipe(embedder);
-        self.told(Index::open_or_create(&self.config.data_dir, &recipe, &mut progress)?)
+        let store = self.store(Wait::Changes)?;
+        let home = Home { dir: &self.config.data_dir, store: &store };
+        self.told(Index::open_or_create(home, &recipe, &mut progress)?)
     }
 
-    /// The index, which must be there.
+    /// The index, which must be there. Who has none of its own reads that of the cluster, where
+    /// one is the store.
     ///
     /// # Errors
     /// [`OpenError`]
     pub fn open_index(&self, embedder: &OpenedEmbedder) -> Result<Index, OpenError> {
         let mut progress = self.preparing();
         let recipe = self.recipe(embedder);
-        self.told(Index::open(&self.config.data_dir, &recipe, &mut progress)?)
+        let store = self.store(Wait::Never)?;
+        if let Some(cluster) = self.followed(&store)? {
+            return Ok(Index::follow(cluster, Some(&recipe))?.1);
+        }
+        let home = Home { dir: &self.config.data_dir, store: &store };
+        self.told(Index::open(home, &recipe, &mut progress)?)
     }
 
     /// The index with the recipe that it was built by: to read what is there takes no model.
@@ -268,9 +280,35 @@ impl Session {
     /// [`OpenError`]
     pub fn index_as_built(&self) -> Result<(Recipe, Index), OpenError> {
         let dir = &self.config.data_dir;
+        let store = self.store(Wait::Never)?;
+        if let Some(cluster) = self.followed(&store)? {
+            return Index::follow(cluster, None);
+        }
         let recipe = live_recipe(dir)?.ok_or_else(|| OpenError::Missing { path: dir.clone() })?;
-        let index = Index::open(dir, &recipe, &mut self.preparing())?;
+        let index = Index::open(Home { dir, store: &store }, &recipe, &mut self.preparing())?;
         Ok((recipe, index))
+    }
+
+    /// The index of a server: as [`Session::create_index`] where documents are ingested, or only
+    /// to read from the cluster.
+    ///
+    /// # Errors
+    /// [`OpenError`]
+    pub fn served_index(&self, embedder: &OpenedEmbedder) -> Result<Index, OpenError> {
+        match self.followed(&self.store(Wait::Never)?)? {
+            Some(_) => self.open_index(embedder),
+            None => self.create_index(embedder),
+        }
+    }
+
+    /// The cluster to read from, where it is the store and the data folder has no catalog.
+    fn followed<'a>(&self, store: &'a Store) -> Result<Option<&'a ClusterSettings>, OpenError> {
+        match store {
+            Store::Qdrant(cluster) if live_recipe(&self.config.data_dir)?.is_none() => {
+                Ok(Some(cluster))
+            }
+            _ => Ok(None),
+        }
     }
 
     /// The index, after saying what it cannot answer from yet.
@@ -293,6 +331,7 @@ impl Session {
             let (prefix, unit, done, total) = match event {
                 Preparing::Cutting { done, total } => ("embedding", "documents", done, total),
                 Preparing::Rebuilding { done, total } => ("rebuilding", "chunks", done, total),
+                Preparing::Comparing { done, total } => ("comparing", "chunks", done, total),
                 Preparing::Applying { done, total } => ("indexing", "changes", done, total),
             };
             if open.as_ref().is_none_or(|(it, _)| *it != prefix) {

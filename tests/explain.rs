@@ -271,13 +271,14 @@ fn status_shows_what_is_indexed_without_any_model() {
 }
 
 /// Every command, with those below it.
-const COMMANDS: [&str; 49] = [
+const COMMANDS: [&str; 50] = [
     "",
     "ask",
     "chat",
     "search",
     "ingest",
     "forget",
+    "migrate",
     "inspect",
     "status",
     "doctor",

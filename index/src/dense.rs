@@ -488,5 +488,6 @@ fn shard_filter(filter: &Filter) -> Option<qdrant_edge::Filter> {
         .then(|| qdrant_edge::Filter { must: Some(must), ..qdrant_edge::Filter::default() })
 }
 
+mod read;
 #[cfg(test)]
 mod tests;

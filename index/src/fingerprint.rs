@@ -5,6 +5,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::lexical::Lexical;
+
 /// The layout of a generation's folder. A change of it rebuilds the folder from the catalog.
 pub const FORMAT_VERSION: u32 = 1;
 
@@ -55,6 +57,17 @@ impl fmt::Display for EmbedderPrint {
         let weights: String = self.weights_sha256.chars().take(12).collect();
         let Self { id, dim, pooling, precision, .. } = self;
         write!(f, "{id} ({dim} dimensions, {pooling} pooling, {precision}, {weights})")
+    }
+}
+
+impl Fingerprint {
+    /// What this program makes by a recipe.
+    pub(crate) fn of(recipe: &Recipe) -> Self {
+        Self {
+            format_version: FORMAT_VERSION,
+            analyser_version: Lexical::VERSION,
+            recipe: recipe.clone(),
+        }
     }
 }
 

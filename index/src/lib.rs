@@ -12,8 +12,10 @@
 //! legs up to it. Searches ask a leg and let the catalog confirm: a deleted document cannot
 //! answer, whatever the legs still hold. A crash at any point loses nothing.
 //!
+//! Both legs may be on a Qdrant cluster instead: see `qdrant`.
+//!
 //! Everything takes `&self`: any number of threads may search while one ingests. Reading order:
-//! [`catalog`], `writer`, `generation`, `open`, `lexical`, `dense`, `fuse`.
+//! [`catalog`], `writer`, `generation`, `open`, `lexical`, `dense`, `qdrant`, `fuse`.
 
 mod atomic_file;
 pub mod catalog;
@@ -25,19 +27,25 @@ mod generation;
 pub mod hit;
 pub mod lexical;
 mod lock;
+mod migrate;
 mod open;
+mod qdrant;
 mod reserve;
+mod store;
 pub mod unit_vector;
 mod writer;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
 pub use catalog::{Catalog, CatalogError, content_hashes, live_recipe};
 pub use dense::DenseError;
+pub use migrate::Migrated;
 pub use open::{OpenError, Preparing, RebuildError, Recut};
+pub use qdrant::{Asking, ClusterError, ClusterSettings, Patience};
+pub use store::{Home, Store, StoreKind};
 pub use writer::Applied;
 
 use catalog::StoredDocument;
@@ -56,7 +64,8 @@ pub struct Index {
     catalog: Catalog,
     legs: Legs,
     applying: Mutex<()>,
-    _lock: Lock,
+    /// Who only reads from a cluster holds nothing.
+    _lock: Option<Lock>,
 }
 
 /// How many chunks each leg holds.
@@ -80,6 +89,9 @@ pub enum IndexError {
     /// The dense leg failed.
     #[error(transparent)]
     Dense(#[from] DenseError),
+    /// The cluster that holds both legs failed.
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
     /// The disk is nearly full. What was committed to the catalog is safe.
     #[error(
         "`{}` has {} MB left, and indexing needs {} MB",
@@ -95,6 +107,24 @@ pub enum IndexError {
         /// Bytes that are needed.
         needed: u64,
     },
+    /// The legs do not hold as many chunks as the catalog.
+    #[error(
+        "the catalog has {expected} chunks, and the indexes hold {} by words and {} by vectors",
+        found.lexical,
+        found.dense
+    )]
+    OtherCount {
+        /// Chunks of the catalog.
+        expected: u64,
+        /// Those of the legs.
+        found: LegCounts,
+    },
+    /// A leg does not hold a chunk as the catalog does.
+    #[error("chunk {} is not in the index as it is in the catalog", chunk.0)]
+    Unlike {
+        /// The chunk.
+        chunk: ChunkId,
+    },
     /// A file could not be read or written.
     #[error("the index's files could not be read or written")]
     Io {
@@ -109,8 +139,12 @@ impl IndexError {
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::Catalog(error) => error.hint(),
+            Self::Cluster(error) => error.hint(),
             Self::NoRoom { .. } => Some(MAKE_ROOM),
             Self::Io { source } | Self::Dense(DenseError::Io { source, .. }) => io_hint(source),
+            Self::OtherCount { .. } | Self::Unlike { .. } => {
+                Some("run the same command again: what is missing is built from the catalog")
+            }
             Self::Lexical(_) | Self::Dense(_) => None,
         }
     }
@@ -131,12 +165,12 @@ impl Index {
     /// # Errors
     ///
     /// See [`OpenError`]; each says what to do where we know.
-    pub fn open(
-        dir: &Path,
+    pub fn open<'a>(
+        home: impl Into<Home<'a>>,
         recipe: &Recipe,
         progress: &mut dyn FnMut(Preparing),
     ) -> Result<Self, OpenError> {
-        open::open(dir, recipe, false, progress)
+        open::open(home.into(), recipe, false, progress)
     }
 
     /// As [`Index::open`], but a folder without an index gets an empty one of this recipe.
@@ -144,12 +178,56 @@ impl Index {
     /// # Errors
     ///
     /// See [`OpenError`].
-    pub fn open_or_create(
-        dir: &Path,
+    pub fn open_or_create<'a>(
+        home: impl Into<Home<'a>>,
         recipe: &Recipe,
         progress: &mut dyn FnMut(Preparing),
     ) -> Result<Self, OpenError> {
-        open::open(dir, recipe, true, progress)
+        open::open(home.into(), recipe, true, progress)
+    }
+
+    /// Opens what is live on a cluster, to read from it: this takes no data folder, and any number
+    /// of processes may do so while one ingests. With `recipe`, only if questions are embedded as
+    /// the documents were.
+    ///
+    /// # Errors
+    ///
+    /// When the cluster does not answer, or its collection is not one for this program.
+    pub fn follow(
+        cluster: &ClusterSettings,
+        recipe: Option<&Recipe>,
+    ) -> Result<(Recipe, Self), OpenError> {
+        open::follow(cluster, recipe)
+    }
+
+    /// Whether searches can be answered: a cluster may be away.
+    ///
+    /// # Errors
+    ///
+    /// Why they cannot.
+    pub fn check(&self) -> Result<(), IndexError> {
+        match &self.legs {
+            Legs::Embedded(_) => Ok(()),
+            Legs::Qdrant(it) => Ok(it.check()?),
+        }
+    }
+
+    /// The version of the cluster that holds both legs, where one does.
+    ///
+    /// # Errors
+    ///
+    /// When it does not answer.
+    pub fn cluster_version(&self) -> Result<Option<String>, IndexError> {
+        match &self.legs {
+            Legs::Embedded(_) => Ok(None),
+            Legs::Qdrant(it) => Ok(Some(it.version()?)),
+        }
+    }
+
+    /// Whether this process only reads from a cluster, and has no catalog of its own.
+    #[must_use]
+    pub fn only_reads(&self) -> bool {
+        self.catalog.cluster().is_some()
     }
 
     /// Opens the index with another recipe: all documents are cut and embedded again from their
@@ -163,13 +241,13 @@ impl Index {
     /// # Panics
     ///
     /// When `recut` returns another number of lists than it was given documents.
-    pub fn rebuild(
-        dir: &Path,
+    pub fn rebuild<'a>(
+        home: impl Into<Home<'a>>,
         recipe: &Recipe,
         recut: &mut Recut<'_>,
         progress: &mut dyn FnMut(Preparing),
     ) -> Result<Self, RebuildError> {
-        open::rebuild(dir, recipe, recut, progress)
+        open::rebuild(home.into(), recipe, recut, progress)
     }
 
     /// Forgets the documents that `choose` names, at once and for good: no search returns them any
@@ -180,12 +258,27 @@ impl Index {
     ///
     /// See [`OpenError`]. Where the documents were forgotten already, and building failed, they do
     /// not answer any more, but derived files still hold traces; [`Index::rebuild`] removes these.
-    pub fn forget(
-        dir: &Path,
+    pub fn forget<'a>(
+        home: impl Into<Home<'a>>,
         choose: &mut dyn FnMut(&[StoredDocument]) -> Vec<DocumentId>,
         progress: &mut dyn FnMut(Preparing),
     ) -> Result<(), OpenError> {
-        open::forget(dir, choose, progress)
+        open::forget(home.into(), choose, progress)
+    }
+
+    /// Takes the legs of a data folder to another store: they are built there from the catalog,
+    /// compared with it, and made live; then those of `former`, where they were, go. What was built
+    /// by a run that did not come to its end is gone on with.
+    ///
+    /// # Errors
+    ///
+    /// See [`OpenError`]. What was live before stays in use then.
+    pub fn migrate(
+        home: Home<'_>,
+        former: &Store,
+        progress: &mut dyn FnMut(Preparing),
+    ) -> Result<Migrated, OpenError> {
+        migrate::migrate(home, former, progress)
     }
 
     /// How many chunks each leg holds. Both hold what the catalog does, unless changes are pending.
@@ -233,7 +326,9 @@ impl Index {
     pub fn optimize(&self) -> Result<(), IndexError> {
         let _one = self.applying.lock().unwrap_or_else(PoisonError::into_inner);
         tracing::debug!("optimising");
-        self.legs.optimize()?;
+        if let Some(live) = self.catalog.live_recipe() {
+            self.legs.optimize(&self.catalog, live.id, &mut |_| {})?;
+        }
         tracing::debug!("optimised");
         Ok(())
     }
@@ -251,9 +346,7 @@ impl Index {
         filter: &Filter,
         k: usize,
     ) -> Result<Vec<Hit>, IndexError> {
-        self.confirmed(filter, k, |k| {
-            Ok(self.legs.lexical.search(question, language, filter, k)?)
-        })
+        self.confirmed(filter, k, |k| self.legs.search_lexical(question, language, filter, k))
     }
 
     /// What each term of a question adds to a chunk's BM25 score, most first.
@@ -267,7 +360,7 @@ impl Index {
         language: Option<Language>,
         chunk: ChunkId,
     ) -> Result<Vec<TermScore>, IndexError> {
-        Ok(self.legs.lexical.explain(question, language, chunk)?)
+        self.legs.explain(question, language, chunk)
     }
 
     /// How much each distinct stem of a question tells, by how rare it is among the chunks (the
@@ -281,13 +374,16 @@ impl Index {
         question: &str,
         language: Option<Language>,
     ) -> Result<BTreeMap<String, f32>, IndexError> {
-        Ok(self.legs.lexical.term_weights(question, language)?)
+        self.legs.term_weights(question, language)
     }
 
     /// Chunks that the lexical leg holds: what the weights of terms are relative to.
-    #[must_use]
-    pub fn n_searchable(&self) -> u64 {
-        self.legs.lexical.n_chunks()
+    ///
+    /// # Errors
+    ///
+    /// When a cluster that holds them does not answer.
+    pub fn n_searchable(&self) -> Result<u64, IndexError> {
+        self.legs.n_searchable()
     }
 
     /// The `k` chunks nearest to a question's vector among those that pass the filter, by cosine,
@@ -302,7 +398,26 @@ impl Index {
         filter: &Filter,
         k: usize,
     ) -> Result<Vec<Hit>, IndexError> {
-        self.confirmed(filter, k, |k| Ok(self.legs.dense.search(vector, filter, k)?))
+        self.confirmed(filter, k, |k| self.legs.search_dense(vector, filter, k))
+    }
+
+    /// Both legs in one request, fused by the cluster by reciprocal ranks; `None` where there is
+    /// no cluster. For measurements: `retrieve` fuses by score (docs/decisions/0004-fusion.md).
+    ///
+    /// # Errors
+    ///
+    /// When the cluster does not answer.
+    pub fn search_by_ranks(
+        &self,
+        question: &Asking<'_>,
+        filter: &Filter,
+        k: usize,
+        constant: u32,
+    ) -> Result<Option<Vec<Hit>>, IndexError> {
+        match &self.legs {
+            Legs::Embedded(_) => Ok(None),
+            Legs::Qdrant(it) => Ok(Some(it.search_by_ranks(question, filter, k, constant)?)),
+        }
     }
 
     /// Searches a leg and drops what the catalog does not confirm. While changes are pending that
@@ -313,6 +428,9 @@ impl Index {
         k: usize,
         search: impl Fn(usize) -> Result<Vec<Hit>, IndexError>,
     ) -> Result<Vec<Hit>, IndexError> {
+        if self.catalog.cluster().is_some() {
+            return search(k);
+        }
         let mut asked = k;
         loop {
             let hits = search(asked)?;

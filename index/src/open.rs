@@ -2,12 +2,15 @@
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use crate::catalog::{Catalog, CatalogError, EmbeddedChunk, StoredDocument, StoredText};
 use crate::fingerprint::Recipe;
 use crate::hit::DocumentId;
 use crate::lock::Lock;
+use crate::qdrant::{Cluster, ClusterSettings};
+use crate::store::{Home, StoreKind};
+use crate::writer::Legs;
 use crate::{Index, IndexError, LegCounts, generation, writer};
 
 /// How far the work is that comes before an index is ready.
@@ -22,6 +25,13 @@ pub enum Preparing {
     },
     /// Both legs are built anew from the catalog.
     Rebuilding {
+        /// Chunks done.
+        done: u64,
+        /// Chunks in all.
+        total: u64,
+    },
+    /// Chunks that were taken to another store are read back and compared with the catalog.
+    Comparing {
         /// Chunks done.
         done: u64,
         /// Chunks in all.
@@ -80,6 +90,14 @@ pub enum OpenError {
         /// Overlap of this run.
         running_overlap: u32,
     },
+    /// The index is kept elsewhere than the settings say.
+    #[error("the index is kept in the store `{built}`, but the settings say `{running}`")]
+    OtherStore {
+        /// Where it is.
+        built: StoreKind,
+        /// What the settings say.
+        running: StoreKind,
+    },
     /// The catalog failed.
     #[error(transparent)]
     Catalog(#[from] CatalogError),
@@ -104,6 +122,12 @@ impl OpenError {
             Self::Io { source } => crate::io_hint(source),
             Self::Missing { .. } => Some("run `souffleur ingest FOLDER` first"),
             Self::Locked { .. } => Some("wait for the other process, or use another `--data-dir`"),
+            Self::OtherStore { running: StoreKind::Qdrant, .. } => {
+                Some("run `souffleur migrate --to qdrant`, or set `store = \"embedded\"`")
+            }
+            Self::OtherStore { running: StoreKind::Embedded, .. } => Some(
+                "run `souffleur migrate --to embedded` with `store = \"qdrant\"`, or keep that",
+            ),
             Self::EmbedderMismatch { .. } | Self::LimitsMismatch { .. } => Some(
                 "run `souffleur ingest --rebuild` to embed the documents again, or go back to the \
                 former settings",
@@ -133,20 +157,20 @@ pub type Recut<'a> = dyn FnMut(
 const RECUT_DOCUMENTS: usize = 32;
 
 pub(crate) fn open(
-    dir: &Path,
+    home: Home<'_>,
     recipe: &Recipe,
     create: bool,
     progress: &mut dyn FnMut(Preparing),
 ) -> Result<Index, OpenError> {
-    let (lock, catalog) = hold(dir, create)?;
+    let (lock, catalog) = hold(home, create)?;
     let live = match catalog.live_recipe() {
         Some(live) => live,
         None if create => catalog.start(recipe)?,
-        None => return Err(OpenError::Missing { path: dir.to_owned() }),
+        None => return Err(OpenError::Missing { path: home.dir.to_owned() }),
     };
     compare(&live.recipe, recipe)?;
     catalog.forget_unfinished()?;
-    let legs = generation::open_or_build(dir, &catalog, &live, progress)?;
+    let legs = generation::open_or_build(home, &catalog, &live, progress)?;
     let n_chunks = catalog.n_chunks(live.id)?;
     let applied = writer::apply(&catalog, &legs, progress).and_then(|_| legs.counts());
     let legs = match applied {
@@ -156,13 +180,13 @@ pub(crate) fn open(
         Ok(counts) => {
             tracing::warn!(?counts, n_chunks, "building indexes anew");
             drop(legs);
-            generation::build_and_clean(dir, &catalog, &live, progress)?
+            generation::build_and_clean(home, &catalog, &live, progress)?
         }
         // Derived files that take no change are as good as damaged.
         Err(error @ (IndexError::Lexical(_) | IndexError::Dense(_))) => {
             tracing::warn!(%error, "building indexes anew");
             drop(legs);
-            generation::build_and_clean(dir, &catalog, &live, progress)?
+            generation::build_and_clean(home, &catalog, &live, progress)?
         }
         // What is there can answer all the same; `Catalog::n_pending` tells what cannot yet.
         Err(error @ IndexError::NoRoom { .. }) => {
@@ -171,18 +195,18 @@ pub(crate) fn open(
         }
         Err(error) => return Err(error.into()),
     };
-    Ok(Index { catalog, legs, applying: Mutex::new(()), _lock: lock })
+    Ok(Index { catalog, legs, applying: Mutex::new(()), _lock: Some(lock) })
 }
 
 pub(crate) fn rebuild(
-    dir: &Path,
+    home: Home<'_>,
     recipe: &Recipe,
     recut: &mut Recut<'_>,
     progress: &mut dyn FnMut(Preparing),
 ) -> Result<Index, RebuildError> {
-    let (lock, catalog) = hold(dir, false)?;
+    let (lock, catalog) = hold(home, false)?;
     let Some(live) = catalog.live_recipe() else {
-        return Err(OpenError::Missing { path: dir.to_owned() }.into());
+        return Err(OpenError::Missing { path: home.dir.to_owned() }.into());
     };
     catalog.forget_unfinished().map_err(OpenError::from)?;
     let next = if live.recipe == *recipe {
@@ -205,33 +229,51 @@ pub(crate) fn rebuild(
         next
     };
     let legs =
-        generation::build_and_clean(dir, &catalog, &next, progress).map_err(OpenError::from)?;
-    Ok(Index { catalog, legs, applying: Mutex::new(()), _lock: lock })
+        generation::build_and_clean(home, &catalog, &next, progress).map_err(OpenError::from)?;
+    Ok(Index { catalog, legs, applying: Mutex::new(()), _lock: Some(lock) })
 }
 
 pub(crate) fn forget(
-    dir: &Path,
+    home: Home<'_>,
     choose: &mut dyn FnMut(&[StoredDocument]) -> Vec<DocumentId>,
     progress: &mut dyn FnMut(Preparing),
 ) -> Result<(), OpenError> {
-    let (_lock, catalog) = hold(dir, false)?;
+    let (_lock, catalog) = hold(home, false)?;
     let Some(live) = catalog.live_recipe() else {
-        return Err(OpenError::Missing { path: dir.to_owned() });
+        return Err(OpenError::Missing { path: home.dir.to_owned() });
     };
     let chosen = choose(&catalog.list()?);
     if chosen.is_empty() {
         return Ok(());
     }
-    writer::ensure_room(dir, 0)?;
+    writer::ensure_room(home.dir, 0)?;
     catalog.forget_unfinished()?;
     catalog.delete_all(&chosen)?;
     // Segments keep deleted entries until they happen to be merged; new ones never had them.
-    let legs = generation::build_and_clean(dir, &catalog, &live, progress)?;
+    let legs = generation::build_and_clean(home, &catalog, &live, progress)?;
     catalog.prune(legs.watermarks().0)?;
     Ok(catalog.empty_log()?)
 }
 
-fn hold(dir: &Path, create: bool) -> Result<(Lock, Catalog), OpenError> {
+pub(crate) fn follow(
+    settings: &ClusterSettings,
+    recipe: Option<&Recipe>,
+) -> Result<(Recipe, Index), OpenError> {
+    let cluster = Arc::new(Cluster::follow(settings).map_err(IndexError::from)?);
+    let built = cluster.recipe();
+    if let Some(running) = recipe
+        && built.embedder != running.embedder
+    {
+        let (built, running) = (built.embedder.to_string(), running.embedder.to_string());
+        return Err(OpenError::EmbedderMismatch { built, running });
+    }
+    let catalog = Catalog::of_cluster(Arc::clone(&cluster));
+    let legs = Legs::Qdrant(cluster);
+    Ok((built, Index { catalog, legs, applying: Mutex::new(()), _lock: None }))
+}
+
+fn hold(home: Home<'_>, create: bool) -> Result<(Lock, Catalog), OpenError> {
+    let Home { dir, store } = home;
     let path = dir.join(Catalog::FILE);
     if create {
         create_private(dir).map_err(|source| OpenError::Io { source })?;
@@ -242,7 +284,13 @@ fn hold(dir: &Path, create: bool) -> Result<(Lock, Catalog), OpenError> {
         return Err(OpenError::Missing { path: dir.to_owned() });
     }
     let lock = Lock::acquire(dir)?;
-    Ok((lock, Catalog::open(&path)?))
+    let catalog = Catalog::open(&path)?;
+    match generation::store_of_live(dir, &catalog)? {
+        Some(built) if built != store.kind() => {
+            Err(OpenError::OtherStore { built, running: store.kind() })
+        }
+        _ => Ok((lock, catalog)),
+    }
 }
 
 /// Makes a data folder that only its owner may enter: the catalog holds the text of documents that

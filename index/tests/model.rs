@@ -1,16 +1,20 @@
 //! Random operations on an index against a map that is obviously right.
 
+#![expect(clippy::print_stdout, reason = "says loudly that a test was skipped")]
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "support/cluster.rs"]
+mod cluster;
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use index::Index;
+use cluster::TestCluster;
 use index::catalog::{CatalogError, Labels};
 use index::filter::Filter;
 use index::hit::{ChunkId, DocumentId, Hit};
+use index::{Home, Index, Store};
 use ingest::document::Language;
 use proptest::prelude::*;
 use support::{DIM, embed, put, recipe, source};
@@ -109,11 +113,12 @@ struct ModelDocument {
 /// The documents that there should be, by path.
 type Model = BTreeMap<&'static str, ModelDocument>;
 
-fn create(dir: &Path) -> Index {
-    Index::open_or_create(dir, &recipe(), &mut |_| {}).unwrap()
+fn create(dir: &Path, store: &Store) -> Index {
+    Index::open_or_create(Home { dir, store }, &recipe(), &mut |_| {}).unwrap()
 }
 
 struct World {
+    store: Store,
     dir: tempfile::TempDir,
     index: Option<Index>,
     model: Model,
@@ -122,11 +127,11 @@ struct World {
 }
 
 impl World {
-    fn new() -> Self {
+    fn new(store: Store) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let index = Some(create(dir.path()));
+        let index = Some(create(dir.path(), &store));
         let model = Model::new();
-        Self { dir, index, model, ids_given: BTreeSet::new(), chunks_seen: BTreeMap::new() }
+        Self { store, dir, index, model, ids_given: BTreeSet::new(), chunks_seen: BTreeMap::new() }
     }
 
     fn index(&self) -> &Index {
@@ -150,14 +155,14 @@ impl World {
             Op::Optimize => self.index().optimize().unwrap(),
             Op::Reopen => {
                 self.index = None;
-                self.index = Some(create(self.dir.path()));
+                self.index = Some(create(self.dir.path(), &self.store));
             }
             Op::Crash => {
                 let copy = tempfile::tempdir().unwrap();
                 copy_files(self.dir.path(), copy.path());
                 self.index = None;
                 self.dir = copy;
-                self.index = Some(create(self.dir.path()));
+                self.index = Some(create(self.dir.path(), &self.store));
             }
         }
     }
@@ -186,6 +191,17 @@ impl World {
         assert!(res.unwrap());
         self.model.remove(path);
         self.model.insert(to, ModelDocument { labels, ..document });
+    }
+
+    fn live(mut self, steps: Vec<(Op, Filter, usize)>) {
+        for (op, filter, word) in steps {
+            self.run(op);
+            self.check(&filter, WORDS[word]);
+        }
+        self.run(Op::Apply);
+        for word in WORDS {
+            self.check(&Filter::default(), word);
+        }
     }
 
     /// Compares everything that can be asked.
@@ -310,14 +326,19 @@ proptest! {
     fn the_index_agrees_with_a_map(
         steps in prop::collection::vec((op(), filter(), 0..WORDS.len()), 1..20),
     ) {
-        let mut world = World::new();
-        for (op, filter, word) in steps {
-            world.run(op);
-            world.check(&filter, WORDS[word]);
-        }
-        world.run(Op::Apply);
-        for word in WORDS {
-            world.check(&Filter::default(), word);
+        World::new(Store::Embedded).live(steps);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 6, max_shrink_iters: 20, failure_persistence: None, ..<_>::default() })]
+
+    #[test]
+    fn an_index_on_a_cluster_agrees_with_a_map(
+        steps in prop::collection::vec((op(), filter(), 0..WORDS.len()), 1..12),
+    ) {
+        if let Some(cluster) = TestCluster::named("model") {
+            World::new(cluster.store()).live(steps);
         }
     }
 }

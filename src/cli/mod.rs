@@ -106,6 +106,8 @@ pub enum Command {
     Ingest(IngestArgs),
     /// Remove documents from the index for good, whether their files still exist or not
     Forget(ForgetArgs),
+    /// Take the index to a Qdrant cluster, or back into the data folder; no model is needed
+    Migrate(MigrateArgs),
     /// Show why a question is answered as it is: ranks, scores, what was cut, the prompt
     #[command(after_help = "Examples:
   souffleur inspect \"How many days of remote work are allowed per week?\"
@@ -344,6 +346,29 @@ pub struct ForgetArgs {
     /// Folders and files, as they were ingested
     #[arg(required = true)]
     pub paths: Vec<PathBuf>,
+}
+
+/// `souffleur migrate`
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  souffleur migrate --to qdrant
+  souffleur migrate --to embedded
+
+The index is built there from the catalog, read back and compared, and only then used: kill the
+command at any moment, and run it again to go on. Then set `store` in souffleur.toml to match.")]
+pub struct MigrateArgs {
+    /// Where the index shall be kept
+    #[arg(long, value_name = "STORE")]
+    pub to: MigrateTo,
+}
+
+/// Where the index may be kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum MigrateTo {
+    /// In the data folder
+    Embedded,
+    /// On the Qdrant cluster of `[qdrant]` in the settings
+    Qdrant,
 }
 
 /// `souffleur models`

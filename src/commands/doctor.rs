@@ -3,7 +3,7 @@
 use std::{path::Path, process::ExitCode, time::Duration};
 
 use anyhow::Result;
-use index::{Index, fingerprint::Recipe, live_recipe};
+use index::{Index, OpenError, fingerprint::Recipe};
 use model::device::DeviceName;
 use serde_json::json;
 
@@ -328,23 +328,22 @@ fn index(session: &Session, embedder: Option<&OpenedEmbedder>) -> Vec<Check> {
         detail,
         fix: fix.map(str::to_owned),
     };
-    let data_dir = &session.config.data_dir;
-    let recipe = match live_recipe(data_dir) {
-        Ok(Some(recipe)) => recipe,
-        Ok(None) => {
+    // With the recipe that it was built by: the settings' embedder is compared below.
+    let (recipe, opened) = match session.index_as_built() {
+        Ok(it) => it,
+        Err(OpenError::Missing { path }) => {
             return vec![Check {
                 name: "index",
                 level: Level::Advice,
-                detail: format!("nothing is indexed in {} yet", data_dir.display()),
+                detail: format!("nothing is indexed in {} yet", path.display()),
                 fix: Some("souffleur ingest FOLDER".into()),
             }];
         }
-        Err(error) => return vec![problem(error.to_string(), None)],
-    };
-    // With the recipe that it was built by: the settings' embedder is compared below.
-    let opened = match Index::open(data_dir, &recipe, &mut session.preparing()) {
-        Ok(index) => index,
-        Err(error) => return vec![problem(error.to_string(), error.hint())],
+        Err(error) => {
+            // The causes tell which node of a cluster, or which file, failed.
+            let hint = error.hint();
+            return vec![problem(format!("{:#}", anyhow::Error::new(error)), hint)];
+        }
     };
     let counts = match opened.catalog().counts() {
         Ok(counts) => counts,
@@ -364,6 +363,7 @@ fn index(session: &Session, embedder: Option<&OpenedEmbedder>) -> Vec<Check> {
         detail,
         fix: other.map(|_| "souffleur ingest --rebuild".to_owned()),
     }];
+    res.extend(cluster(session, &opened));
     if counts.pending > 0 {
         res.push(Check {
             name: "pending",
@@ -385,6 +385,22 @@ fn index(session: &Session, embedder: Option<&OpenedEmbedder>) -> Vec<Check> {
         }
     }
     res
+}
+
+/// The cluster that holds the index, where one does.
+fn cluster(session: &Session, index: &Index) -> Option<Check> {
+    let (level, detail, fix) = match index.cluster_version() {
+        Ok(version) => {
+            let qdrant = &session.config.qdrant;
+            let role = if index.only_reads() { "only read" } else { "filled" };
+            let (urls, name) = (qdrant.urls.join(", "), &qdrant.collection);
+            let version = version?;
+            let detail = format!("Qdrant {version} at {urls}, collection {name}, {role} from here");
+            (Level::Ok, detail, None)
+        }
+        Err(error) => (Level::Problem, error.to_string(), error.hint().map(str::to_owned)),
+    };
+    Some(Check { name: "store", level, detail, fix })
 }
 
 /// What the settings ask for, where the index was built otherwise.

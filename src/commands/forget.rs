@@ -7,12 +7,13 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
-use index::{Index, catalog::StoredDocument, hit::DocumentId};
+use index::{Home, Index, catalog::StoredDocument, hit::DocumentId};
 use serde_json::json;
 
 use crate::{
     build_index::place,
     cli::ForgetArgs,
+    cluster::Wait,
     printer::{BOLD, styled},
     records::Records,
     session::Session,
@@ -42,7 +43,9 @@ pub(super) fn run(session: &Session, args: &ForgetArgs) -> Result<ExitCode> {
         // All that was asked for, or nothing: a misspelt path must not pass for an erasure.
         if unknown.is_empty() { forgotten.iter().map(|it| it.id).collect() } else { Vec::new() }
     };
-    Index::forget(&session.config.data_dir, &mut choose, &mut session.preparing())?;
+    let store = session.store(Wait::Changes)?;
+    let home = Home { dir: &session.config.data_dir, store: &store };
+    Index::forget(home, &mut choose, &mut session.preparing())?;
     if !unknown.is_empty() {
         bail!(
             "no document of `{}` is indexed, so nothing was forgotten: `souffleur status` lists \

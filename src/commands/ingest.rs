@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
-use index::{Index, OpenError, live_recipe};
+use index::{Home, Index, OpenError, live_recipe};
 use ingest::{
     discover::{DiscoverOptions, Skipped, discover},
     document::Language,
@@ -21,6 +21,7 @@ use serde_json::json;
 use crate::{
     build_index::{BuildEvent, BuildOptions, BuildReport, build_index},
     cli::IngestArgs,
+    cluster::Wait,
     embedder::OpenedEmbedder,
     known_roots::{Roots, known_roots},
     languages::foreign_languages,
@@ -246,8 +247,9 @@ fn build(
 /// Builds the index anew with the embedder and the limits of the settings, then switches.
 fn rebuild(session: &Session, embedder: &OpenedEmbedder) -> Result<Rebuilt> {
     let limits = session.chunk_limits(&embedder.embedder);
+    let store = session.store(Wait::Changes)?;
     let rebuilt = crate::rebuild::rebuild(
-        &session.config.data_dir,
+        Home { dir: &session.config.data_dir, store: &store },
         &session.recipe(embedder),
         &embedder.embedder,
         &limits,

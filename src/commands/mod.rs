@@ -13,6 +13,7 @@ mod ingest;
 mod inspect;
 mod keys;
 mod mcp;
+mod migrate;
 mod models;
 mod reward;
 mod search;
@@ -66,6 +67,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Ingest(args) => ingest::run(&session, &args),
         Command::Inspect(args) => inspect::run(&mut session, &args),
         Command::Forget(args) => forget::run(&session, &args),
+        Command::Migrate(args) => migrate::run(&session, &args),
         Command::Status => status::run(&session),
         Command::Doctor => doctor::run(&session),
         Command::Models(args) => models::run(&session, &args),
@@ -114,6 +116,7 @@ fn settings(cli: &Cli) -> Result<Config> {
         | Command::Adapters(_)
         | Command::Keys(_)
         | Command::Forget(_)
+        | Command::Migrate(_)
         | Command::Status
         | Command::Doctor
         | Command::Models(_)

@@ -80,7 +80,7 @@ pub(super) fn serving(
         model.load_adapter(name, path).with_context(|| format!("could not load `{name}`"))?;
     }
     let reranker = session.reranker()?;
-    let index = session.create_index(&embedder)?;
+    let index = session.served_index(&embedder)?;
     let build = BuildOptions {
         discover: DiscoverOptions {
             exclude: Vec::new(),

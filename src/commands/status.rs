@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
-use index::catalog::StoredDocument;
+use index::{StoreKind, catalog::StoredDocument};
 use ingest::document::Language;
 use serde_json::json;
 
@@ -37,6 +37,12 @@ pub(super) fn run(session: &Session) -> Result<ExitCode> {
         ),
     ))?;
     printer.line(styled(DIM, format!("embedder {embedder}")))?;
+    let store = session.config.store;
+    if store == StoreKind::Qdrant {
+        let qdrant = &session.config.qdrant;
+        let place = format!("store {store}: {} at {}", qdrant.collection, qdrant.urls.join(", "));
+        printer.line(styled(DIM, place))?;
+    }
     let mut root = "";
     for it in &documents {
         if it.source.root != root {
@@ -92,6 +98,7 @@ pub(super) fn run(session: &Session) -> Result<ExitCode> {
         "duplicates": counts.duplicates,
         "pending": counts.pending,
         "embedder": embedder.id,
+        "store": store,
         "advice": advice,
         "list": rows,
     }))?;

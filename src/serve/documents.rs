@@ -10,6 +10,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use index::{
+    ClusterError,
     catalog::StoredDocument,
     hit::{ChunkId, DocumentId},
 };
@@ -177,6 +178,7 @@ pub(crate) async fn upload(
     Author(reader): Author,
     multipart: Result<Multipart, axum::extract::multipart::MultipartRejection>,
 ) -> Result<Response, ApiError> {
+    writes(&app)?;
     let multipart = multipart.map_err(|error| ApiError::bad_request(error.body_text()))?;
     let upload = Upload::receive(&app, multipart).await?;
     let (files, names) = (upload.n_files(), upload.names());
@@ -204,6 +206,7 @@ pub(crate) async fn delete(
     Author(reader): Author,
     Id(id): Id<i64>,
 ) -> Result<Json<Value>, ApiError> {
+    writes(&app)?;
     let out = on_thread(&app, move |app| {
         let document = find(app, &reader, id)?;
         let file = place(&document);
@@ -230,6 +233,14 @@ pub(crate) async fn delete(
     })
     .await?;
     Ok(Json(out))
+}
+
+/// Refuses changes where documents are only read: from a cluster that another process fills.
+fn writes(app: &App) -> Result<(), ApiError> {
+    if app.engine.index.only_reads() {
+        return Err((&ClusterError::ReadsOnly).into());
+    }
+    Ok(())
 }
 
 /// The file itself.

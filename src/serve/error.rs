@@ -5,6 +5,7 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
+use index::ClusterError;
 use serde_json::{Value, json};
 
 use crate::{
@@ -184,13 +185,28 @@ impl From<RecordsError> for ApiError {
 
 impl From<index::IndexError> for ApiError {
     fn from(error: index::IndexError) -> Self {
-        Self::internal(&error)
+        hints::cluster_in(&error).map_or_else(|| Self::internal(&error), Self::from)
     }
 }
 
 impl From<index::catalog::CatalogError> for ApiError {
     fn from(error: index::catalog::CatalogError) -> Self {
-        Self::internal(&error)
+        hints::cluster_in(&error).map_or_else(|| Self::internal(&error), Self::from)
+    }
+}
+
+impl From<&ClusterError> for ApiError {
+    fn from(error: &ClusterError) -> Self {
+        let message = error.to_string();
+        match error {
+            ClusterError::ReadsOnly => Self::conflict(message),
+            ClusterError::Away { .. } => Self {
+                retry_after: Some(5),
+                code: Some("index_unavailable"),
+                ..Self::new(StatusCode::SERVICE_UNAVAILABLE, message)
+            },
+            _ => Self::internal(error),
+        }
     }
 }
 
@@ -220,7 +236,7 @@ impl From<AskError> for ApiError {
                 let hint = hints::upstream(it).map(|it| format!("; {it}")).unwrap_or_default();
                 Self::new(StatusCode::BAD_GATEWAY, format!("{it}{hint}"))
             }
-            _ => Self::internal(&error),
+            _ => hints::cluster_in(&error).map_or_else(|| Self::internal(&error), Self::from),
         }
     }
 }

@@ -34,10 +34,14 @@ pub(crate) async fn health() -> Json<Value> {
 pub(crate) async fn ready(State(app): State<Arc<App>>) -> (StatusCode, Json<Value>) {
     let problem = if app.is_stopping() {
         Some("the server is stopping".to_owned())
-    } else if let Writer::Model(model) = &*app.engine.writer {
-        model.status().gone.map(|reason| format!("the generator has ended: {reason}"))
+    } else if let Writer::Model(model) = &*app.engine.writer
+        && let Some(reason) = model.status().gone
+    {
+        Some(format!("the generator has ended: {reason}"))
     } else {
-        None
+        // A cluster that holds the index may be away.
+        let checked = on_thread(&app, |app| Ok(app.engine.index.check()?)).await;
+        checked.err().map(|error| error.message().to_owned())
     };
     match problem {
         None => (StatusCode::OK, Json(json!({ "status": "ready" }))),

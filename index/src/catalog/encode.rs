@@ -31,7 +31,7 @@ pub(super) const MEDIA_TYPES: [MediaType; 9] = [
     MediaType::Email,
 ];
 
-pub(super) fn media_type_name(media_type: MediaType) -> &'static str {
+pub(crate) fn media_type_name(media_type: MediaType) -> &'static str {
     match media_type {
         MediaType::Markdown => "markdown",
         MediaType::Html => "html",
@@ -45,30 +45,30 @@ pub(super) fn media_type_name(media_type: MediaType) -> &'static str {
     }
 }
 
-pub(super) fn media_type(name: &str) -> Result<MediaType, CatalogError> {
+pub(crate) fn media_type(name: &str) -> Result<MediaType, CatalogError> {
     let found = MEDIA_TYPES.into_iter().find(|&it| media_type_name(it) == name);
     found.ok_or_else(|| damaged("a media type", name))
 }
 
-pub(super) fn language(code: Option<String>) -> Result<Option<Language>, CatalogError> {
+pub(crate) fn language(code: Option<String>) -> Result<Option<Language>, CatalogError> {
     code.map(|code| Language::from_code(&code).ok_or_else(|| damaged("a language", code)))
         .transpose()
 }
 
-pub(super) fn pages_json(pages: &[PageStart]) -> String {
+pub(crate) fn pages_json(pages: &[PageStart]) -> String {
     to_json(&pages.iter().map(|it| (it.page, it.offset)).collect::<Vec<_>>())
 }
 
-pub(super) fn pages(json: &str) -> Result<Vec<PageStart>, CatalogError> {
+pub(crate) fn pages(json: &str) -> Result<Vec<PageStart>, CatalogError> {
     let rows: Vec<(u32, usize)> = from_json("a page map", json)?;
     Ok(rows.into_iter().map(|(page, offset)| PageStart { page, offset }).collect())
 }
 
-pub(super) fn headings_json(headings: &[Heading]) -> String {
+pub(crate) fn headings_json(headings: &[Heading]) -> String {
     to_json(&headings.iter().map(|it| (it.level, &it.title, it.offset)).collect::<Vec<_>>())
 }
 
-pub(super) fn headings(json: &str) -> Result<Vec<Heading>, CatalogError> {
+pub(crate) fn headings(json: &str) -> Result<Vec<Heading>, CatalogError> {
     let rows: Vec<(u8, String, usize)> = from_json("a heading map", json)?;
     Ok(rows.into_iter().map(|(level, title, offset)| Heading { level, title, offset }).collect())
 }
@@ -97,7 +97,7 @@ enum HiddenRow {
     Office,
 }
 
-pub(super) fn findings_json(findings: &[Finding]) -> String {
+pub(crate) fn findings_json(findings: &[Finding]) -> String {
     let rows = findings.iter().map(|it| match it.clone() {
         Finding::InvisibleText { kind, n_chars } => {
             FindingRow::InvisibleText { hidden: hidden_row(kind), n_chars }
@@ -113,7 +113,7 @@ pub(super) fn findings_json(findings: &[Finding]) -> String {
     to_json(&rows.collect::<Vec<_>>())
 }
 
-pub(super) fn findings(json: &str) -> Result<Vec<Finding>, CatalogError> {
+pub(crate) fn findings(json: &str) -> Result<Vec<Finding>, CatalogError> {
     let rows: Vec<FindingRow> = from_json("a list of findings", json)?;
     let findings = rows.into_iter().map(|row| match row {
         FindingRow::InvisibleText { hidden, n_chars } => {

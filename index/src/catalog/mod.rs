@@ -4,7 +4,7 @@
 //! Each write is one transaction that also enters the chunks it touched into the outbox, from
 //! which the legs learn of it. When a write returns, it is on the disk.
 
-mod encode;
+pub(crate) mod encode;
 mod outbox;
 mod read;
 mod schema;
@@ -14,11 +14,12 @@ mod types;
 mod write;
 
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use crate::fingerprint::Recipe;
+use crate::qdrant::{Cluster, ClusterError};
 pub(crate) use outbox::OutboxState;
 pub use types::{
     CollectionCounts, Counts, Duplicate, EmbeddedChunk, Labels, NewDocument, Source, StoredChunk,
@@ -26,14 +27,28 @@ pub use types::{
 };
 
 /// The catalog of one data folder. Any number of threads may read while one writes.
+///
+/// Who only reads from a cluster has no file: what the cluster keeps beside each chunk is the
+/// catalog then. It can be asked for all that readers ask for, and cannot be changed.
 #[derive(Debug)]
 pub struct Catalog {
+    kept: Kept,
+    recipe: Mutex<Option<LiveRecipe>>,
+}
+
+#[derive(Debug)]
+enum Kept {
+    InFile(File),
+    OnCluster(Arc<Cluster>),
+}
+
+#[derive(Debug)]
+struct File {
     path: PathBuf,
     writer: Mutex<Connection>,
     // A connection reads one thing at a time. Idle ones wait here, so that there are as many as
     // there were readers at once.
     readers: Mutex<Vec<Connection>>,
-    recipe: Mutex<Option<LiveRecipe>>,
 }
 
 /// The recipe by which live chunks are made, with its row.
@@ -89,6 +104,9 @@ pub enum CatalogError {
         /// The path below its root.
         path: String,
     },
+    /// The cluster that is read from failed, or cannot do that.
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
     /// SQLite failed otherwise.
     #[error("the catalog could not be read or written")]
     Sqlite(#[source] rusqlite::Error),
@@ -104,6 +122,7 @@ impl CatalogError {
             Self::Damaged { .. } => {
                 Some("put a copy of `catalog.db` back, or remove the data folder and ingest again")
             }
+            Self::Cluster(error) => error.hint(),
             Self::BadSpan { .. }
             | Self::BadVector { .. }
             | Self::Occupied { .. }
@@ -145,16 +164,34 @@ impl Catalog {
         writer.pragma_update(None, "secure_delete", true)?;
         schema::migrate(&mut writer)?;
         let recipe = read::live_recipe(&writer)?;
-        Ok(Self {
-            path: path.to_owned(),
-            writer: Mutex::new(writer),
-            readers: Mutex::default(),
-            recipe: Mutex::new(recipe),
-        })
+        let (writer, readers) = (Mutex::new(writer), Mutex::default());
+        let kept = Kept::InFile(File { path: path.to_owned(), writer, readers });
+        Ok(Self { kept, recipe: Mutex::new(recipe) })
     }
 
-    fn writer(&self) -> MutexGuard<'_, Connection> {
-        lock(&self.writer)
+    /// What a cluster keeps beside its chunks.
+    pub(crate) fn of_cluster(cluster: Arc<Cluster>) -> Self {
+        let recipe = LiveRecipe { id: 0, recipe: cluster.recipe() };
+        Self { kept: Kept::OnCluster(cluster), recipe: Mutex::new(Some(recipe)) }
+    }
+
+    /// The cluster that is asked, where there is no file.
+    pub(crate) fn cluster(&self) -> Option<&Cluster> {
+        match &self.kept {
+            Kept::InFile(_) => None,
+            Kept::OnCluster(it) => Some(it),
+        }
+    }
+
+    fn file(&self) -> Result<&File, CatalogError> {
+        match &self.kept {
+            Kept::InFile(it) => Ok(it),
+            Kept::OnCluster(_) => Err(ClusterError::ReadsOnly.into()),
+        }
+    }
+
+    fn writer(&self) -> Result<MutexGuard<'_, Connection>, CatalogError> {
+        Ok(lock(&self.file()?.writer))
     }
 
     /// Runs a reader on a snapshot: it sees all of every write that returned before it began, and
@@ -163,15 +200,16 @@ impl Catalog {
         &self,
         reader: impl FnOnce(&Connection) -> Result<T, CatalogError>,
     ) -> Result<T, CatalogError> {
-        let idle = lock(&self.readers).pop();
+        let file = self.file()?;
+        let idle = lock(&file.readers).pop();
         let mut connection = match idle {
             Some(connection) => connection,
-            None => connect(&self.path, OpenFlags::empty())?,
+            None => connect(&file.path, OpenFlags::empty())?,
         };
         let snapshot = connection.transaction()?;
         let res = reader(&snapshot);
         drop(snapshot);
-        lock(&self.readers).push(connection);
+        lock(&file.readers).push(connection);
         res
     }
 

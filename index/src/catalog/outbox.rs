@@ -99,6 +99,14 @@ impl Catalog {
         })
     }
 
+    /// How many of them have ids up to `last`.
+    pub(crate) fn n_chunks_up_to(&self, recipe: i64, last: ChunkId) -> Result<u64, CatalogError> {
+        self.read(|connection| {
+            let sql = "SELECT count(*) FROM chunks WHERE recipe = ?1 AND id <= ?2";
+            Ok(connection.query_row(sql, [recipe, last.0], |row| row.get(0))?)
+        })
+    }
+
     /// Drops entries that both legs have made durable.
     pub(crate) fn prune(&self, up_to: u64) -> Result<(), CatalogError> {
         self.write(|transaction| {

@@ -40,6 +40,9 @@ impl Catalog {
     ///
     /// When the catalog cannot be read.
     pub fn get(&self, id: DocumentId) -> Result<Option<StoredDocument>, CatalogError> {
+        if let Some(cluster) = self.cluster() {
+            return Ok(cluster.document(id)?);
+        }
         Ok(self.documents("WHERE id = ?1", &[&id.0])?.into_iter().next())
     }
 
@@ -49,6 +52,9 @@ impl Catalog {
     ///
     /// When the catalog cannot be read.
     pub fn list(&self) -> Result<Vec<StoredDocument>, CatalogError> {
+        if let Some(cluster) = self.cluster() {
+            return Ok(cluster.documents()?);
+        }
         self.documents("", &[])
     }
 
@@ -85,6 +91,9 @@ impl Catalog {
     ///
     /// When the catalog cannot be read.
     pub fn text(&self, id: DocumentId) -> Result<Option<StoredText>, CatalogError> {
+        if let Some(cluster) = self.cluster() {
+            return Ok(cluster.text(id)?);
+        }
         self.read(|connection| {
             let row: Option<(String, String, String)> = connection
                 .prepare_cached("SELECT text, pages, headings FROM texts WHERE document = ?1")?
@@ -125,6 +134,9 @@ impl Catalog {
         &self,
         groups: Option<&[String]>,
     ) -> Result<Vec<CollectionCounts>, CatalogError> {
+        if let Some(cluster) = self.cluster() {
+            return Ok(cluster.collections(groups)?);
+        }
         self.read(|connection| {
             let sql = format!(
                 "SELECT collection, count(*), sum((SELECT count(*) FROM chunks
@@ -151,6 +163,9 @@ impl Catalog {
     ///
     /// When the catalog cannot be read.
     pub fn has_path(&self, prefix: &str, groups: Option<&[String]>) -> Result<bool, CatalogError> {
+        if let Some(cluster) = self.cluster() {
+            return Ok(cluster.has_path(prefix, groups)?);
+        }
         // Below a folder are the paths from `folder/` up to `folder0`, the character after `/`.
         let sql = format!(
             "SELECT EXISTS (SELECT 1 FROM documents WHERE {READABLE} AND
@@ -169,6 +184,9 @@ impl Catalog {
     ///
     /// When the catalog cannot be read.
     pub fn languages(&self) -> Result<Vec<(Option<Language>, u64)>, CatalogError> {
+        if let Some(cluster) = self.cluster() {
+            return Ok(cluster.languages()?);
+        }
         self.read(|connection| {
             let mut statement = connection.prepare_cached(
                 "SELECT coalesce(chunks.language, documents.language) AS code, count(*)
@@ -190,6 +208,9 @@ impl Catalog {
     ///
     /// When the catalog cannot be read.
     pub fn chunk_ids(&self, id: DocumentId) -> Result<Vec<ChunkId>, CatalogError> {
+        if let Some(cluster) = self.cluster() {
+            return Ok(cluster.chunk_ids(id)?);
+        }
         self.read(|connection| chunk_range(connection, id, 0, i64::MAX))
     }
 
@@ -199,6 +220,9 @@ impl Catalog {
     ///
     /// When the catalog cannot be read.
     pub fn chunks(&self, ids: &[ChunkId]) -> Result<Vec<StoredChunk>, CatalogError> {
+        if let Some(cluster) = self.cluster() {
+            return Ok(cluster.chunks(ids)?);
+        }
         self.read(|connection| stored_chunks(connection, self.recipe_id(), ids))
     }
 
@@ -214,6 +238,9 @@ impl Catalog {
         before: u32,
         after: u32,
     ) -> Result<Vec<StoredChunk>, CatalogError> {
+        if let Some(cluster) = self.cluster() {
+            return Ok(cluster.neighbours(id, before, after)?);
+        }
         self.read(|connection| {
             let place: Option<(i64, i64)> = connection
                 .prepare_cached(
@@ -235,6 +262,9 @@ impl Catalog {
     ///
     /// When the catalog cannot be read.
     pub fn counts(&self) -> Result<Counts, CatalogError> {
+        if let Some(cluster) = self.cluster() {
+            return Ok(cluster.counts()?);
+        }
         self.read(|connection| {
             let counts = connection.query_row(
                 "SELECT (SELECT count(*) FROM documents),
@@ -264,6 +294,9 @@ impl Catalog {
     ///
     /// When the catalog cannot be read.
     pub fn n_pending(&self) -> Result<u64, CatalogError> {
+        if let Some(cluster) = self.cluster() {
+            return Ok(cluster.counts().map(|it| it.pending)?);
+        }
         self.read(|connection| {
             Ok(connection.query_row("SELECT count(*) FROM outbox", [], |row| row.get(0))?)
         })

@@ -266,13 +266,13 @@ fn a_full_disk_changes_nothing_and_the_next_run_goes_on() {
     let large = "x".repeat(1 << 20);
 
     // SQLite reports a file that may not grow in the same way as a full disk.
-    catalog.writer().pragma_update(None, "max_page_count", 60).unwrap();
+    catalog.writer().unwrap().pragma_update(None, "max_page_count", 60).unwrap();
     let error = put(&catalog, "b", &large, &[chunk(0, 4, None)], None).unwrap_err();
     assert!(matches!(error, CatalogError::DiskFull), "{error:?}");
     assert!(error.hint().is_some());
     assert_eq!((catalog.list().unwrap(), catalog.counts().unwrap()), before);
 
-    catalog.writer().pragma_update(None, "max_page_count", 1 << 30).unwrap();
+    catalog.writer().unwrap().pragma_update(None, "max_page_count", 1 << 30).unwrap();
     put(&catalog, "b", &large, &[chunk(0, 4, None)], None).unwrap();
     assert_eq!(catalog.counts().unwrap().documents, 2);
 }

@@ -105,7 +105,7 @@ pub struct StoredDocument {
 }
 
 /// A document's text and its maps.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct StoredText {
     /// The text, as Markdown.
     pub text: String,

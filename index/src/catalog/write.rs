@@ -68,7 +68,7 @@ impl Catalog {
     /// Moves what SQLite's log holds into the catalog's file, where deleted rows are overwritten,
     /// and cuts the log to nothing: it keeps what rows were before.
     pub(crate) fn empty_log(&self) -> Result<(), CatalogError> {
-        let writer = self.writer();
+        let writer = self.writer()?;
         let is_busy: bool =
             writer.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
         if is_busy {
@@ -95,16 +95,30 @@ impl Catalog {
         self.write(|transaction| {
             let found = transaction
                 .prepare_cached(
-                    "SELECT path, collection, groups, modified FROM documents WHERE id = ?1",
+                    "SELECT root, path, collection, licence, groups, modified FROM documents
+                    WHERE id = ?1",
                 )?
-                .query_row([id.0], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))
+                .query_row([id.0], |row| {
+                    Ok(Told {
+                        root: row.get(0)?,
+                        path: row.get(1)?,
+                        collection: row.get(2)?,
+                        licence: row.get(3)?,
+                        groups: row.get(4)?,
+                        modified: row.get(5)?,
+                    })
+                })
                 .optional()?;
-            let Some(before): Option<(String, Option<String>, String, Option<i64>)> = found else {
-                return Ok(false);
-            };
+            let Some(before) = found else { return Ok(false) };
             let groups = encode::to_json(&labels.groups);
-            let after =
-                (source.path.clone(), labels.collection.clone(), groups.clone(), labels.modified);
+            let after = Told {
+                root: source.root.clone(),
+                path: source.path.clone(),
+                collection: labels.collection.clone(),
+                licence: labels.licence.clone(),
+                groups: groups.clone(),
+                modified: labels.modified,
+            };
             let mut statement = transaction.prepare_cached(
                 "UPDATE documents SET root = ?2, path = ?3, content_hash = ?4, size = ?5,
                     mtime_ns = ?6, collection = ?7, licence = ?8, groups = ?9, modified = ?10
@@ -195,12 +209,23 @@ impl Catalog {
         &self,
         writer: impl FnOnce(&Transaction<'_>) -> Result<T, CatalogError>,
     ) -> Result<T, CatalogError> {
-        let mut connection = self.writer();
+        let mut connection = self.writer()?;
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let res = writer(&transaction)?;
         transaction.commit()?;
         Ok(res)
     }
+}
+
+/// What the legs are told of a document besides its chunks.
+#[derive(PartialEq)]
+struct Told {
+    root: String,
+    path: String,
+    collection: Option<String>,
+    licence: Option<String>,
+    groups: String,
+    modified: Option<i64>,
 }
 
 fn occupied(error: rusqlite::Error, path: &str) -> CatalogError {

@@ -11,8 +11,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use ingest::document::Language;
-use tantivy::collector::TopDocs;
+use tantivy::collector::{Count, TopDocs};
 use tantivy::directory::MmapDirectory;
+use tantivy::query::TermQuery;
+use tantivy::schema::IndexRecordOption;
 use tantivy::{
     DocAddress, Index, IndexReader, IndexWriter, ReloadPolicy, Searcher, TantivyError, Term,
 };
@@ -27,8 +29,10 @@ mod stop_words;
 
 pub use analyse::{analyse, analyse_some, fold};
 use query::{Plan, Statistics};
+pub(crate) use query::{QuestionTerms, question_terms};
 pub use query::{TermKind, TermScore};
 use schema::Fields;
+pub(crate) use schema::{ChunkTerms, chunk_terms};
 
 /// What tantivy may hold in memory before it writes a segment.
 const WRITER_BYTES: usize = 64 << 20;
@@ -302,6 +306,17 @@ impl Lexical {
     #[must_use]
     pub fn n_chunks(&self) -> u64 {
         self.reader.searcher().num_docs()
+    }
+
+    /// Whether searches see a chunk.
+    ///
+    /// # Errors
+    ///
+    /// When the index cannot be read.
+    pub fn holds(&self, id: ChunkId) -> Result<bool, LexicalError> {
+        let query = TermQuery::new(self.id_term(id), IndexRecordOption::Basic);
+        let n = self.reader.searcher().search(&query, &Count);
+        n.map(|it| it > 0).map_err(|error| self.search_error(error))
     }
 
     fn id_term(&self, id: ChunkId) -> Term {

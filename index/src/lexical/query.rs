@@ -198,6 +198,33 @@ fn scores(
     Ok(res)
 }
 
+/// What a question looks for: each distinct term with its weight, which counts how often the
+/// question repeats it.
+#[derive(Debug)]
+pub(crate) struct QuestionTerms {
+    /// Stems in each language that it may be in.
+    pub(crate) stems: Vec<(Language, BTreeMap<String, f32>)>,
+    /// Exact terms.
+    pub(crate) exact: BTreeMap<String, f32>,
+}
+
+pub(crate) fn question_terms(question: &str, language: Option<Language>) -> QuestionTerms {
+    let words = Words::read(question);
+    let languages = analysed_languages(&language).iter();
+    QuestionTerms {
+        stems: languages.map(|&it| (it, weights(words.stems(it), 1.0))).collect(),
+        exact: weights(words.exact(language), EXACT_WEIGHT),
+    }
+}
+
+fn weights(terms: Vec<String>, unit: f32) -> BTreeMap<String, f32> {
+    let mut res = BTreeMap::new();
+    for term in terms {
+        *res.entry(term).or_default() += unit;
+    }
+    res
+}
+
 /// Terms with the number of times that the question repeats them, at most [`N_TERMS_MAX`].
 fn wanted(
     terms: Vec<String>,
@@ -205,16 +232,12 @@ fn wanted(
     kind: TermKind,
     searcher: &Searcher,
 ) -> tantivy::Result<Vec<Wanted>> {
-    let mut counts = BTreeMap::<String, f32>::new();
-    for term in terms {
-        *counts.entry(term).or_default() += 1.0;
-    }
     let unit = if kind == TermKind::Exact { EXACT_WEIGHT } else { 1.0 };
-    let wanted = |(text, count): (String, f32)| {
+    let wanted = |(text, weight): (String, f32)| {
         let term = Term::from_field_text(field, &text);
-        Wanted { term, text, kind, weight: unit * count }
+        Wanted { term, text, kind, weight }
     };
-    let mut res: Vec<_> = counts.into_iter().map(wanted).collect();
+    let mut res: Vec<_> = weights(terms, unit).into_iter().map(wanted).collect();
     if res.len() > N_TERMS_MAX {
         let mut by_rarity = Vec::with_capacity(res.len());
         for it in res {

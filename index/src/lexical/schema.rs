@@ -92,21 +92,38 @@ impl Fields {
     }
 
     fn add_terms(&self, document: &mut TantivyDocument, chunk: &LexicalChunk<'_>) {
-        let title = Words::read(chunk.title);
-        let headings = Words::read(chunk.heading_path);
-        let text = Words::read(chunk.text);
-        let all = |terms: &dyn Fn(&Words) -> Vec<String>| {
-            let title = terms(&title);
-            let repeated = title.iter().cycle().take(title.len() * TITLE_REPEATS).cloned();
-            repeated.chain(terms(&headings)).chain(terms(&text)).collect::<Vec<_>>()
-        };
-        for &language in analysed_languages(&chunk.language) {
+        let terms = chunk_terms(chunk);
+        for (language, stems) in terms.stems {
             document.add_text(self.analysed, language.code());
-            let stems = all(&|words| words.stems(language));
             document.add_pre_tokenized_text(self.stems(language), tokens(stems));
         }
-        let exact = all(&|words| words.exact(chunk.language));
-        document.add_pre_tokenized_text(self.exact, tokens(exact));
+        document.add_pre_tokenized_text(self.exact, tokens(terms.exact));
+    }
+}
+
+/// What a chunk is found by. Its title, headings and text make one list, in which the title stands
+/// [`TITLE_REPEATS`] times.
+#[derive(Debug)]
+pub(crate) struct ChunkTerms {
+    /// Stems in each language that it is read in.
+    pub(crate) stems: Vec<(Language, Vec<String>)>,
+    /// Exact terms.
+    pub(crate) exact: Vec<String>,
+}
+
+pub(crate) fn chunk_terms(chunk: &LexicalChunk<'_>) -> ChunkTerms {
+    let title = Words::read(chunk.title);
+    let headings = Words::read(chunk.heading_path);
+    let text = Words::read(chunk.text);
+    let all = |terms: &dyn Fn(&Words) -> Vec<String>| {
+        let title = terms(&title);
+        let repeated = title.iter().cycle().take(title.len() * TITLE_REPEATS).cloned();
+        repeated.chain(terms(&headings)).chain(terms(&text)).collect::<Vec<_>>()
+    };
+    let languages = analysed_languages(&chunk.language).iter();
+    ChunkTerms {
+        stems: languages.map(|&it| (it, all(&|words| words.stems(it)))).collect(),
+        exact: all(&|words| words.exact(chunk.language)),
     }
 }
 

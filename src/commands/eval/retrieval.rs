@@ -4,7 +4,7 @@ use std::{collections::HashMap, path::Path};
 
 use anyhow::{Context as _, Result};
 use index::{
-    Index,
+    Asking, Home, Index, Store, StoreKind,
     catalog::{EmbeddedChunk, Labels, NewDocument, Source},
     filter::Filter,
     fuse::fuse,
@@ -21,6 +21,7 @@ use model::{embed::TextRole, rerank::Reranker};
 use serde_json::{Value, json};
 
 use crate::{
+    cluster::Wait,
     embedder::OpenedEmbedder,
     eval::{
         metrics::{Bootstrap, Mean},
@@ -34,6 +35,10 @@ use crate::{
 /// Documents that are embedded and written together.
 const DOCUMENTS_PER_BATCH: usize = 64;
 
+/// The constant of fusion by reciprocal ranks, which a cluster does for comparison: that of Cormack
+/// et al. (SIGIR 2009).
+const RANK_CONSTANT: u32 = 60;
+
 /// Chunks that each leg brings. A document may have several.
 const DEPTH: usize = 200;
 
@@ -44,7 +49,12 @@ pub(super) fn run(session: &Session, dir: &Path) -> Result<()> {
     let digest = blake3::hash(dir.canonicalize()?.as_os_str().as_encoded_bytes()).to_hex();
     let data_dir = session.config.data_dir.join("eval").join(&digest[..12]);
     let recipe = session.recipe(&embedder);
-    let index = Index::open_or_create(&data_dir, &recipe, &mut session.preparing())?;
+    let mut store = session.store(Wait::Changes)?;
+    if let Store::Qdrant(cluster) = &mut store {
+        cluster.collection = format!("{}-eval-{}", cluster.collection, &digest[..12]);
+    }
+    let home = Home { dir: &data_dir, store: &store };
+    let index = Index::open_or_create(home, &recipe, &mut session.preparing())?;
     fill(session, &index, &embedder, &beir)?;
     let reranker = session.reranker()?;
     let summaries = scores(session, &index, (&embedder, reranker.as_ref()), &beir)?;
@@ -182,6 +192,8 @@ fn scores(
     beir: &Beir,
 ) -> Result<Vec<(&'static str, Summary)>> {
     let mut names = vec!["bm25", "dense", "hybrid"];
+    let on_cluster = session.config.store == StoreKind::Qdrant;
+    names.extend(on_cluster.then_some("ranks"));
     names.extend(reranker.map(|_| "reranked"));
     let mut scores: Vec<Scores> = names.iter().map(|_| Scores::default()).collect();
     let mut paths = Names { index, known: HashMap::new() };
@@ -194,14 +206,18 @@ fn scores(
         let speaks = language.is_none_or(|it| embedder.speaks(it.code()));
         let filter = Filter::default();
         let lexical = index.search_lexical(&question.text, language, &filter, DEPTH)?;
-        let dense = match UnitVector::new(row.to_vec()) {
-            Some(vector) => index.search_dense(&vector, &filter, DEPTH)?,
+        let vector = UnitVector::new(row.to_vec());
+        let dense = match &vector {
+            Some(vector) => index.search_dense(vector, &filter, DEPTH)?,
             None => Vec::new(),
         };
         let fused = fuse(&lexical, &dense, &session.fuse_settings(embedder, speaks));
         let ids = |hits: &[Hit]| hits.iter().map(|it| it.chunk).collect::<Vec<_>>();
         let fused: Vec<ChunkId> = fused.iter().map(|it| it.chunk).collect();
         let mut rankings = vec![ids(&lexical), ids(&dense), fused.clone()];
+        let asking = Asking { text: &question.text, language, vector: vector.as_ref() };
+        let by_ranks = index.search_by_ranks(&asking, &filter, DEPTH, RANK_CONSTANT)?;
+        rankings.extend(by_ranks.map(|it| ids(&it)));
         if let Some(reranker) = reranker {
             let rerank_max = session.config.retrieval.rerank_max.get();
             let (ranking, n) = reranked(index, reranker, &question.text, fused, rerank_max)?;

@@ -1,0 +1,327 @@
+//! The way to a cluster: its nodes, a key, limits of time, and trying again.
+//!
+//! Qdrant's client is asynchronous and this crate is not, so this file holds the runtime that both
+//! meet at, and the one place of this crate where sockets are opened.
+
+use std::fmt;
+use std::future::Future;
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use qdrant_client::{Qdrant, QdrantError};
+use tokio::runtime::Runtime;
+
+use super::error::{ClusterError, Failure, failure};
+
+/// The oldest server whose answers we know, and what we say to others.
+const VERSION_MIN: (u64, u64) = (1, 17);
+const VERSIONS: &str = "1.17 or a later 1.x";
+
+/// Waits between attempts: from the first, doubled each time, to the last.
+const WAIT_MIN: Duration = Duration::from_millis(100);
+const WAIT_MAX: Duration = Duration::from_secs(5);
+
+/// A cluster that answers, but with errors, is asked again for so long; one that is silent, for as
+/// long as it takes.
+const ERRORS_MAX: Duration = Duration::from_mins(2);
+
+/// How often somebody who waits is told so.
+const TELL_EVERY: Duration = Duration::from_secs(10);
+
+/// Where a cluster is, and how to deal with it.
+#[derive(Clone)]
+pub struct ClusterSettings {
+    /// Addresses of its nodes, with the port of gRPC. The next one is asked when one does not
+    /// answer.
+    pub urls: Vec<String>,
+    /// The key, if it wants one. Sent in the clear over `http://`.
+    pub api_key: Option<String>,
+    /// The name under which searches find the live collection; those of generations begin with it.
+    pub collection: String,
+    /// How long a connection may take.
+    pub connect: Duration,
+    /// How long a search may take.
+    pub search: Duration,
+    /// How long the acknowledgement of a change may take.
+    pub write: Duration,
+    /// Shards of a new collection; 0 leaves it to the server.
+    pub shards: u32,
+    /// Nodes that hold each shard of a new collection.
+    pub replicas: u32,
+    /// What happens while the cluster is away.
+    pub patience: Patience,
+}
+
+/// What a change does while the cluster is away. Searches never wait.
+#[derive(Clone)]
+pub enum Patience {
+    /// It fails.
+    None,
+    /// It waits, and goes on when the cluster is back.
+    Wait {
+        /// Set when the user does not want to wait any more.
+        interrupted: Arc<AtomicBool>,
+        /// Told now and then that, and why, it waits.
+        tell: Arc<dyn Fn(&str) + Send + Sync>,
+    },
+}
+
+impl fmt::Debug for Patience {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::None => "None",
+            Self::Wait { .. } => "Wait",
+        })
+    }
+}
+
+impl fmt::Debug for ClusterSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClusterSettings")
+            .field("urls", &self.urls)
+            .field("collection", &self.collection)
+            .field("patience", &self.patience)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What kind of request is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Somebody waits for the answer.
+    Search,
+    /// It changes something, and may be made again at will.
+    Change,
+}
+
+/// The nodes of one cluster.
+pub(super) struct Client {
+    settings: ClusterSettings,
+    searching: Vec<Qdrant>,
+    changing: Vec<Qdrant>,
+    /// The node that answered last.
+    at: AtomicUsize,
+    /// Taken when dropped: a runtime may not wait for its end where another one runs.
+    runtime: Option<Runtime>,
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl Client {
+    /// Prepares connections and asks for the server's version.
+    pub(super) fn connect(settings: ClusterSettings) -> Result<Self, ClusterError> {
+        let clients = |timeout| -> Result<Vec<Qdrant>, ClusterError> {
+            settings.urls.iter().map(|url| client(url, &settings, timeout)).collect()
+        };
+        let (searching, changing) = (clients(settings.search)?, clients(settings.write)?);
+        if searching.is_empty() {
+            return Err(ClusterError::BadUrl { url: String::new() });
+        }
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("qdrant")
+            .enable_all()
+            .build()
+            .map_err(ClusterError::Client)?;
+        let (at, runtime) = (AtomicUsize::new(0), Some(runtime));
+        let res = Self { settings, searching, changing, at, runtime };
+        res.check_version()?;
+        Ok(res)
+    }
+
+    pub(super) fn settings(&self) -> &ClusterSettings {
+        &self.settings
+    }
+
+    /// Whether a node answers, and with which version.
+    pub(super) fn check_version(&self) -> Result<String, ClusterError> {
+        // Whoever ingests waits for a cluster that is not up yet.
+        let reply =
+            self.call(
+                Kind::Change,
+                "say its version",
+                |node| async move { node.health_check().await },
+            )?;
+        let mut parts = reply.version.split('.').map_while(|it| it.parse::<u64>().ok());
+        let (major, minor) = (parts.next().unwrap_or(0), parts.next().unwrap_or(0));
+        let is_known = major == VERSION_MIN.0 && minor >= VERSION_MIN.1;
+        if !is_known {
+            let url = self.settings.urls[self.at.load(Ordering::Relaxed)].clone();
+            return Err(ClusterError::Version { url, found: reply.version, needed: VERSIONS });
+        }
+        Ok(reply.version)
+    }
+
+    /// Makes a request until it is answered, or for as long as its kind is worth.
+    pub(super) fn call<T, F>(
+        &self,
+        kind: Kind,
+        doing: &'static str,
+        request: impl Fn(Qdrant) -> F,
+    ) -> Result<T, ClusterError>
+    where
+        F: Future<Output = Result<T, QdrantError>>,
+    {
+        self.call_for(kind, doing, &self.settings.collection, request)
+    }
+
+    /// As [`Client::call`], about a collection, which may be missing.
+    pub(super) fn call_for<T, F>(
+        &self,
+        kind: Kind,
+        doing: &'static str,
+        collection: &str,
+        request: impl Fn(Qdrant) -> F,
+    ) -> Result<T, ClusterError>
+    where
+        F: Future<Output = Result<T, QdrantError>>,
+    {
+        let (nodes, timeout) = match kind {
+            Kind::Search => (&self.searching, self.settings.search),
+            Kind::Change => (&self.changing, self.settings.write),
+        };
+        let mut waiting = Waiting::new(kind, &self.settings);
+        loop {
+            let at = self.at.load(Ordering::Relaxed);
+            let attempt = request(nodes[at].clone());
+            let runtime = self.runtime.as_ref().expect("it is taken only when dropped");
+            // The client's own limit does not hold while a node that was cut off is still believed
+            // to be there.
+            let limit = timeout + self.settings.connect;
+            let ended = runtime.block_on(async { tokio::time::timeout(limit, attempt).await });
+            let failure = match ended {
+                Ok(Ok(answer)) => return Ok(answer),
+                Ok(Err(error)) => failure(error, doing),
+                Err(_) => Failure::Passing {
+                    detail: format!("no answer within {} s", limit.as_secs()),
+                    is_silent: true,
+                    retry_after: None,
+                },
+            };
+            match failure {
+                Failure::Final(error) => return Err(error),
+                Failure::Missing => {
+                    return Err(ClusterError::Missing { collection: collection.to_owned() });
+                }
+                Failure::Passing { detail, is_silent, retry_after } => {
+                    tracing::debug!(doing, node = self.settings.urls[at], %detail, "trying again");
+                    let next = (at + 1) % nodes.len();
+                    let _ =
+                        self.at.compare_exchange(at, next, Ordering::Relaxed, Ordering::Relaxed);
+                    waiting.again(doing, detail, is_silent, retry_after)?;
+                }
+            }
+        }
+    }
+}
+
+fn client(
+    url: &str,
+    settings: &ClusterSettings,
+    timeout: Duration,
+) -> Result<Qdrant, ClusterError> {
+    let is_known = url.starts_with("http://") || url.starts_with("https://");
+    let made = Qdrant::from_url(url)
+        .api_key(settings.api_key.clone())
+        .connect_timeout(settings.connect)
+        .timeout(timeout)
+        .skip_compatibility_check()
+        .build();
+    made.ok().filter(|_| is_known).ok_or_else(|| ClusterError::BadUrl { url: url.to_owned() })
+}
+
+/// The attempts of one request.
+struct Waiting<'a> {
+    kind: Kind,
+    settings: &'a ClusterSettings,
+    n_failed: usize,
+    since: Instant,
+    heard_at: Option<Instant>,
+    told_at: Option<Instant>,
+}
+
+impl<'a> Waiting<'a> {
+    fn new(kind: Kind, settings: &'a ClusterSettings) -> Self {
+        let since = Instant::now();
+        Self { kind, settings, n_failed: 0, since, heard_at: None, told_at: None }
+    }
+
+    /// Waits before the next attempt, or says why there is none.
+    fn again(
+        &mut self,
+        doing: &'static str,
+        detail: String,
+        is_silent: bool,
+        retry_after: Option<Duration>,
+    ) -> Result<(), ClusterError> {
+        self.n_failed += 1;
+        let n_nodes = self.settings.urls.len();
+        let away = |detail| ClusterError::Away { nodes: self.settings.urls.join(", "), detail };
+        // Every node gets its chance, and a single one that was just started anew gets two.
+        if self.n_failed < n_nodes.max(2) && retry_after.is_none() {
+            return Ok(());
+        }
+        let Patience::Wait { interrupted, tell } = &self.settings.patience else {
+            return Err(away(detail));
+        };
+        if self.kind == Kind::Search {
+            return Err(away(detail));
+        }
+        if is_silent {
+            self.heard_at = None;
+        } else if self.heard_at.get_or_insert_with(Instant::now).elapsed() > ERRORS_MAX {
+            return Err(ClusterError::Refused { doing, detail });
+        }
+        if self.told_at.is_none_or(|it| it.elapsed() >= TELL_EVERY) {
+            let seconds = self.since.elapsed().as_secs();
+            tell(&format!("waiting for the Qdrant cluster ({seconds} s): {detail}"));
+            self.told_at = Some(Instant::now());
+        }
+        let rounds = u32::try_from(self.n_failed / n_nodes).unwrap_or(u32::MAX);
+        let wait = retry_after.unwrap_or_else(|| jittered(rounds));
+        let end = Instant::now() + wait;
+        while Instant::now() < end {
+            if interrupted.load(Ordering::Relaxed) {
+                return Err(ClusterError::Interrupted);
+            }
+            thread::sleep(end.saturating_duration_since(Instant::now()).min(WAIT_MIN));
+        }
+        Ok(())
+    }
+}
+
+/// Doubled with each round, and between half of it and all, so that many that wait for one cluster
+/// do not come back at one time.
+fn jittered(round: u32) -> Duration {
+    let longest = WAIT_MIN.saturating_mul(2_u32.saturating_pow(round.min(10))).min(WAIT_MAX);
+    let random = RandomState::new().build_hasher().finish() as f64 / u64::MAX as f64;
+    longest.mul_f64(0.5 + random / 2.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_grow_to_a_limit_and_differ() {
+        let first: Vec<_> = (0..20).map(|_| jittered(1)).collect();
+        assert!(first.iter().all(|it| (WAIT_MIN..=2 * WAIT_MIN).contains(it)), "{first:?}");
+        assert!(first.iter().any(|it| it != &first[0]), "{first:?}");
+        assert!((WAIT_MAX / 2..=WAIT_MAX).contains(&jittered(u32::MAX)));
+    }
+}
