@@ -110,7 +110,9 @@ pub struct Answer {
 pub struct BestOf {
     /// The reward that chose it; `None` for the citation check.
     pub by: Option<String>,
-    /// The reward of each draft, in the order of their seeds.
+    /// The drafts, in the order of their seeds.
+    pub drafts: Vec<String>,
+    /// The reward of each.
     pub rewards: Vec<f64>,
     /// Which of them it is.
     pub chosen: usize,

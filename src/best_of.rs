@@ -50,6 +50,7 @@ impl Engine {
             answers.push((answer, draft));
         }
         let rewards = self.rewards(question, &answers)?;
+        let drafts = answers.iter().map(|(it, _)| it.text.clone()).collect();
         let better = |a: &usize, b: &usize| rewards[*a].total_cmp(&rewards[*b]).then(b.cmp(a));
         let Some(chosen) = (0..rewards.len()).max_by(better) else { return Ok(None) };
         let (mut answer, draft) = answers.swap_remove(chosen);
@@ -57,8 +58,8 @@ impl Engine {
         // The answer is complete: a reader who leaves now has lost nothing.
         let _ = on_event(AskEvent::Text(&draft));
         answer.n_tokens = n_tokens;
-        answer.best_of =
-            Some(BestOf { by: self.reward.as_ref().map(|it| it.name.clone()), rewards, chosen });
+        let by = self.reward.as_ref().map(|it| it.name.clone());
+        answer.best_of = Some(BestOf { by, drafts, rewards, chosen });
         answer.timings = clock.stop();
         Ok(Some(answer))
     }

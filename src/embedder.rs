@@ -191,6 +191,6 @@ fn print_of(
         },
         query_prefix: spec.query_prefix.clone(),
         passage_prefix: spec.passage_prefix.clone(),
-        precision: spec.precision.as_str().to_owned(),
+        precision: spec.precision.of_vectors().as_str().to_owned(),
     }
 }

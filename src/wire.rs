@@ -47,6 +47,7 @@ pub struct AnswerOut<'a> {
 struct BestOfOut<'a> {
     /// The reward; `null` for the citation check.
     by: Option<&'a str>,
+    drafts: &'a [String],
     rewards: &'a [f64],
     /// Which draft it is, from 0.
     chosen: usize,
@@ -185,6 +186,7 @@ impl<'a> AnswerOut<'a> {
             truncated: answer.truncated,
             best_of: answer.best_of.as_ref().map(|it| BestOfOut {
                 by: it.by.as_deref(),
+                drafts: &it.drafts,
                 rewards: &it.rewards,
                 chosen: it.chosen,
             }),

@@ -80,10 +80,10 @@ fn the_best_of_several_drafts_is_the_answer() {
         best["rewards"].as_array().unwrap().iter().map(|it| it.as_f64().unwrap()).collect();
     let chosen = usize::try_from(best["chosen"].as_u64().unwrap()).unwrap();
     assert!(rewards.iter().all(|it| *it <= rewards[chosen]), "{best}");
+    assert_eq!(best["drafts"].as_array().unwrap().len(), 3);
+    assert_eq!(best["drafts"][chosen], checked["answer"]);
     // The first draft is the answer that there would be without the others.
-    if chosen == 0 {
-        assert_eq!(checked["answer"], alone["answer"]);
-    }
+    assert_eq!(best["drafts"][0], alone["answer"]);
     let rewarded = world.json(&ask(&["--best-of", "3", "--reward", "votes"]));
     assert_eq!(rewarded["best_of"]["by"], "votes");
     assert!(!rewarded["refused"].as_bool().unwrap(), "{rewarded:#}");

@@ -34,6 +34,7 @@ fn main() {
         let n_texts = args.get(2).map_or(500, |it| it.parse().expect("N_TEXTS is a number"));
         let dir = models.join("all-minilm-l6-v2");
         let exact = embed(&dir, Path::new(corpus), n_texts, Precision::F32, None);
+        embed(&dir, Path::new(corpus), n_texts, Precision::F16, Some(&exact));
         embed(&dir, Path::new(corpus), n_texts, Precision::Int8, Some(&exact));
         for name in ["random-reranker", "random-reranker-xlm-r"] {
             let dir = models.join(name); // Of rerank_peer.py.

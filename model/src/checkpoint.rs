@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use crate::LoadError;
+use crate::halves::HalfKind;
 use crate::linear::Weight;
-use crate::panels::{HalfKind, Panels};
+use crate::panels::Panels;
 use crate::pickle;
 use crate::weights::{Kind, Safetensors, Table};
 

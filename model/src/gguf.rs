@@ -17,9 +17,10 @@ use memmap2::Mmap;
 use crate::LoadError;
 use crate::build_tokenizer::{Alphabet, Description};
 use crate::gguf_blocks::BlockFormat;
+use crate::halves::HalfKind;
 use crate::linear::Weight;
 use crate::names::RowOrder;
-use crate::panels::{HalfKind, Panels};
+use crate::panels::Panels;
 use crate::weights::map_file;
 
 /// Kinds of tokens in `tokenizer.ggml.token_type` that are matched before words are cut.

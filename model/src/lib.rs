@@ -51,6 +51,7 @@ mod gguf_blocks;
 mod gguf_write;
 #[cfg(test)]
 mod golden;
+mod halves;
 mod hash_embedder;
 mod int8;
 mod int8_product;

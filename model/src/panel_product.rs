@@ -3,7 +3,7 @@
 
 use pulp::{Arch, Simd, WithSimd};
 
-use crate::panels::{BLOCK, HalfKind, PANEL};
+use crate::panels::{BLOCK, PANEL};
 
 /// Inputs whose sums are worked out once for all panels.
 pub(crate) const SUM: usize = 16;
@@ -261,26 +261,6 @@ fn unpack_block(codes: PanelCodes<'_>, block: usize, out: &mut [f32]) {
             for (k, out) in out.chunks_exact_mut(PANEL).enumerate() {
                 out.copy_from_slice(&unpack_codes(codes, start + k));
             }
-        }
-    }
-}
-
-/// One panel of 16-bit weights to f32. out: (n_in, 32)
-pub(crate) struct UnpackHalves<'a> {
-    pub(crate) kind: HalfKind,
-    pub(crate) weights: &'a [u16],
-    pub(crate) out: &'a mut [f32],
-}
-
-impl WithSimd for UnpackHalves<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) {
-        let pairs = self.out.iter_mut().zip(self.weights);
-        match self.kind {
-            HalfKind::F16 => pairs.for_each(|(out, &bits)| *out = HalfKind::F16.to_f32(bits)),
-            HalfKind::Bf16 => pairs.for_each(|(out, &bits)| *out = HalfKind::Bf16.to_f32(bits)),
         }
     }
 }

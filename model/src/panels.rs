@@ -14,10 +14,12 @@
 
 use std::ops::Range;
 
+use half::f16;
 use pulp::Arch;
 use rayon::prelude::*;
 
-use crate::panel_product::{PanelCodes, Product, SUM, ScaledProduct, UnpackHalves};
+use crate::halves::HalfKind;
+use crate::panel_product::{PanelCodes, Product, SUM, ScaledProduct};
 
 /// Outputs per panel.
 pub(crate) const PANEL: usize = 32;
@@ -51,15 +53,6 @@ enum Form {
         /// (n_panels, n_in / block, 32): what is then added; empty where that is zero.
         mins: Vec<f32>,
     },
-}
-
-/// Numbers of 16 bits.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum HalfKind {
-    /// IEEE half precision.
-    F16,
-    /// The upper half of an f32.
-    Bf16,
 }
 
 enum Codes {
@@ -132,6 +125,17 @@ impl Panels {
             }
         });
         Self { n_in, n_out, form: Form::Halves(kind, data) }
+    }
+
+    /// Packs row-major f32 weights, each rounded to the nearest number of IEEE half precision:
+    /// half the memory to read, and products within rounding. `None` where one is too large for
+    /// that. weight: (n_out, n_in)
+    pub(crate) fn rounded_to_f16(weight: &[f32], n_in: usize) -> Option<Self> {
+        let bytes: Vec<u8> =
+            weight.iter().flat_map(|&it| f16::from_f32(it).to_le_bytes()).collect();
+        let fits = weight.iter().all(|it| it.abs() <= f32::from(f16::MAX));
+        let row = |row: usize| &bytes[row * n_in * 2..][..n_in * 2];
+        fits.then(|| Self::from_halves((weight.len() / n_in, n_in), HalfKind::F16, row))
     }
 
     /// Packs a quantised matrix, whose block `(row, idx)` is given by `block_at`.
@@ -342,8 +346,7 @@ impl Panels {
                 // alone and in a batch.
                 for (idx, weights) in weights.chunks(PIECE * PANEL).enumerate() {
                     let unpacked = &mut unpacked[..weights.len()];
-                    let out_of = &mut *unpacked;
-                    Arch::new().dispatch(UnpackHalves { kind: *kind, weights, out: out_of });
+                    kind.unpack(weights, unpacked);
                     let (x, out) = (&x[idx * PIECE..], &mut *out);
                     let product =
                         Product { weights: unpacked, rows, x, x_stride: n_in, out, out_stride };
@@ -403,26 +406,6 @@ fn put_code(bytes: &mut [u8], width: CodeWidth, (input, j): (usize, usize), code
         CodeWidth::Eight => bytes[input * PANEL + j] = code.cast_unsigned(),
     }
 }
-
-impl HalfKind {
-    /// The number that 16 bits stand for. Infinities and NaN of f16 become large numbers.
-    #[inline(always)]
-    pub(crate) fn to_f32(self, bits: u16) -> f32 {
-        let bits = u32::from(bits);
-        match self {
-            Self::Bf16 => f32::from_bits(bits << 16),
-            Self::F16 => {
-                // The exponent counts from 15 instead of 127; multiplying makes up for that, and
-                // is exact for subnormal numbers too.
-                let magnitude = f32::from_bits((bits & 0x7fff) << 13) * TWO_TO_112;
-                f32::from_bits(magnitude.to_bits() | (bits & 0x8000) << 16)
-            }
-        }
-    }
-}
-
-/// 2 to the power 112.
-const TWO_TO_112: f32 = f32::from_bits((127 + 112) << 23);
 
 #[cfg(test)]
 mod tests;

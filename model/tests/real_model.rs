@@ -59,8 +59,19 @@ fn cosines(a: &model::embed::Embeddings, b: &Value) -> Vec<f64> {
 
 #[test]
 fn minilm_agrees_with_sentence_transformers() {
+    check_minilm(Precision::F32);
+}
+
+/// As near as f32: an index made in one answers questions embedded in the other.
+#[test]
+fn minilm_with_weights_of_sixteen_bits_agrees_with_sentence_transformers() {
+    check_minilm(Precision::F16);
+}
+
+#[track_caller]
+fn check_minilm(precision: Precision) {
     let Some(models) = models() else { return };
-    let embedder = minilm(&models, Precision::F32);
+    let embedder = minilm(&models, precision);
     let golden = golden("minilm.json");
     let texts: Vec<&str> =
         golden["texts"].as_array().unwrap().iter().map(|it| it.as_str().unwrap()).collect();

@@ -62,7 +62,7 @@ struct Dense {
 
 /// A weight of shape (n_out, n_in).
 enum Weight {
-    F32(Panels),
+    Panels(Panels),
     Int8(Int8Panels),
 }
 
@@ -176,7 +176,7 @@ impl Dense {
         quantised: &mut QuantisedRows,
     ) {
         match &self.weight {
-            Weight::F32(weight) => {
+            Weight::Panels(weight) => {
                 out.resize(x.len() / weight.n_in() * weight.n_out(), 0.0);
                 match crew {
                     Some(crew) => crew.matmul(weight, x, out),

@@ -67,7 +67,7 @@ fn a_batch_that_threads_share_has_the_same_numbers() {
     let dir = tempfile::tempdir().unwrap();
     save_random(dir.path());
     let texts = packed(&[(0..40).collect(), vec![7], (10..30).collect()]);
-    for precision in [Precision::F32, Precision::Int8] {
+    for precision in [Precision::F32, Precision::F16, Precision::Int8] {
         let model = Bert::load(dir.path(), precision).unwrap();
         assert_eq!(model.forward(&texts), model.forward_together(&texts));
     }
@@ -85,6 +85,19 @@ fn eight_bits_stay_near_f32() {
         let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
         let cosine = dot(a, b) / (dot(a, a) * dot(b, b)).sqrt();
         assert!(cosine > 0.999, "{cosine}");
+    }
+}
+
+#[test]
+fn sixteen_bits_are_f32_within_rounding() {
+    let dir = tempfile::tempdir().unwrap();
+    save_random(dir.path());
+    let texts = packed(&[(0..40).collect(), vec![7], (10..30).collect()]);
+    let run = |precision| Bert::load(dir.path(), precision).unwrap().forward(&texts);
+    let (exact, rounded) = (run(Precision::F32), run(Precision::F16));
+    assert_ne!(exact, rounded);
+    for (a, b) in exact.iter().zip(&rounded) {
+        assert!((a - b).abs() < 2e-3, "{a} {b}");
     }
 }
 
