@@ -42,6 +42,15 @@ impl HalfKind {
         self.unpack_portably(halves, out);
     }
 
+    /// Asks for numbers that are unpacked soon, so that they come from memory while others are
+    /// computed with.
+    pub(crate) fn fetch(halves: &[u16]) {
+        #[cfg(target_arch = "x86_64")]
+        f16c::fetch(halves);
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = halves;
+    }
+
     fn unpack_portably(self, halves: &[u16], out: &mut [f32]) {
         Arch::new().dispatch(Unpack { kind: self, halves, out });
     }
@@ -75,6 +84,16 @@ mod f16c {
     use super::HalfKind;
 
     const LANES: usize = 8;
+    /// Numbers of one line of the cache.
+    const LINE: usize = 32;
+
+    /// Every processor of this family can.
+    pub(super) fn fetch(halves: &[u16]) {
+        for line in halves.chunks(LINE) {
+            // SAFETY: the address is that of a number that is borrowed; nothing is read or written.
+            unsafe { _mm_prefetch::<_MM_HINT_T1>(line.as_ptr().cast()) };
+        }
+    }
 
     /// The caller has found F16C.
     pub(super) fn unpack(halves: &[u16], out: &mut [f32]) {

@@ -29,6 +29,9 @@ pub(crate) const BLOCK: usize = 32;
 const PARALLEL_MIN: usize = 1 << 17;
 /// Inputs whose 16-bit weights are unpacked at once: few enough to stay in the nearest cache.
 const PIECE: usize = 128;
+/// Rows from which on a whole panel is unpacked at once: going through the outputs once for each
+/// piece then costs more than what a larger cache takes to answer.
+const ROWS_MANY: usize = 48;
 /// Pieces of a product per thread.
 const PIECES_PER_THREAD: usize = 4;
 
@@ -339,18 +342,36 @@ impl Panels {
                 Product { weights, rows, x, x_stride: n_in, out, out_stride }.compute();
             }
             Form::Halves(kind, data) => {
-                let weights = &data[panel * n_in * PANEL..][..n_in * PANEL];
                 let rows = x.len() / n_in;
-                let mut unpacked = [0.0; PIECE * PANEL];
-                // Piece by piece, whatever the number of rows: a sequence gets the same numbers
-                // alone and in a batch.
-                for (idx, weights) in weights.chunks(PIECE * PANEL).enumerate() {
+                let mut short = [0.0; PIECE * PANEL];
+                let mut long = Vec::new();
+                // Sums go on from piece to piece in the same order, whatever the length of a piece: a
+                // sequence gets the same numbers alone and in a batch.
+                let unpacked = if rows < ROWS_MANY {
+                    &mut short[..]
+                } else {
+                    long.resize(n_in * PANEL, 0.0);
+                    &mut long[..]
+                };
+                // The panels that follow are those that follow in memory, so the last piece of one
+                // asks for the first of the next.
+                let all = &data[panel * n_in * PANEL..];
+                let (mut done, mut k) = (0, 0);
+                for weights in all[..n_in * PANEL].chunks(unpacked.len()) {
                     let unpacked = &mut unpacked[..weights.len()];
                     kind.unpack(weights, unpacked);
-                    let (x, out) = (&x[idx * PIECE..], &mut *out);
+                    done += weights.len();
+                    let next = &all[done..];
+                    HalfKind::fetch(&next[..next.len().min(PIECE * PANEL)]);
+                    let (x, out) = (&x[k..], &mut *out);
                     let product =
                         Product { weights: unpacked, rows, x, x_stride: n_in, out, out_stride };
-                    if idx == 0 { product.compute() } else { product.add() }
+                    if k == 0 {
+                        product.compute()
+                    } else {
+                        product.add()
+                    }
+                    k += weights.len() / PANEL;
                 }
             }
             Form::Scaled { codes, block, scales, mins } => {
