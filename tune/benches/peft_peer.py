@@ -1,6 +1,6 @@
 """What `train.rs` beside this measures, with transformers and PEFT on the same device.
 
-    python3 peft_peer.py make BASE [LAYERS]       a base of Qwen3-0.6B's shape with random weights
+    python3 peft_peer.py make BASE [1.7b]         a base of Qwen3-0.6B's shape with random weights
     python3 peft_peer.py run BASE TOKENS BATCH STEPS [bf16|f32|autocast] [checkpoint] [save=DIR]
 
 `bf16` holds the factors in bf16, too, as is fastest; `autocast` keeps them in f32 under autocast, as
@@ -17,11 +17,12 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
 
-def make(base: str, layers: int) -> None:
+def make(base: str, size: str, layers: int = 28) -> None:
+    width = {"0.6b": 1024, "1.7b": 2048}[size]
     config = Qwen3Config(
         vocab_size=151936,
-        hidden_size=1024,
-        intermediate_size=3072,
+        hidden_size=width,
+        intermediate_size=3 * width,
         num_hidden_layers=layers,
         num_attention_heads=16,
         num_key_value_heads=8,
@@ -99,8 +100,10 @@ def run(base: str, n_tokens: int, batch: int, n_steps: int, words: list[str]) ->
 
 if __name__ == "__main__":
     match sys.argv[1:]:
-        case ["make", base, *layers]:
-            make(base, int(layers[0]) if layers else 28)
+        case ["make", base]:
+            make(base, "0.6b")
+        case ["make", base, size]:
+            make(base, size)
         case ["run", base, n_tokens, batch, n_steps, *words]:
             run(base, int(n_tokens), int(batch), int(n_steps), words)
         case _:

@@ -11,7 +11,7 @@ use super::cuda::{Arg, Grid, launch, room};
 
 /// Threads of a kernel that works by rows, and of one that works by values.
 #[cfg(feature = "cuda")]
-const THREADS: u32 = 256;
+const THREADS: u32 = 128;
 
 /// Where the tokens of a batch are when its sequences lie side by side, filled up to one length.
 pub(super) struct Places {
@@ -36,13 +36,13 @@ impl Places {
     ) -> Result<Self> {
         let length = lengths.iter().copied().max().unwrap_or_default();
         let (n_sequences, rows) = (lengths.len(), lengths.iter().sum());
-        let mut places = vec![rows as u32; n_sequences * length];
-        let mut slots = Vec::with_capacity(rows);
-        for (sequence, &n_tokens) in lengths.iter().enumerate() {
-            for at in sequence * length..sequence * length + n_tokens {
-                places[at] = slots.len() as u32;
-                slots.push(at as u32);
-            }
+        let (mut places, mut slots) = (Vec::with_capacity(n_sequences * length), Vec::new());
+        for &n_tokens in lengths {
+            let row = slots.len() as u32;
+            let place = places.len() as u32;
+            slots.extend(place..place + n_tokens as u32);
+            places.extend(row..row + n_tokens as u32);
+            places.extend(std::iter::repeat_n(rows as u32, length - n_tokens));
         }
         let half = cos.len() / length.max(1);
         let both = cos.chunks_exact(half).zip(sin.chunks_exact(half));
@@ -84,6 +84,16 @@ pub(super) type Norm<'a> = (&'a Tensor, f32);
 
 /// `y = x · r · w` with `r = 1 / √(mean(x²) + eps)` (Zhang and Sennrich 2019). x: (rows, n)
 pub(super) fn rms_norm(x: &Tensor, (weight, eps): Norm<'_>) -> Result<Tensor> {
+    #[cfg(feature = "cuda")]
+    if x.device().is_cuda() {
+        let (blocks, n) = x.dims2()?;
+        let out = room(x.dims(), x)?;
+        let tensors = [&out, x, weight].map(Arg::Of);
+        let args: Vec<Arg<'_>> =
+            tensors.into_iter().chain([Arg::Int(n), Arg::Float(eps)]).collect();
+        launch("rms_norm", x, Grid { blocks, threads: THREADS }, &args)?;
+        return Ok(out);
+    }
     ops::rms_norm(&x.contiguous()?, weight, eps)
 }
 
@@ -329,7 +339,7 @@ pub(super) fn gated_back(gate: Tensor, up: Tensor, grad: &Tensor) -> Result<(Ten
 #[cfg(feature = "cuda")]
 fn by_value(n: usize) -> Grid {
     // Some values for each thread; the kernel goes on with the next ones.
-    Grid { blocks: n.div_ceil(4 * THREADS as usize), threads: THREADS }
+    Grid { blocks: n.div_ceil(8 * THREADS as usize), threads: THREADS }
 }
 
 /// `ln p` of each row's id, (rows), f32; and the gradient of `-weight · ln p` by the logits, where
