@@ -10,7 +10,7 @@ use model::device::DeviceName;
 use model::generate::Generator;
 use model::prompt::ModelText;
 use model::testing::write_tiny_model;
-use model::trainable::{TrainOptions, TrainableDecoder};
+use model::trainable::{Precision, TrainOptions, TrainableDecoder};
 use serde_json::{Value, json};
 use tune::train::TuneError;
 use tune::train::encode::{Data, Item};
@@ -449,6 +449,15 @@ fn a_run_that_has_saved_nothing_makes_room_for_another() {
     let (outcome, lines) = world.train((&data, None), "out", &changed, 0);
     outcome.unwrap();
     assert_eq!((lines[0].step, lines.len()), (1, 18));
+}
+
+#[test]
+fn sixteen_bits_are_for_a_gpu() {
+    let world = World::new();
+    let settings = Settings { precision: Precision::Bf16, ..settings() };
+    let error = world.train((&world.echoes(), None), "out", &settings, 0).0.unwrap_err();
+    assert!(matches!(error, TuneError::Precision), "{error}");
+    assert!(!run_dir(&world.at("out")).exists(), "nothing is left");
 }
 
 #[test]

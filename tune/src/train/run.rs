@@ -128,7 +128,6 @@ pub fn train(
             trained: settings.trained(),
             recompute: settings.recompute,
             seed: settings.seed,
-            ..TrainOptions::default()
         },
     )?;
     // Only now, so that what cannot be trained leaves nothing and takes nothing away.
