@@ -313,6 +313,9 @@ fn tune(error: &TuneError) -> Option<&'static str> {
             "lower --learning-rate to a third, or raise --warmup or --batch, and run again with \
              --restart; look for rows that are odd, too"
         }
+        TuneError::Precision => {
+            "name a GPU with `models.generator_device = \"cuda\"`, or leave --precision away"
+        }
         TuneError::Train(TrainError::Full) => {
             "leave --quantised away, or train an adapter: --method lora --quantised"
         }

@@ -119,8 +119,9 @@ impl DeviceName {
         match self {
             Self::Cpu => Ok(Device::Cpu),
             Self::Cuda(_) if !cfg!(feature = "cuda") => Err(DeviceError::NotBuilt { name: self }),
-            Self::Cuda(ordinal) => Device::new_cuda(ordinal).map_err(|source| {
-                DeviceError::Unavailable { name: self, source: Box::new(source) }
+            Self::Cuda(ordinal) => open_gpu(ordinal).map_err(|source| DeviceError::Unavailable {
+                name: self,
+                source: Box::new(source),
             }),
         }
     }
@@ -135,6 +136,35 @@ impl DeviceName {
             Self::Cuda(_) => Ok(Backend::Tensors { device: self.open()?, base: BaseForm::Stored }),
         }
     }
+}
+
+/// A GPU with one stream of work for all threads, which keeps its order without events, and whose
+/// memory stays with the program between uses: given back at each wait, it is slow to get again.
+#[cfg(feature = "cuda")]
+#[expect(unsafe_code, reason = "the driver's settings are raw calls")]
+fn open_gpu(ordinal: usize) -> candle_core::Result<Device> {
+    use candle_core::Error;
+    use candle_core::cuda_backend::cudarc::driver::{result, sys};
+
+    let device = Device::new_cuda_with_stream(ordinal)?;
+    let mut kept = u64::MAX;
+    // SAFETY: before there is any tensor, events are switched off, of which work on one stream has
+    // no need; the attribute of the pool is a number of 64 bits, as the driver expects.
+    unsafe {
+        device.as_cuda_device()?.disable_event_tracking();
+        let ordinal = i32::try_from(ordinal).map_err(Error::wrap)?;
+        let gpu = result::device::get(ordinal).map_err(Error::wrap)?;
+        let pool = result::device::get_default_mem_pool(gpu).map_err(Error::wrap)?;
+        let threshold = sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD;
+        result::mem_pool::set_attribute(pool, threshold, (&raw mut kept).cast())
+            .map_err(Error::wrap)?;
+    }
+    Ok(device)
+}
+
+#[cfg(not(feature = "cuda"))]
+fn open_gpu(ordinal: usize) -> candle_core::Result<Device> {
+    Device::new_cuda(ordinal)
 }
 
 /// How a decoder computes.

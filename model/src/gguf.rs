@@ -395,7 +395,7 @@ mod tests {
 
     use super::*;
     use crate::gguf_write::{Planned, write};
-    use crate::golden::path as golden;
+    use crate::golden::{device, path as golden};
     use crate::linear::Linear;
 
     #[test]
@@ -411,11 +411,12 @@ mod tests {
             let expected = file.values(&format!("{name}.values")).unwrap();
             assert_eq!(file.values(name).unwrap(), expected, "{name}");
             let weight = file.matrix(name, (n_out, n_in), None).unwrap();
-            check_product(name, &Linear::new(weight, None), &expected, 1e-6);
-            if let Some(stored) = file.quantised(name, (n_out, n_in), None, &Device::Cpu).unwrap() {
+            check_product(name, &Linear::new(weight, None), &expected, (1e-6, &Device::Cpu));
+            let device = device();
+            if let Some(stored) = file.quantised(name, (n_out, n_in), None, &device).unwrap() {
                 // As on a device: what it is multiplied with is rounded to 8 bits.
                 let weight = Weight::Blocks(QMatMul::from_qtensor(stored).unwrap());
-                check_product(name, &Linear::new(weight, None), &expected, 1e-2);
+                check_product(name, &Linear::new(weight, None), &expected, (1e-2, &device));
             }
         }
         assert_eq!(n_types, 13, "all types that candle reads, but those of activations");
@@ -424,13 +425,19 @@ mod tests {
     /// Rows of a layer are the weights, and products are those of the weights as far as `tolerance`
     /// of the sum of their terms' sizes. weights: (n_out, n_in)
     #[track_caller]
-    fn check_product(name: &str, layer: &Linear, weights: &[f32], tolerance: f64) {
+    fn check_product(
+        name: &str,
+        layer: &Linear,
+        weights: &[f32],
+        (tolerance, device): (f64, &Device),
+    ) {
         let n_in = 512;
         let rows = layer.rows(&[0, 1]).unwrap().flatten_all().unwrap();
         assert_eq!(rows.to_vec1::<f32>().unwrap(), weights, "{name}");
-        for rows in [1, 3] {
+        // One row, some, and as many as a prompt has: a GPU multiplies each in another way.
+        for rows in [1, 3, 40] {
             let x: Vec<f32> = (0..rows * n_in).map(|i| ((i % 7) as f32 - 3.0) / 4.0).collect();
-            let input = Tensor::from_slice(&x, (rows, n_in), &Device::Cpu).unwrap();
+            let input = Tensor::from_slice(&x, (rows, n_in), device).unwrap();
             let actual = layer.forward(&input).unwrap().to_vec2::<f32>().unwrap();
             for (x, actual) in x.chunks(n_in).zip(actual) {
                 for (weights, actual) in weights.chunks(n_in).zip(actual) {

@@ -1,6 +1,7 @@
 //! The golden values that tests compare with, and the tiny models that they are of.
 
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use candle_core::Device;
 use serde::Deserialize;
@@ -9,7 +10,7 @@ use tempfile::TempDir;
 
 use crate::adapter::Adapter;
 use crate::decoder::{Decoder, Piece, adapted_rows};
-use crate::device::{Backend, BaseForm};
+use crate::device::{Backend, BaseForm, DeviceName};
 use crate::gguf::Gguf;
 use crate::load_decoder::{from_folder, from_gguf};
 use crate::lora::PackedAdapter;
@@ -62,7 +63,20 @@ pub(crate) fn furthest(a: &[f32], b: &[f32]) -> f32 {
 
 /// Our own code for the processor, and tensors, which are the same on every device.
 pub(crate) fn backends() -> [Backend; 2] {
-    [Backend::Processor, Backend::Tensors { device: Device::Cpu, base: BaseForm::Dense }]
+    [Backend::Processor, Backend::Tensors { device: device(), base: BaseForm::Dense }]
+}
+
+/// Where the tests' tensors are: with the feature `cuda` on the first GPU, where there is one.
+pub(crate) fn device() -> Device {
+    static DEVICE: OnceLock<Device> = OnceLock::new();
+    let open = || match DeviceName::Cuda(0).open() {
+        Ok(device) => device,
+        Err(error) => {
+            println!("tensors are tested on the processor: {error}");
+            Device::Cpu
+        }
+    };
+    DEVICE.get_or_init(open).clone()
 }
 
 /// A tiny model for serving.

@@ -1,39 +1,39 @@
-//! The decoder once more, as training needs it: over candle's tensors, on any device, with
-//! gradients to the factors of a LoRA adapter, or to all of its weights.
+//! The decoder once more, as training needs it: with gradients to the factors of a LoRA adapter, or
+//! to all of its weights.
 //!
 //! It is the network of `decoder`, whose file names the papers, and the tests hold the logits of
 //! both together. There, weights lie in panels for the processor and nothing can be differentiated;
-//! here, weights are tensors or stay quantised, frozen ones get no gradient, and what candle cannot
-//! differentiate has a derivative of its own (`trainable/ops.rs`).
+//! here, weights are tensors or stay quantised, and the derivative is written out: over slices for
+//! the processor (`by_hand`), and the same over tensors for a GPU (`over_tensors`).
 //!
-//! A batch is sequences one after the other, without padding. [`TrainableDecoder::forward`] gives
-//! the logits; [`TrainableDecoder::gradients`] holds one layer's values at a time.
+//! A batch is sequences one after the other, without padding.
 
-mod attention;
+mod adamw;
 mod by_hand;
 mod folder;
+mod frozen;
 mod load;
 mod lora;
 mod loss;
-mod ops;
+mod over_tensors;
 
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use candle_core::{DType, Device, Tensor, Var};
+use candle_core::{DType, Device, Tensor};
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::LoadError;
 use crate::decoder::{Config, Rope};
 pub use crate::device::BaseForm;
 use crate::names::{Matrix, Module};
-use attention::PackedAttention;
+pub use adamw::AdamW;
+use frozen::Frozen;
 pub use lora::LoraSpec;
 use lora::{BaseNames, Factors};
-pub use loss::{Target, Weighted, With};
-use ops::{Frozen, attend, rms_norm, rotate};
+pub use loss::{Gradients, Target, Weighted, With};
 
 /// What is trained.
 #[derive(Debug, Clone, PartialEq)]
@@ -42,6 +42,26 @@ pub enum Trained {
     Lora(LoraSpec),
     /// Every weight: matrices, norms, biases, embeddings.
     Full,
+}
+
+/// What is computed in. Factors, their gradients and the optimiser are f32 in any case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// 32 bits.
+    F32,
+    /// 16 bits with the range of f32, summed in f32: on a GPU, whose tensor cores want it.
+    Bf16,
+}
+
+impl Precision {
+    /// As the tensors name it.
+    pub fn dtype(self) -> DType {
+        match self {
+            Self::F32 => DType::F32,
+            Self::Bf16 => DType::BF16,
+        }
+    }
 }
 
 /// What to train and where.
@@ -56,7 +76,7 @@ pub struct TrainOptions {
     /// What is trained. All weights are in f32 on the processor, from a base that is held dense.
     pub trained: Trained,
     /// Whether layers are computed again for their derivatives instead of kept: less memory, more
-    /// time. Over tensors they always are.
+    /// time.
     pub recompute: bool,
     /// Where A begins.
     pub seed: u64,
@@ -176,6 +196,8 @@ pub struct TrainableDecoder {
     lm_head: Frozen,
     /// What is trained beside it.
     head_factors: Option<Factors>,
+    /// The values of all factors, one after the other, in f32.
+    factors: Tensor,
     /// Whether the output matrix is that of the embeddings.
     tied: bool,
     rope: Rope,
@@ -207,17 +229,6 @@ struct Linear {
     lora: Option<Factors>,
 }
 
-/// What the layers of one pass share.
-struct Pass<'a> {
-    config: &'a Config,
-    attention: Arc<PackedAttention>,
-    /// (rows, head_dim / 2)
-    cos: Tensor,
-    sin: Tensor,
-    dropout_seed: Option<u64>,
-    with: With,
-}
-
 impl TokenBatch<'_> {
     /// Tokens of all sequences.
     pub fn n_tokens(&self) -> usize {
@@ -244,94 +255,45 @@ impl TrainableDecoder {
 
     /// Scores of every token to come next. result: (tokens of all sequences, vocab)
     pub fn forward(&self, batch: &TokenBatch<'_>) -> Result<Tensor, TrainError> {
-        Ok(self.logits(&self.hidden(batch)?)?)
+        self.check(batch)?;
+        Ok(self.logits_over_tensors(batch)?)
     }
 
-    /// The normalised output of the last layer. result: (tokens of all sequences, hidden)
-    pub fn hidden(&self, batch: &TokenBatch<'_>) -> Result<Tensor, TrainError> {
-        self.hidden_with(batch, With::Adapter)
-    }
-
-    fn hidden_with(&self, batch: &TokenBatch<'_>, with: With) -> Result<Tensor, TrainError> {
-        let (mut x, pass) = self.start(batch, with)?;
-        for layer in &self.layers {
-            x = layer.forward(&x, &pass)?;
-        }
-        Ok(self.last_norm(&x)?)
-    }
-
-    /// Scores of every token to come next; of those rows that a loss needs, where it does not need
-    /// all. hidden: (rows, hidden), result: (rows, vocab)
-    pub fn logits(&self, hidden: &Tensor) -> candle_core::Result<Tensor> {
-        let scores = self.lm_head.forward(hidden)?;
-        match &self.head_factors {
-            Some(factors) => scores + factors.forward(hidden, None)?,
-            None => Ok(scores),
-        }
-    }
-
-    /// A loss and its gradients with respect to the factors, in the order of [`Self::vars`],
-    /// while the values of one layer at a time are in memory: the others' inputs are kept, and each
-    /// layer is computed again when the gradient comes to it (Chen et al. 2016).
-    ///
-    /// `loss` makes a number of the output of the last layer, (tokens of all sequences, hidden).
-    pub fn gradients(
-        &self,
-        batch: &TokenBatch<'_>,
-        loss: impl FnOnce(&Tensor) -> candle_core::Result<Tensor>,
-    ) -> Result<(Tensor, Vec<Tensor>), TrainError> {
-        let (mut x, pass) = self.start(batch, With::Adapter)?;
-        let mut inputs = Vec::with_capacity(self.layers.len());
-        for layer in &self.layers {
-            inputs.push(x.clone());
-            x = layer.forward(&x, &pass)?.detach();
-        }
-        let last = Var::from_tensor(&x)?;
-        let loss = loss(&self.last_norm(&last)?)?;
-        let mut grads = loss.backward()?;
-        let mut grad = taken(&mut grads, &last)?;
-        // Where the loss knows its own derivative, they are not on the tape.
-        let of_head = self.head_factors.iter().flat_map(|it| [&it.a, &it.b]);
-        let of_head: Vec<Tensor> = of_head.filter_map(|it| grads.remove(it)).collect();
-        let mut res = Vec::new();
-        for (layer, input) in self.layers.iter().zip(inputs).rev() {
-            let input = Var::from_tensor(&input)?;
-            // Its gradient is `grad` times the layer's derivative.
-            let along = (layer.forward(&input, &pass)? * &grad)?.sum_all()?;
-            let mut grads = along.backward()?;
-            for var in layer.factors().into_iter().rev() {
-                res.push(taken(&mut grads, var)?);
-            }
-            grad = taken(&mut grads, &input)?;
-        }
-        res.reverse();
-        res.extend(of_head);
-        Ok((loss.detach(), res))
-    }
-
-    /// What training changes: of an adapter A and B of each matrix, layer by layer and the output
-    /// matrix last, by PEFT's names; else all weights, by the names of checkpoints.
-    pub fn vars(&self) -> Vec<(String, Var)> {
+    /// What training changes, where it lies: of an adapter A and B of each matrix, layer by layer
+    /// and the output matrix last, by PEFT's names; else all weights, by the names of checkpoints.
+    pub fn vars(&self) -> Result<Vec<(String, Tensor)>, TrainError> {
         match self.options.trained {
-            Trained::Lora(_) => self.factors(),
-            Trained::Full => self.weights(),
+            Trained::Lora(_) => Ok(self.by_name()?),
+            Trained::Full => Ok(self.weights()),
         }
     }
 
-    fn factors(&self) -> Vec<(String, Var)> {
+    /// Values that are trained.
+    pub fn n_values(&self) -> usize {
+        match self.options.trained {
+            Trained::Lora(_) => self.factors.elem_count(),
+            Trained::Full => self.weights().iter().map(|(_, it)| it.elem_count()).sum(),
+        }
+    }
+
+    fn by_name(&self) -> candle_core::Result<Vec<(String, Tensor)>> {
+        let mut res = Vec::new();
+        for (matrix, it) in self.matrices() {
+            res.push((lora::key(matrix, 'A'), it.a_of(&self.factors)?));
+            res.push((lora::key(matrix, 'B'), it.b_of(&self.factors)?));
+        }
+        Ok(res)
+    }
+
+    /// The matrices with factors, in their order.
+    fn matrices(&self) -> Vec<(Matrix, &Factors)> {
         let mut res = Vec::new();
         for (idx, layer) in self.layers.iter().enumerate() {
             for (module, Linear { lora, .. }) in layer.linears() {
-                let Some(Factors { a, b, .. }) = lora else { continue };
-                let matrix = Matrix::Layer(idx, module);
-                res.push((lora::key(matrix, 'A'), a.clone()));
-                res.push((lora::key(matrix, 'B'), b.clone()));
+                res.extend(lora.as_ref().map(|it| (Matrix::Layer(idx, module), it)));
             }
         }
-        if let Some(Factors { a, b, .. }) = &self.head_factors {
-            res.push((lora::key(Matrix::Head, 'A'), a.clone()));
-            res.push((lora::key(Matrix::Head, 'B'), b.clone()));
-        }
+        res.extend(self.head_factors.as_ref().map(|it| (Matrix::Head, it)));
         res
     }
 
@@ -341,7 +303,7 @@ impl TrainableDecoder {
         match &self.options.trained {
             Trained::Lora(spec) => {
                 let base = BaseNames { model: &self.model, fingerprint: &self.fingerprint };
-                lora::save(dir, spec, &base, &self.vars())
+                lora::save(dir, spec, &base, &self.vars()?)
             }
             Trained::Full => self.save_model(dir),
         }
@@ -349,7 +311,7 @@ impl TrainableDecoder {
 
     /// Sets what is trained to that of a folder with the same settings, to go on with its training.
     pub fn restore(&self, dir: &Path) -> Result<(), TrainError> {
-        lora::restore(&self.weights_file(dir), &self.vars())
+        lora::restore(&self.weights_file(dir), &self.vars()?)
     }
 
     /// The file in a folder that [`Self::save`] wrote.
@@ -386,71 +348,9 @@ impl TrainableDecoder {
         }
         Ok(())
     }
-
-    /// The embeddings of a batch, (rows, hidden), and what the layers share.
-    fn start(&self, batch: &TokenBatch<'_>, with: With) -> Result<(Tensor, Pass<'_>), TrainError> {
-        self.check(batch)?;
-        let TokenBatch { sequences, dropout_seed } = *batch;
-        let TrainOptions { device, dtype, .. } = &self.options;
-        let angles = self.rope.at(sequences.iter().flat_map(|it| 0..it.len()));
-        let (cos, sin) = angles.tables();
-        let table = |values: &[f32]| -> candle_core::Result<Tensor> {
-            let half = self.config.head_dim / 2;
-            Tensor::from_slice(values, (values.len() / half, half), device)?.to_dtype(*dtype)
-        };
-        let lengths: Vec<usize> = sequences.iter().map(|it| it.len()).collect();
-        let attention = Arc::new(PackedAttention::new(&lengths, &self.config, device)?);
-        let (cos, sin) = (table(cos)?, table(sin)?);
-        let pass = Pass { config: &self.config, attention, cos, sin, dropout_seed, with };
-        let ids = Tensor::new(sequences.concat(), device)?;
-        Ok((self.embed_tokens.index_select(&ids, 0)?, pass))
-    }
-
-    fn last_norm(&self, x: &Tensor) -> candle_core::Result<Tensor> {
-        rms_norm(x, &self.norm, self.config.norm_eps)
-    }
-}
-
-/// A variable's gradient out of a store.
-fn taken(
-    grads: &mut candle_core::backprop::GradStore,
-    var: &Tensor,
-) -> candle_core::Result<Tensor> {
-    match grads.remove(var) {
-        Some(grad) => Ok(grad),
-        None => candle_core::bail!("the loss does not depend on a variable"),
-    }
 }
 
 impl Layer {
-    /// x: (rows, hidden)
-    fn forward(&self, x: &Tensor, pass: &Pass<'_>) -> candle_core::Result<Tensor> {
-        let eps = pass.config.norm_eps;
-        let x = (x + self.attention(&rms_norm(x, &self.input_norm, eps)?, pass)?)?;
-        let normed = rms_norm(&x, &self.post_attention_norm, eps)?;
-        let gate = self.gate_proj.forward(&normed, pass)?.silu()?;
-        let inner = (gate * self.up_proj.forward(&normed, pass)?)?; // (rows, intermediate)
-        x + self.down_proj.forward(&inner, pass)?
-    }
-
-    /// x: (rows, hidden)
-    fn attention(&self, x: &Tensor, pass: &Pass<'_>) -> candle_core::Result<Tensor> {
-        let (rows, dim) = (x.dim(0)?, pass.config.head_dim);
-        let heads = |linear: &Linear, norm: Option<&Tensor>| -> candle_core::Result<Tensor> {
-            let heads = linear.forward(x, pass)?; // (rows, heads * head_dim)
-            let heads = match norm {
-                Some(norm) => rms_norm(&heads.reshape(((), dim))?, norm, pass.config.norm_eps)?,
-                None => heads,
-            };
-            heads.reshape((rows, (), dim))
-        };
-        let q = rotate(&heads(&self.q_proj, self.q_norm.as_ref())?, (&pass.cos, &pass.sin))?;
-        let k = rotate(&heads(&self.k_proj, self.k_norm.as_ref())?, (&pass.cos, &pass.sin))?;
-        let v = heads(&self.v_proj, None)?;
-        let attended = attend(&q, &k, &v, &pass.attention)?;
-        self.o_proj.forward(&attended.reshape((rows, ()))?, pass)
-    }
-
     fn linears(&self) -> [(Module, &Linear); 7] {
         [
             (Module::Q, &self.q_proj),
@@ -461,26 +361,6 @@ impl Layer {
             (Module::Up, &self.up_proj),
             (Module::Down, &self.down_proj),
         ]
-    }
-
-    /// A and B of each matrix that is trained.
-    fn factors(&self) -> Vec<&Var> {
-        let factors = self.linears().into_iter().filter_map(|(_, it)| it.lora.as_ref());
-        factors.flat_map(|it| [&it.a, &it.b]).collect()
-    }
-}
-
-impl Linear {
-    /// x: (rows, n_in), result: (rows, n_out)
-    fn forward(&self, x: &Tensor, pass: &Pass<'_>) -> candle_core::Result<Tensor> {
-        let mut res = self.weight.forward(x)?;
-        if let Some(bias) = &self.bias {
-            res = res.broadcast_add(bias)?;
-        }
-        match self.lora.as_ref().filter(|_| pass.with == With::Adapter) {
-            Some(factors) => res + factors.forward(x, pass.dropout_seed)?,
-            None => Ok(res),
-        }
     }
 }
 

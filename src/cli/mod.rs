@@ -16,8 +16,8 @@ pub use feedback::*;
 pub use serve::{KeysCommand, McpArgs, ServeArgs};
 
 pub use tuning::{
-    AdaptersCommand, AdaptersExportArgs, AdaptersImportArgs, DecayArg, MethodArg, ServerArgs,
-    TuneAdapterArgs, TuneArgs, TuneStepArgs,
+    AdaptersCommand, AdaptersExportArgs, AdaptersImportArgs, DecayArg, MethodArg, PrecisionArg,
+    ServerArgs, TuneAdapterArgs, TuneArgs, TuneStepArgs,
 };
 
 use crate::config::Style;

@@ -89,6 +89,9 @@ pub struct TuneStepArgs {
     /// Tokens of a row at most [default: the model's context]
     #[arg(long, value_name = "N")]
     pub tokens_max: Option<NonZeroUsize>,
+    /// Compute in this: f32, or bf16 on a GPU [default: f32]
+    #[arg(long, value_name = "TYPE")]
+    pub precision: Option<PrecisionArg>,
     /// Compute layers again instead of keeping them: a fraction of the memory, a third more time
     #[arg(long)]
     pub recompute: bool,
@@ -148,6 +151,15 @@ pub enum MethodArg {
     Cpt,
     /// A reward that ranks answers (`ask --best-of`): a head on the embedder, from preferences
     Reward,
+}
+
+/// What training computes in, on the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum PrecisionArg {
+    /// 32 bits
+    F32,
+    /// 16 bits, on a GPU
+    Bf16,
 }
 
 /// How a learning rate falls, on the command line.

@@ -7,6 +7,7 @@ use std::{
 
 use anyhow::Result;
 use indicatif::ProgressBar;
+use model::trainable::Precision;
 use serde_json::json;
 use tune::train::{
     DROPPED,
@@ -17,7 +18,7 @@ use tune::train::{
 };
 
 use crate::{
-    cli::{DecayArg, MethodArg, TuneAdapterArgs, TuneArgs, TuneStepArgs},
+    cli::{DecayArg, MethodArg, PrecisionArg, TuneAdapterArgs, TuneArgs, TuneStepArgs},
     commands::{dataset::refuse_leaks_between, reward},
     printer::{BOLD, DIM, Printer, styled},
     session::{Interrupted, Session},
@@ -130,6 +131,11 @@ fn settings(of_file: &Settings, args: &TuneArgs) -> Settings {
         DecayArg::Linear => Decay::Linear,
         DecayArg::Constant => Decay::Constant,
     };
+    let precision = |it: PrecisionArg| match it {
+        PrecisionArg::F32 => Precision::F32,
+        PrecisionArg::Bf16 => Precision::Bf16,
+    };
+    set(&mut res.precision, steps.precision.map(precision));
     set(&mut res.method, args.method.and_then(method));
     set(&mut res.decay, steps.decay.map(decay));
     res

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use candle_core::{Tensor, Var};
+use candle_core::Tensor;
 use serde_json::{Map, Value, json};
 
 use super::{Layer, Linear, TrainError, TrainableDecoder};
@@ -34,13 +34,9 @@ pub(super) fn check(model: &Path) -> Result<(), LoadError> {
 
 impl TrainableDecoder {
     /// All weights by the names of checkpoints, in the order of their gradients.
-    pub(super) fn weights(&self) -> Vec<(String, Var)> {
+    pub(super) fn weights(&self) -> Vec<(String, Tensor)> {
         let mut res = Vec::new();
-        let mut add = |name: String, tensor: &Tensor| {
-            // A variable stays the very one that is computed with.
-            let var = Var::from_tensor(tensor).expect("a variable is made without copying");
-            res.push((name, var));
-        };
+        let mut add = |name: String, tensor: &Tensor| res.push((name, tensor.clone()));
         for (idx, layer) in self.layers.iter().enumerate() {
             for (name, tensor) in layer.weights() {
                 add(format!("model.layers.{idx}.{name}"), tensor);
@@ -90,8 +86,7 @@ impl TrainableDecoder {
         for (name, text) in files {
             fs_err::write(partial.join(name), text)?;
         }
-        let tensors = self.weights().into_iter().map(|(name, it)| (name, it.as_detached_tensor()));
-        let tensors: HashMap<String, Tensor> = tensors.collect();
+        let tensors: HashMap<String, Tensor> = self.weights().into_iter().collect();
         candle_core::safetensors::save(&tensors, partial.join(WEIGHTS))?;
         fs_err::File::open(partial.join(WEIGHTS))?.sync_all()?;
         fs_err::rename(&partial, dir)?;

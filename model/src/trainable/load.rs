@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use candle_core::{DType, Tensor, Var};
 
+use super::frozen::Frozen;
 use super::lora::Factors;
-use super::ops::Frozen;
 use super::{BaseForm, Layer, Linear, TrainError, TrainOptions, TrainableDecoder, Trained};
 use crate::LoadError;
 use crate::adapter::Base;
@@ -35,6 +35,7 @@ pub(super) fn load(model: &Path, options: &TrainOptions) -> Result<TrainableDeco
             options,
             rng: Rng::new(options.seed),
             n_factors: 0,
+            factors: Vec::new(),
             failed: &failed,
         };
         let table = (config.vocab_size, config.hidden);
@@ -49,7 +50,10 @@ pub(super) fn load(model: &Path, options: &TrainOptions) -> Result<TrainableDeco
             true => embed_tokens.clone(),
             false => loader.dense("lm_head", table)?,
         };
-        let head_factors = loader.factors_of(Matrix::Head)?;
+        let head_factors = loader.factors_of(Matrix::Head);
+        let n_values = loader.factors.len();
+        let factors = Tensor::from_vec(loader.factors, n_values, &options.device);
+        let factors = factors.map_err(&failed)?;
         loader.source.check_all_read(model)?;
         Ok(TrainableDecoder {
             options: options.clone(),
@@ -60,6 +64,7 @@ pub(super) fn load(model: &Path, options: &TrainOptions) -> Result<TrainableDeco
             norm,
             lm_head: Frozen::Dense(lm_head),
             head_factors,
+            factors,
             tied,
             rope: Rope::new(&config),
             config,
@@ -73,8 +78,9 @@ struct Loader<'a, 'b> {
     config: &'a Config,
     options: &'a TrainOptions,
     rng: Rng,
-    /// Matrices with factors so far.
+    /// Matrices with factors so far, and the values of these.
     n_factors: u64,
+    factors: Vec<f32>,
     failed: &'a dyn Fn(candle_core::Error) -> LoadError,
 }
 
@@ -114,21 +120,20 @@ impl Loader<'_, '_> {
         };
         let bias = self.source.bias(&name, shape.0, module.is_rotated())?;
         let bias = bias.map(|it| self.tensor(it, &[shape.0])).transpose()?;
-        let lora = self.factors_of(Matrix::Layer(layer, module))?;
+        let lora = self.factors_of(Matrix::Layer(layer, module));
         Ok(Linear { weight, bias, lora })
     }
 
     /// Fresh factors beside a matrix, where it is to be trained.
-    fn factors_of(&mut self, matrix: Matrix) -> Result<Option<Factors>, LoadError> {
+    fn factors_of(&mut self, matrix: Matrix) -> Option<Factors> {
         let spec = match &self.options.trained {
             Trained::Lora(spec) if spec.trains(matrix) => spec,
-            Trained::Lora(_) | Trained::Full => return Ok(None),
+            Trained::Lora(_) | Trained::Full => return None,
         };
         let idx = self.n_factors;
         self.n_factors += 1;
         let shape = matrix.shape(self.config);
-        let made = Factors::new(spec, shape, (&mut self.rng, idx), &self.options.device);
-        made.map(Some).map_err(self.failed)
+        Some(Factors::new(spec, shape, (&mut self.rng, idx), &mut self.factors))
     }
 
     /// A matrix as numbers. shape: (rows, columns)

@@ -1,9 +1,10 @@
 //! The factors that training changes (Hu et al. 2021), and the PEFT folder that they are saved in.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::path::Path;
 
-use candle_core::{DType, Device, Tensor, Var};
+use candle_core::{Device, Tensor};
 use serde_json::json;
 
 use super::{TrainError, TrainableDecoder};
@@ -82,99 +83,77 @@ fn short(module: Module) -> &'static str {
 impl TrainableDecoder {
     /// All that is trained, in the order of [`Self::vars`].
     pub fn values(&self) -> Result<Vec<Vec<f32>>, TrainError> {
-        let flat = |(_, var): &(String, Var)| var.flatten_all()?.to_vec1::<f32>();
-        Ok(self.vars().iter().map(flat).collect::<candle_core::Result<_>>()?)
+        let flat = |(_, var): &(String, Tensor)| var.flatten_all()?.to_vec1::<f32>();
+        Ok(self.vars()?.iter().map(flat).collect::<candle_core::Result<_>>()?)
     }
 
     /// Sets all that is trained, in the order of [`Self::vars`].
     pub fn set_values(&self, values: &[Vec<f32>]) -> Result<(), TrainError> {
-        for ((_, var), values) in self.vars().iter().zip(values) {
-            var.set(&Tensor::from_slice(values, var.shape(), var.device())?)?;
+        for ((_, var), values) in self.vars()?.iter().zip(values) {
+            set(var, values)?;
         }
         Ok(())
     }
 }
 
-/// The two factors of one matrix's change.
+/// Sets a tensor's values where they lie.
+fn set(var: &Tensor, values: &[f32]) -> candle_core::Result<()> {
+    var.slice_set(&Tensor::from_slice(values, var.shape(), var.device())?, 0, 0)
+}
+
+/// The two factors of one matrix's change, by their places among all that is trained.
 pub(super) struct Factors {
-    /// (rank, n_in), f32
-    pub(super) a: Var,
-    /// (n_out, rank), f32
-    pub(super) b: Var,
+    /// Where A begins; B is behind it.
+    at: usize,
+    pub(super) rank: usize,
+    pub(super) n_in: usize,
+    pub(super) n_out: usize,
     pub(super) scale: f64,
-    pub(super) dropout: f32,
-    /// Its place among all, which makes its dropout its own.
-    pub(super) idx: u64,
+    dropout: f32,
+    /// Its place among the factors of all matrices, which makes its dropout its own.
+    idx: u64,
 }
 
 impl Factors {
-    /// As PEFT begins: A uniform within 1/√n_in, which is Kaiming's with a = √5, B zero.
+    /// As PEFT begins: A uniform within 1/√n_in, which is Kaiming's with a = √5, B zero. Their
+    /// values are added to `all`.
     pub(super) fn new(
         spec: &LoraSpec,
         (n_out, n_in): (usize, usize),
         (rng, idx): (&mut Rng, u64),
-        device: &Device,
-    ) -> candle_core::Result<Self> {
+        all: &mut Vec<f32>,
+    ) -> Self {
+        let (at, rank) = (all.len(), spec.rank);
         let bound = 1.0 / (n_in as f32).sqrt();
-        let values = (0..spec.rank * n_in).map(|_| (rng.unit() * 2.0 - 1.0) * bound).collect();
-        let a: Vec<f32> = values;
-        Ok(Self {
-            a: Var::from_vec(a, (spec.rank, n_in), device)?,
-            b: Var::zeros((n_out, spec.rank), DType::F32, device)?,
-            scale: spec.scale(),
-            dropout: spec.dropout,
-            idx,
-        })
+        all.extend((0..rank * n_in).map(|_| (rng.unit() * 2.0 - 1.0) * bound));
+        all.extend(std::iter::repeat_n(0.0, n_out * rank));
+        Self { at, rank, n_in, n_out, scale: spec.scale(), dropout: spec.dropout, idx }
     }
 
-    /// `scale · B · A · x`, with some of x left out where a seed is given.
-    ///
-    /// x: (rows, n_in), result: (rows, n_out)
-    pub(super) fn forward(
-        &self,
-        x: &Tensor,
-        dropout_seed: Option<u64>,
-    ) -> candle_core::Result<Tensor> {
-        let dtype = x.dtype();
-        let (a, b) = (self.a.to_dtype(dtype)?, self.b.to_dtype(dtype)?);
-        let kept = match self.mask(x, dropout_seed)? {
-            Some(mask) => (x * mask)?,
-            None => x.clone(),
-        };
-        kept.matmul(&a.t()?)?.matmul(&b.t()?)? * self.scale
+    /// Where A and B are among all.
+    pub(super) fn places(&self) -> [Range<usize>; 2] {
+        let b = self.at + self.rank * self.n_in;
+        [self.at..b, b..b + self.n_out * self.rank]
     }
 
-    /// The gradients of x, A and B, where that of [`Self::forward`]'s result is known; those of the
-    /// factors in f32.
-    ///
-    /// x: (rows, n_in), grad: (rows, n_out)
-    pub(super) fn back(
-        &self,
-        x: &Tensor,
-        grad: &Tensor,
-        dropout_seed: Option<u64>,
-    ) -> candle_core::Result<(Tensor, [Tensor; 2])> {
-        let dtype = x.dtype();
-        let (a, b) = (self.a.to_dtype(dtype)?.detach(), self.b.to_dtype(dtype)?.detach());
-        let mask = self.mask(x, dropout_seed)?;
-        let kept = match &mask {
-            Some(mask) => (x * mask)?,
-            None => x.clone(),
-        };
-        let low = kept.matmul(&a.t()?)?; // (rows, rank)
-        let of_b = (grad.t()?.matmul(&low)? * self.scale)?.to_dtype(DType::F32)?;
-        let of_low = (grad.matmul(&b)? * self.scale)?;
-        let of_a = of_low.t()?.matmul(&kept)?.to_dtype(DType::F32)?;
-        let of_kept = of_low.matmul(&a)?;
-        let of_x = match mask {
-            Some(mask) => (of_kept * mask)?,
-            None => of_kept,
-        };
-        Ok((of_x, [of_a, of_b]))
+    /// A, or its gradient, in what holds all; (rank, n_in)
+    pub(super) fn a_of(&self, all: &Tensor) -> candle_core::Result<Tensor> {
+        let [place, _] = self.places();
+        all.narrow(0, place.start, place.len())?.reshape((self.rank, self.n_in))
+    }
+
+    /// B, or its gradient, in what holds all; (n_out, rank)
+    pub(super) fn b_of(&self, all: &Tensor) -> candle_core::Result<Tensor> {
+        let [_, place] = self.places();
+        all.narrow(0, place.start, place.len())?.reshape((self.n_out, self.rank))
     }
 
     /// Zero for what is left out, for the rest what makes up for it; the same for the same seed.
-    fn mask(&self, x: &Tensor, seed: Option<u64>) -> candle_core::Result<Option<Tensor>> {
+    pub(super) fn mask(
+        &self,
+        x: &Tensor,
+        seed: Option<u64>,
+    ) -> candle_core::Result<Option<Tensor>> {
         let Some(seed) = seed.filter(|_| self.dropout > 0.0) else { return Ok(None) };
         let mut rng = Rng::new(seed ^ self.idx.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let kept = 1.0 / (1.0 - self.dropout);
@@ -203,7 +182,7 @@ pub(super) fn save(
     dir: &Path,
     spec: &LoraSpec,
     base: &BaseNames<'_>,
-    vars: &[(String, Var)],
+    vars: &[(String, Tensor)],
 ) -> Result<(), TrainError> {
     if dir.exists() {
         return Err(TrainError::Exists { path: dir.to_owned() });
@@ -237,9 +216,7 @@ pub(super) fn save(
     for (name, value) in [("adapter_config.json", config), (OWN_FILE, own)] {
         fs_err::write(partial.join(name), format!("{value:#}\n"))?;
     }
-    let tensors = vars
-        .iter()
-        .map(|(name, var)| Ok((name.clone(), var.as_detached_tensor().to_device(&Device::Cpu)?)));
+    let tensors = vars.iter().map(|(name, var)| Ok((name.clone(), var.to_device(&Device::Cpu)?)));
     let tensors = tensors.collect::<candle_core::Result<HashMap<String, Tensor>>>()?;
     candle_core::safetensors::save(&tensors, partial.join(WEIGHTS))?;
     fs_err::File::open(partial.join(WEIGHTS))?.sync_all()?;
@@ -248,7 +225,7 @@ pub(super) fn save(
 }
 
 /// Sets variables to those of a file, with nothing left over on either side.
-pub(super) fn restore(path: &Path, vars: &[(String, Var)]) -> Result<(), TrainError> {
+pub(super) fn restore(path: &Path, vars: &[(String, Tensor)]) -> Result<(), TrainError> {
     let file = Safetensors::open(path)?;
     let names = file.names();
     let known = |name: &str| name == COPY_OF_HEAD || vars.iter().any(|(it, _)| it == name);
@@ -261,7 +238,7 @@ pub(super) fn restore(path: &Path, vars: &[(String, Var)]) -> Result<(), TrainEr
     }
     // All of them are there: nothing is half-set.
     for ((_, var), values) in vars.iter().zip(values) {
-        var.set(&Tensor::from_vec(values, var.shape(), var.device())?)?;
+        set(var, &values)?;
     }
     Ok(())
 }

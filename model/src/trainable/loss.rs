@@ -6,8 +6,6 @@
 
 use candle_core::{D, DType, Tensor};
 
-use super::lora::Factors;
-use super::ops::known;
 use super::{TokenBatch, TrainError, TrainableDecoder, Trained};
 
 /// A token whose likelihood the loss looks at.
@@ -35,23 +33,62 @@ pub enum With {
 pub struct Weighted {
     /// `ln p` of each target.
     pub log_probs: Vec<f32>,
-    /// The gradient of the sum of `-weight · ln p`, by the order of
-    /// [`TrainableDecoder::vars`].
-    pub grads: Vec<Vec<f32>>,
+    /// The gradient of the sum of `-weight · ln p`.
+    pub grads: Gradients,
 }
 
-/// What the rows of targets give.
-struct OfRows {
-    /// `ln p` of each target.
-    log_probs: Vec<f32>,
-    /// The gradient of the weighted sum with respect to the output of the last layer.
-    of_hidden: Tensor,
-    /// And to A and B beside the output matrix.
-    of_factors: Option<[Tensor; 2]>,
+/// Gradients by what is trained, in the order of [`TrainableDecoder::vars`].
+#[derive(Debug, Clone)]
+pub enum Gradients {
+    /// On the processor, one for each variable.
+    Values(Vec<Vec<f32>>),
+    /// On a GPU, where the optimiser takes them: all in one, (values), f32.
+    OnDevice(Tensor),
 }
 
-/// Rows whose logits are in memory together.
-const LOGIT_ROWS: usize = 256;
+impl Gradients {
+    /// Adds those of another part of the same step.
+    pub fn add(&mut self, other: &Self) -> Result<(), TrainError> {
+        match (self, other) {
+            (Self::Values(sums), Self::Values(parts)) => {
+                for (sum, part) in sums.iter_mut().flatten().zip(parts.iter().flatten()) {
+                    *sum += part;
+                }
+            }
+            (Self::OnDevice(sum), Self::OnDevice(part)) => *sum = (&*sum + part)?,
+            _ => unreachable!("a decoder's gradients are all in one place"),
+        }
+        Ok(())
+    }
+
+    /// Cuts their length over all variables to `max`, where that is above zero, and gives what it
+    /// was.
+    pub fn clip(&mut self, max: f64) -> Result<f64, TrainError> {
+        let norm = match self {
+            Self::Values(all) => {
+                let squares = all.iter().flatten().map(|it| f64::from(*it) * f64::from(*it));
+                squares.sum::<f64>().sqrt()
+            }
+            Self::OnDevice(all) => {
+                // In rows first: a GPU adds up one long row in one place.
+                let n = all.elem_count();
+                let width = 1 << n.trailing_zeros().min(10);
+                let rows = all.sqr()?.reshape((n / width, width))?.sum(D::Minus1)?;
+                f64::from(rows.sum_all()?.to_scalar::<f32>()?).sqrt()
+            }
+        };
+        if max > 0.0 && norm > max {
+            let scale = max / norm;
+            match self {
+                Self::Values(all) => {
+                    all.iter_mut().flatten().for_each(|it| *it *= scale as f32);
+                }
+                Self::OnDevice(all) => *all = (&*all * scale)?,
+            }
+        }
+        Ok(norm)
+    }
+}
 
 impl TrainableDecoder {
     /// `ln p` of each target, without gradients.
@@ -65,18 +102,7 @@ impl TrainableDecoder {
         if self.is_by_hand(batch) {
             return Ok(self.log_probs_by_hand(batch, targets, with)?);
         }
-        self.log_probs_over_tensors(batch, targets, with)
-    }
-
-    pub(super) fn log_probs_over_tensors(
-        &self,
-        batch: &TokenBatch<'_>,
-        targets: &[Target],
-        with: With,
-    ) -> Result<Vec<f32>, TrainError> {
-        let hidden = self.hidden_with(batch, with)?.detach();
-        let factors = self.head_factors.as_ref().filter(|_| with == With::Adapter);
-        Ok(self.of_rows(&hidden, targets, (factors, batch.dropout_seed))?.log_probs)
+        Ok(self.log_probs_over_tensors(batch, targets, with)?)
     }
 
     /// The sum of `-weight · ln p` over targets, by its parts, and its gradients.
@@ -87,79 +113,35 @@ impl TrainableDecoder {
     ) -> Result<Weighted, TrainError> {
         self.check(batch)?;
         if self.is_by_hand(batch) {
-            return Ok(self.weighted_by_hand(batch, targets)?);
+            let (log_probs, grads) = self.weighted_by_hand(batch, targets)?;
+            return Ok(Weighted { log_probs, grads: Gradients::Values(grads) });
         }
-        self.weighted_over_tensors(batch, targets)
-    }
-
-    pub(super) fn weighted_over_tensors(
-        &self,
-        batch: &TokenBatch<'_>,
-        targets: &[Target],
-    ) -> Result<Weighted, TrainError> {
-        let mut log_probs = Vec::new();
-        let mut of_factors = None;
-        let (_, mut grads) = self.gradients(batch, |hidden| {
-            let head = (self.head_factors.as_ref(), batch.dropout_seed);
-            let of_rows = self.of_rows(&hidden.detach(), targets, head)?;
-            let parts = of_rows.log_probs.iter().zip(targets);
-            let sum: f32 = parts.map(|(part, it)| -part * it.weight).sum();
-            let of_hidden = of_rows.of_hidden;
-            (log_probs, of_factors) = (of_rows.log_probs, of_rows.of_factors);
-            let sum = Tensor::new(sum, hidden.device())?;
-            known("weighted-loss", hidden, sum, move |x, grad| {
-                of_hidden.broadcast_mul(&grad.to_dtype(x.dtype())?)
-            })
-        })?;
-        grads.extend(of_factors.into_iter().flatten());
-        let flat = |it: &Tensor| it.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>();
-        let grads = grads.iter().map(flat).collect::<candle_core::Result<_>>()?;
+        let (log_probs, grads) = self.weighted_over_tensors(batch, targets)?;
+        let grads = match self.is_on_gpu() {
+            true => Gradients::OnDevice(grads),
+            false => Gradients::Values(self.by_variable(&grads)?),
+        };
         Ok(Weighted { log_probs, grads })
     }
 
-    /// What targets give; with factors beside the output matrix, and a seed for what they leave out.
-    fn of_rows(
-        &self,
-        hidden: &Tensor,
-        targets: &[Target],
-        (factors, seed): (Option<&Factors>, Option<u64>),
-    ) -> candle_core::Result<OfRows> {
-        let device = hidden.device();
-        let mut log_probs = Vec::with_capacity(targets.len());
-        let mut of_hidden = hidden.zeros_like()?;
-        let mut of_factors: Option<[Tensor; 2]> = None;
-        for (targets, part) in targets.chunks(LOGIT_ROWS).zip(0..) {
-            let seed = seed.map(|it| it.wrapping_add(part));
-            let column = |values: Vec<u32>| Tensor::from_vec(values, targets.len(), device);
-            let rows = column(targets.iter().map(|it| it.row as u32).collect())?;
-            let ids = column(targets.iter().map(|it| it.id).collect())?.unsqueeze(1)?;
-            let weights: Vec<f32> = targets.iter().map(|it| it.weight).collect();
-            let weights = Tensor::from_vec(weights, (targets.len(), 1), device)?;
-            let inputs = hidden.index_select(&rows, 0)?; // (targets, hidden)
-            let mut logits = self.lm_head.forward(&inputs)?;
-            if let Some(factors) = factors {
-                logits = (logits + factors.forward(&inputs, seed)?.detach())?;
-            }
-            let logits = logits.to_dtype(DType::F32)?;
-            let logits = logits.broadcast_sub(&logits.max_keepdim(D::Minus1)?)?;
-            let total = logits.exp()?.sum_keepdim(D::Minus1)?;
-            let of_chunk = (logits.gather(&ids, 1)? - total.log()?)?;
-            log_probs.extend(of_chunk.flatten_all()?.to_vec1::<f32>()?);
-            let shares = logits.exp()?.broadcast_div(&total)?.broadcast_mul(&weights)?;
-            let of_logits = shares.scatter_add(&ids, &weights.neg()?, 1)?;
-            let of_logits = of_logits.to_dtype(hidden.dtype())?;
-            let mut of_rows = self.lm_head.back(&of_logits)?; // (targets, hidden)
-            if let Some(factors) = factors {
-                let (of_inputs, [of_a, of_b]) = factors.back(&inputs, &of_logits, seed)?;
-                of_rows = (of_rows + of_inputs)?;
-                of_factors = Some(match of_factors {
-                    Some([a, b]) => [(a + of_a)?, (b + of_b)?],
-                    None => [of_a, of_b],
-                });
-            }
-            of_hidden = of_hidden.index_add(&rows, &of_rows, 0)?;
+    /// Gradients on the processor, one for each variable, wherever they are.
+    pub fn on_processor(&self, grads: &Gradients) -> Result<Vec<Vec<f32>>, TrainError> {
+        match grads {
+            Gradients::Values(values) => Ok(values.clone()),
+            Gradients::OnDevice(all) => self.by_variable(all),
         }
-        Ok(OfRows { log_probs, of_hidden, of_factors })
+    }
+
+    /// What holds a value for each of those that are trained, by variable.
+    pub(super) fn by_variable(&self, all: &Tensor) -> Result<Vec<Vec<f32>>, TrainError> {
+        let all = all.to_vec1::<f32>()?;
+        let places = self.matrices().into_iter().flat_map(|(_, it)| it.places());
+        Ok(places.map(|it| all[it].to_vec()).collect())
+    }
+
+    /// Whether what is trained lies on a GPU.
+    pub(super) fn is_on_gpu(&self) -> bool {
+        !self.options.device.is_cpu()
     }
 
     /// Whether it is computed over slices instead of tensors.

@@ -4,13 +4,12 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use model::trainable::TrainableDecoder;
+use model::trainable::{AdamW, TrainableDecoder};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 
 use super::TuneError;
 use super::ability::Ability;
-use super::adamw::AdamW;
 
 const OPTIMISER: &str = "optimiser.safetensors";
 const STATE: &str = "state.json";
@@ -92,7 +91,7 @@ fn write(
     fs_err::create_dir_all(dir)?;
     decoder.save(&dir.join(TRAINED))?;
     let mut tensors = Vec::new();
-    for (name, all) in [("mean", &optimiser.means), ("square", &optimiser.squares)] {
+    for (name, all) in ["mean", "square"].iter().zip(optimiser.means(decoder)?) {
         for (idx, values) in all.iter().enumerate() {
             let bytes: Vec<u8> = values.iter().flat_map(|it| it.to_le_bytes()).collect();
             tensors.push((format!("{name}.{idx}"), values.len(), bytes));
@@ -144,7 +143,8 @@ pub(super) fn restore(
     let file = SafeTensors::deserialize(&bytes)
         .map_err(|error| damaged(format!("{OPTIMISER}: {error}")))?;
     let stored: HashMap<String, TensorView<'_>> = file.tensors().into_iter().collect();
-    for (name, all) in [("mean", &mut optimiser.means), ("square", &mut optimiser.squares)] {
+    let mut means = optimiser.means(decoder)?;
+    for (name, all) in ["mean", "square"].iter().zip(&mut means) {
         for (idx, values) in all.iter_mut().enumerate() {
             let view = stored.get(&format!("{name}.{idx}"));
             let view = view.filter(|it| it.data().len() == values.len() * 4);
@@ -157,6 +157,6 @@ pub(super) fn restore(
         }
     }
     decoder.restore(&path.join(TRAINED))?;
-    optimiser.n_steps = state.step;
+    optimiser.resume(decoder, means, state.step)?;
     Ok(state)
 }

@@ -84,6 +84,9 @@ pub enum TuneError {
         /// What it may be.
         range: &'static str,
     },
+    /// Numbers of 16 bits, where they would only be slower.
+    #[error("`precision` is bf16, which is for training on a GPU; this run is on the processor")]
+    Precision,
     /// There is something in the place of the adapter.
     #[error("`{}` exists already", path.display())]
     Exists {

@@ -6,7 +6,6 @@
 //! goes on ends with the numbers of one that was not.
 
 pub mod ability;
-pub mod adamw;
 pub mod encode;
 pub mod error;
 pub mod log;

@@ -4,7 +4,9 @@
 
 use std::collections::HashMap;
 
-use model::trainable::{Target, TokenBatch, TrainError, TrainableDecoder, Weighted, With};
+use model::trainable::{
+    Gradients, Target, TokenBatch, TrainError, TrainableDecoder, Weighted, With,
+};
 
 use super::encode::{Example, Item};
 use super::order::groups;
@@ -15,8 +17,8 @@ use super::settings::{Method, Settings};
 pub(super) struct Step {
     /// The mean over what counts: tokens, or pairs, or answers.
     pub(super) loss: f64,
-    /// One for each factor.
-    pub(super) grads: Vec<Vec<f32>>,
+    /// Of all that is trained; none without rows.
+    pub(super) grads: Option<Gradients>,
     /// Tokens that were computed.
     pub(super) n_tokens: usize,
     /// Of DPO and KTO: the share of rows for which the adapter is on the right side of the base.
@@ -52,7 +54,7 @@ impl<'a> Objective<'a> {
     /// The loss of some rows and its gradients.
     pub(super) fn step(&mut self, rows: &[usize], dropout_seed: u64) -> Result<Step, TrainError> {
         let total = self.total(rows);
-        let mut res = Step { loss: 0.0, grads: Vec::new(), n_tokens: 0, accuracy: None };
+        let mut res = Step { loss: 0.0, grads: None, n_tokens: 0, accuracy: None };
         let far = self.far_from_base(rows)?;
         let mut n_right = 0;
         for (idx, group) in self.groups(rows).into_iter().enumerate() {
@@ -74,7 +76,10 @@ impl<'a> Objective<'a> {
             };
             n_right += part.n_right;
             res.n_tokens += batch.n_tokens();
-            add(&mut res.grads, grads);
+            match &mut res.grads {
+                Some(sum) => sum.add(&grads)?,
+                None => res.grads = Some(grads),
+            }
         }
         res.accuracy = self.accuracy(n_right, rows.len());
         Ok(res)
@@ -273,16 +278,6 @@ fn packed<'a>(examples: &[&'a Example], weights: &[f64]) -> (Vec<&'a [u32]>, Vec
         first_row += example.ids.len();
     }
     (examples.iter().map(|it| it.ids.as_slice()).collect(), targets)
-}
-
-fn add(sum: &mut Vec<Vec<f32>>, part: Vec<Vec<f32>>) {
-    if sum.is_empty() {
-        *sum = part;
-        return;
-    }
-    for (sum, part) in sum.iter_mut().flatten().zip(part.iter().flatten()) {
-        *sum += part;
-    }
 }
 
 #[cfg(test)]

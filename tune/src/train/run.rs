@@ -7,12 +7,11 @@ use std::time::Instant;
 
 use model::device::DeviceName;
 use model::prompt::ModelText;
-use model::trainable::{BaseForm, TrainError, TrainOptions, TrainableDecoder};
+use model::trainable::{AdamW, BaseForm, Precision, TrainError, TrainOptions, TrainableDecoder};
 use serde_json::{Value, json};
 
 use super::TuneError;
 use super::ability::{self, Ability, Change};
-use super::adamw::{AdamW, clip};
 use super::checkpoint::{self, State};
 use super::encode::Data;
 use super::log::Log;
@@ -107,6 +106,9 @@ pub fn train(
 ) -> Result<Outcome, TuneError> {
     let settings = setup.settings;
     settings.check()?;
+    if settings.precision == Precision::Bf16 && setup.device == DeviceName::Cpu {
+        return Err(TuneError::Precision);
+    }
     if setup.out.exists() {
         return Err(TuneError::Exists { path: setup.out.to_owned() });
     }
@@ -121,11 +123,11 @@ pub fn train(
         setup.model,
         &TrainOptions {
             device: setup.device.open()?,
+            dtype: settings.precision.dtype(),
             base: if settings.quantised { BaseForm::Stored } else { BaseForm::Dense },
             trained: settings.trained(),
             recompute: settings.recompute,
             seed: settings.seed,
-            ..TrainOptions::default()
         },
     )?;
     // Only now, so that what cannot be trained leaves nothing and takes nothing away.
@@ -137,7 +139,7 @@ pub fn train(
         data: &data,
         step: run.state.step,
         n_steps: run.n_steps,
-        n_values: run.values.iter().map(Vec::len).sum(),
+        n_values: decoder.n_values(),
     };
     if on_event(started).is_break() || run.go(on_event)?.is_break() {
         let checkpoint = run.save()?;
@@ -211,8 +213,6 @@ struct Run<'a> {
     dir: PathBuf,
     objective: Objective<'a>,
     validating: Option<Objective<'a>>,
-    /// What is trained.
-    values: Vec<Vec<f32>>,
     optimiser: AdamW,
     state: State,
     log: Log,
@@ -227,8 +227,7 @@ impl<'a> Run<'a> {
         dir: PathBuf,
     ) -> Result<Self, TuneError> {
         let settings = setup.settings;
-        let sizes: Vec<usize> = decoder.values()?.iter().map(Vec::len).collect();
-        let mut optimiser = AdamW::new(sizes.into_iter(), settings.weight_decay);
+        let mut optimiser = AdamW::new(decoder, settings.weight_decay)?;
         let last = checkpoint::list(&dir.join(CHECKPOINTS))?.pop();
         let state = match last {
             Some(path) => checkpoint::restore(&path, decoder, &mut optimiser)?,
@@ -248,7 +247,6 @@ impl<'a> Run<'a> {
             validation,
             objective: Objective::new(settings, decoder, &data.items),
             validating: validation.map(|it| Objective::new(settings, decoder, &it.items)),
-            values: decoder.values()?,
             optimiser,
             state,
             log,
@@ -299,15 +297,15 @@ impl<'a> Run<'a> {
         let (step, n_rows) = (self.state.step, self.data.items.len());
         let rows = rows_of_step(n_rows, settings.batch, settings.seed, step);
         let seed = mixed(settings.seed, step, 0xd0_5eed);
-        let Step { loss, mut grads, n_tokens, accuracy } = self.objective.step(&rows, seed)?;
-        let grad_norm = clip(&mut grads, settings.clip);
+        let Step { loss, grads, n_tokens, accuracy } = self.objective.step(&rows, seed)?;
+        let mut grads = grads.expect("a step has rows");
+        let grad_norm = grads.clip(settings.clip)?;
         if !loss.is_finite() || !grad_norm.is_finite() {
             let checkpoint = checkpoint::list(&self.dir.join(CHECKPOINTS))?.pop();
             return Err(TuneError::Diverged { step: step + 1, loss, grad_norm, checkpoint });
         }
         let learning_rate = settings.learning_rate_at(step, self.n_steps);
-        self.optimiser.step(&mut self.values, &grads, learning_rate);
-        self.decoder.set_values(&self.values)?;
+        self.optimiser.step(self.decoder, &grads, learning_rate)?;
         self.state.step += 1;
         self.state.n_tokens += n_tokens as u64;
         let seconds = start.elapsed().as_secs_f64();

@@ -1,6 +1,6 @@
 //! How to train.
 
-use model::trainable::{LoraSpec, Trained};
+use model::trainable::{LoraSpec, Precision, Trained};
 use serde::{Deserialize, Serialize};
 
 use super::TuneError;
@@ -75,6 +75,8 @@ pub struct Settings {
     pub dropout: f32,
     /// Whether the base's matrices stay quantised as their file has them (QLoRA).
     pub quantised: bool,
+    /// What is computed in.
+    pub precision: Precision,
     /// Whether layers are computed again for their derivatives instead of kept.
     pub recompute: bool,
     /// Times that every row is seen.
@@ -125,6 +127,7 @@ impl Default for Settings {
             targets: Vec::new(),
             dropout: 0.0,
             quantised: false,
+            precision: Precision::F32,
             recompute: false,
             epochs: 3.0,
             steps_max: 0,

@@ -4,8 +4,8 @@ use std::ops::Deref;
 
 use candle_core::{CpuStorage, Result, Storage, Tensor, bail};
 
+use super::super::frozen::Frozen;
 use super::super::lora::Factors;
-use super::super::ops::Frozen;
 use super::super::{Layer, Linear};
 use super::attention::Packed;
 use super::functions::{
@@ -22,8 +22,8 @@ pub(super) struct Pass<'a> {
     /// (rows, head_dim / 2)
     pub(super) cos: &'a [f32],
     pub(super) sin: &'a [f32],
-    /// Whether the factors take part.
-    pub(super) adapted: bool,
+    /// The values of all factors, where they take part.
+    pub(super) factors: Option<Values<'a>>,
 }
 
 /// A tensor's values, where they lie.
@@ -82,17 +82,17 @@ type Grads = Vec<Vec<f32>>;
 
 impl Linear {
     /// x: (rows, n_in), result: (rows, n_out) and (rows, rank)
-    fn by_hand(&self, x: &[f32], adapted: bool) -> Result<(Vec<f32>, Vec<f32>)> {
+    fn by_hand(&self, x: &[f32], pass: &Pass<'_>) -> Result<(Vec<f32>, Vec<f32>)> {
         let weight = self.weight.values()?;
         let n_in = self.weight.n_in()?;
         let mut out = product(View::new(x, n_in), View::new(&weight, n_in).t());
         if let Some(bias) = &self.bias {
             add_bias(&mut out, &values(bias)?);
         }
-        let Some(factors) = self.lora.as_ref().filter(|_| adapted) else {
-            return Ok((out, Vec::new()));
+        let low = match pass.held(self.lora.as_ref()) {
+            Some(factors) => factors.add(x, &mut out),
+            None => Vec::new(),
         };
-        let low = HeldFactors::new(factors)?.add(x, &mut out);
         Ok((out, low))
     }
 
@@ -101,9 +101,8 @@ impl Linear {
         &self,
         (x, low): (&[f32], &[f32]),
         of_out: &[f32],
-        into: &mut [f32],
-        how: Put,
-        grads: &mut Grads,
+        (into, how): (&mut [f32], Put),
+        (pass, grads): (&Pass<'_>, &mut Grads),
     ) -> Result<()> {
         let weight = self.weight.values()?;
         let n_in = self.weight.n_in()?;
@@ -114,9 +113,9 @@ impl Linear {
             grads.push(product(grad.t(), View::new(x, n_in)));
             grads.extend(self.bias.as_ref().map(|_| column_sums(of_out, n_out)));
         }
-        let Some(factors) = &self.lora else { return Ok(()) };
-        let mut sums = [&factors.a, &factors.b].map(|it| vec![0.0; it.elem_count()]);
-        HeldFactors::new(factors)?.back((x, low), of_out, into, &mut sums);
+        let Some(factors) = pass.held(self.lora.as_ref()) else { return Ok(()) };
+        let mut sums = [factors.a, factors.b].map(|it| vec![0.0; it.len()]);
+        factors.back((x, low), of_out, into, &mut sums);
         grads.extend(sums);
         Ok(())
     }
@@ -124,26 +123,30 @@ impl Linear {
 
 /// Factors whose values are at hand.
 pub(super) struct HeldFactors<'a> {
-    a: Values<'a>,
-    b: Values<'a>,
+    pub(super) a: &'a [f32],
+    pub(super) b: &'a [f32],
     rank: usize,
     n_in: usize,
     scale: f32,
 }
 
-impl<'a> HeldFactors<'a> {
-    pub(super) fn new(factors: &'a Factors) -> Result<Self> {
-        let (rank, n_in) = factors.a.dims2()?;
-        let (a, b) = (values(&factors.a)?, values(&factors.b)?);
-        Ok(Self { a, b, rank, n_in, scale: factors.scale as f32 })
+impl Pass<'_> {
+    /// The factors beside a matrix, where there are some that take part.
+    pub(super) fn held(&self, factors: Option<&Factors>) -> Option<HeldFactors<'_>> {
+        let (all, factors) = (self.factors.as_deref()?, factors?);
+        let [a, b] = factors.places().map(|it| &all[it]);
+        let Factors { rank, n_in, scale, .. } = *factors;
+        Some(HeldFactors { a, b, rank, n_in, scale: scale as f32 })
     }
+}
 
+impl HeldFactors<'_> {
     /// Adds `scale · (x · Aᵀ) · Bᵀ` to `out` and gives `x · Aᵀ`.
     ///
     /// x: (rows, n_in), out: (rows, n_out), result: (rows, rank)
     pub(super) fn add(&self, x: &[f32], out: &mut [f32]) -> Vec<f32> {
-        let low = product(View::new(x, self.n_in), View::new(&self.a, self.n_in).t());
-        let delta = (View::new(&low, self.rank), View::new(&self.b, self.rank).t());
+        let low = product(View::new(x, self.n_in), View::new(self.a, self.n_in).t());
+        let delta = (View::new(&low, self.rank), View::new(self.b, self.rank).t());
         multiply(out, Put::Sum, delta, self.scale, Threads::All);
         low
     }
@@ -195,9 +198,9 @@ impl Layer {
     pub(super) fn keeping(&self, x: Vec<f32>, pass: &Pass<'_>) -> Result<(Vec<f32>, Kept)> {
         let Config { norm_eps: eps, head_dim, n_heads, n_kv_heads, .. } = *pass.config;
         let normed = rms_norm(&x, &values(&self.input_norm)?, eps);
-        let (q, q_low) = self.q_proj.by_hand(&normed, pass.adapted)?;
-        let (k, k_low) = self.k_proj.by_hand(&normed, pass.adapted)?;
-        let (v, v_low) = self.v_proj.by_hand(&normed, pass.adapted)?;
+        let (q, q_low) = self.q_proj.by_hand(&normed, pass)?;
+        let (k, k_low) = self.k_proj.by_hand(&normed, pass)?;
+        let (v, v_low) = self.v_proj.by_hand(&normed, pass)?;
         let (mut q, mut k, raw) = match (&self.q_norm, &self.k_norm) {
             (Some(q_norm), Some(k_norm)) => {
                 let normed_q = rms_norm(&q, &values(q_norm)?, eps);
@@ -211,13 +214,13 @@ impl Layer {
         rotate(&mut q, angles, (n_heads, head_dim), Turn::Forth);
         rotate(&mut k, angles, (n_kv_heads, head_dim), Turn::Forth);
         let attended = pass.packed.forward(&q, &k, &v);
-        let (mut middle, o_low) = self.o_proj.by_hand(&attended, pass.adapted)?;
+        let (mut middle, o_low) = self.o_proj.by_hand(&attended, pass)?;
         add(&mut middle, &x);
         let normed = rms_norm(&middle, &values(&self.post_attention_norm)?, eps);
-        let (gate, gate_low) = self.gate_proj.by_hand(&normed, pass.adapted)?;
-        let (up, up_low) = self.up_proj.by_hand(&normed, pass.adapted)?;
+        let (gate, gate_low) = self.gate_proj.by_hand(&normed, pass)?;
+        let (up, up_low) = self.up_proj.by_hand(&normed, pass)?;
         drop(normed);
-        let (mut out, down_low) = self.down_proj.by_hand(&gated(&gate, &up), pass.adapted)?;
+        let (mut out, down_low) = self.down_proj.by_hand(&gated(&gate, &up), pass)?;
         add(&mut out, &middle);
         let low = [q_low, k_low, v_low, o_low, gate_low, up_low, down_low];
         Ok((out, Kept { x, raw, q, k, v, attended, middle, gate, up, low }))
@@ -233,7 +236,7 @@ impl Layer {
         let inner = gated(&gate, &up);
         let mut of_up = vec![0.0; inner.len()];
         let down = (inner.as_slice(), down_low.as_slice());
-        self.down_proj.back(down, grad, &mut of_up, Put::Fresh, &mut of_down)?;
+        self.down_proj.back(down, grad, (&mut of_up, Put::Fresh), (pass, &mut of_down))?;
         drop(inner);
         let of_gate = gated_back(&gate, &up, &mut of_up);
         drop((gate, up));
@@ -242,9 +245,9 @@ impl Layer {
         let mut of_normed = vec![0.0; normed.len()];
         let mut of_feed = Vec::new();
         let gate = (normed.as_slice(), gate_low.as_slice());
-        self.gate_proj.back(gate, &of_gate, &mut of_normed, Put::Fresh, &mut of_feed)?;
+        self.gate_proj.back(gate, &of_gate, (&mut of_normed, Put::Fresh), (pass, &mut of_feed))?;
         let up = (normed.as_slice(), up_low.as_slice());
-        self.up_proj.back(up, &of_up, &mut of_normed, Put::Sum, &mut of_feed)?;
+        self.up_proj.back(up, &of_up, (&mut of_normed, Put::Sum), (pass, &mut of_feed))?;
         rms_norm_back(&middle, &weight, eps, &of_normed, grad);
         norm_grad(&self.post_attention_norm, (&middle, &of_normed), eps, &mut of_norms);
         drop((middle, of_gate, of_up, normed));
@@ -252,7 +255,7 @@ impl Layer {
         let mut of_attended = vec![0.0; attended.len()];
         let mut of_o = Vec::new();
         let o = (attended.as_slice(), o_low.as_slice());
-        self.o_proj.back(o, grad, &mut of_attended, Put::Fresh, &mut of_o)?;
+        self.o_proj.back(o, grad, (&mut of_attended, Put::Fresh), (pass, &mut of_o))?;
         let of_heads = pass.packed.backward([&q, &k, &v], &attended, &of_attended);
         drop((q, k, v, attended, of_attended));
         let [of_q, of_k, of_v] = self.heads_back(of_heads, raw, pass, &mut of_norms)?;
@@ -263,7 +266,7 @@ impl Layer {
         for (linear, low, of) in
             [(&self.q_proj, q_low, of_q), (&self.k_proj, k_low, of_k), (&self.v_proj, v_low, of_v)]
         {
-            linear.back((&normed, low), &of, &mut of_normed, how, &mut of_rest)?;
+            linear.back((&normed, low), &of, (&mut of_normed, how), (pass, &mut of_rest))?;
             how = Put::Sum;
         }
         rms_norm_back(&x, &weight, eps, &of_normed, grad);

@@ -1,9 +1,9 @@
 //! The decoder and its derivative over slices, for f32 on the processor.
 //!
 //! The same network as over candle's tensors, to which the tests hold it. There, each operation
-//! makes a tensor, its gradient another, and products cannot be added to what is there; here, a
-//! layer keeps what its derivative needs and no more, and no logits of a whole batch exist. That is
-//! several times faster and takes a fraction of the memory: `docs/benchmarks.md`, "Training".
+//! makes a tensor; here, a layer keeps what its derivative needs and no more, and products are
+//! added to what is there. That is several times faster and takes a fraction of the memory:
+//! `docs/benchmarks.md`, "Training".
 
 mod attention;
 mod functions;
@@ -13,11 +13,11 @@ mod product;
 use candle_core::Result;
 
 use super::lora::Factors;
-use super::{Target, TokenBatch, TrainableDecoder, Weighted, With};
+use super::{Target, TokenBatch, TrainableDecoder, With};
 use crate::kernels;
 use attention::Packed;
 use functions::{cross_entropy, rms_norm, rms_norm_back, rms_norm_weight_back};
-use layer::{HeldFactors, Kept, Pass, values};
+use layer::{Kept, Pass, values};
 use product::{Put, Threads, View, multiply};
 
 /// Rows whose logits are in memory together.
@@ -55,7 +55,7 @@ impl TrainableDecoder {
                 x = layer.keeping(x, pass)?.0;
             }
             let hidden = rms_norm(&x, &values(&self.norm)?, self.config.norm_eps);
-            self.head(&hidden, targets, pass.adapted, None)
+            self.head(&hidden, targets, pass, None)
         })
     }
 
@@ -64,7 +64,7 @@ impl TrainableDecoder {
         &self,
         batch: &TokenBatch<'_>,
         targets: &[Target],
-    ) -> Result<Weighted> {
+    ) -> Result<(Vec<f32>, Vec<Vec<f32>>)> {
         self.passing(batch, With::Adapter, |pass| {
             let mut x = self.embedded(batch)?;
             let mut memory = Vec::with_capacity(self.layers.len());
@@ -81,14 +81,14 @@ impl TrainableDecoder {
             let mut of_hidden = vec![0.0; hidden.len()];
             let is_full = self.lm_head.is_trained();
             let mut of_head = vec![0.0; if is_full { self.lm_head.values()?.len() } else { 0 }];
-            let zeros = |it: &Factors| [&it.a, &it.b].map(|it| vec![0.0; it.elem_count()]);
+            let zeros = |it: &Factors| it.places().map(|it| vec![0.0; it.len()]);
             let mut of_factors = self.head_factors.as_ref().map(zeros);
             let head_grads = HeadGrads {
                 of_hidden: &mut of_hidden,
                 of_weight: is_full.then_some(of_head.as_mut_slice()),
                 of_factors: of_factors.as_mut(),
             };
-            let log_probs = self.head(&hidden, targets, pass.adapted, Some(head_grads))?;
+            let log_probs = self.head(&hidden, targets, pass, Some(head_grads))?;
             drop(hidden);
             let mut grad = vec![0.0; x.len()];
             rms_norm_back(&x, &norm, eps, &of_hidden, &mut grad);
@@ -108,7 +108,7 @@ impl TrainableDecoder {
                 grads.push(of_norm);
                 grads.extend(self.embedding_grads(batch, &grad, of_head));
             }
-            Ok(Weighted { log_probs, grads })
+            Ok((log_probs, grads))
         })
     }
 
@@ -123,7 +123,11 @@ impl TrainableDecoder {
         let (cos, sin) = angles.tables();
         let config = &self.config;
         let packed = Packed { lengths: &lengths, config };
-        f(&Pass { config, packed, cos, sin, adapted: with == With::Adapter })
+        let factors = match with {
+            With::Adapter => Some(values(&self.factors)?),
+            With::Base => None,
+        };
+        f(&Pass { config, packed, cos, sin, factors })
     }
 
     /// (rows, hidden)
@@ -162,15 +166,14 @@ impl TrainableDecoder {
         &self,
         hidden: &[f32],
         targets: &[Target],
-        adapted: bool,
+        pass: &Pass<'_>,
         mut grads: Option<HeadGrads<'_>>,
     ) -> Result<Vec<f32>> {
         use rayon::prelude::*;
         let (width, vocab_size) = (self.config.hidden, self.config.vocab_size);
         let head = self.lm_head.values()?;
         let head = View::new(&head, width);
-        let factors = self.head_factors.as_ref().filter(|_| adapted);
-        let factors = factors.map(HeldFactors::new).transpose()?;
+        let factors = pass.held(self.head_factors.as_ref());
         let mut res = Vec::with_capacity(targets.len());
         let mut scores = vec![0.0; LOGIT_ROWS.min(targets.len()) * vocab_size];
         let mut grad = vec![0.0; LOGIT_ROWS.min(targets.len()) * width];
