@@ -111,10 +111,27 @@ impl Catalog {
     ///
     /// When the catalog cannot be read.
     pub fn signatures(&self) -> Result<Vec<(DocumentId, Vec<u8>)>, CatalogError> {
+        self.signatures_where("true")
+    }
+
+    /// As [`Self::signatures`], of documents that repeat no other.
+    ///
+    /// # Errors
+    ///
+    /// When the catalog cannot be read.
+    pub fn signatures_of_originals(&self) -> Result<Vec<(DocumentId, Vec<u8>)>, CatalogError> {
+        self.signatures_where("duplicate_of IS NULL")
+    }
+
+    fn signatures_where(
+        &self,
+        condition: &str,
+    ) -> Result<Vec<(DocumentId, Vec<u8>)>, CatalogError> {
         self.read(|connection| {
-            let mut statement = connection.prepare_cached(
-                "SELECT id, signature FROM documents WHERE length(signature) > 0 ORDER BY id",
-            )?;
+            let mut statement = connection.prepare_cached(&format!(
+                "SELECT id, signature FROM documents
+                WHERE length(signature) > 0 AND {condition} ORDER BY id"
+            ))?;
             let mut rows = statement.query([])?;
             let mut res = Vec::new();
             while let Some(row) = rows.next()? {
