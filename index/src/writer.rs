@@ -11,7 +11,7 @@ use std::sync::Arc;
 use ingest::document::Language;
 
 use crate::catalog::{Catalog, StoredChunk};
-use crate::dense::Dense;
+use crate::dense::{Dense, Rescore};
 use crate::filter::Filter;
 use crate::hit::{ChunkId, Hit};
 use crate::lexical::{Lexical, LexicalChunk, TermScore};
@@ -221,14 +221,20 @@ impl Legs {
 
     pub(crate) fn search_dense(
         &self,
+        catalog: &Catalog,
         vector: &UnitVector,
         filter: &Filter,
         k: usize,
     ) -> Result<Vec<Hit>, IndexError> {
-        Ok(match self {
-            Self::Embedded(it) => it.dense.search(vector, filter, k)?,
-            Self::Qdrant(it) => it.search_dense(vector, filter, k)?,
-        })
+        match self {
+            Self::Embedded(it) => {
+                let rescore = |hits| Ok(catalog.rescore(vector, hits)?);
+                let rescore: Option<&Rescore<'_, IndexError>> =
+                    if it.dense.is_large()? { Some(&rescore) } else { None };
+                it.dense.search(vector, filter, k, rescore)
+            }
+            Self::Qdrant(it) => Ok(it.search_dense(vector, filter, k)?),
+        }
     }
 
     pub(crate) fn explain(
