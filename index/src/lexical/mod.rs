@@ -132,7 +132,7 @@ impl fmt::Debug for Lexical {
 impl Lexical {
     /// Changes whenever an index built before would give other hits: with the analysis, the
     /// fields, or tantivy's format.
-    pub const VERSION: u32 = 1;
+    pub const VERSION: u32 = 2;
 
     /// Opens the index in a folder, or creates an empty one there.
     ///
@@ -148,6 +148,7 @@ impl Lexical {
         let (schema, fields) = Fields::new();
         let directory = MmapDirectory::open(dir).map_err(|error| failed(error.into()))?;
         let index = Index::open_or_create(directory, schema).map_err(failed)?;
+        index.tokenizers().register(schema::TERMS, schema::Terms::default());
         let manual = index.reader_builder().reload_policy(ReloadPolicy::Manual);
         let reader = manual.try_into().map_err(failed)?;
         let watermark = match index.load_metas().map_err(failed)?.payload {
