@@ -1,5 +1,7 @@
 //! Searches: candidates by their int8 copies, scored again with the full vectors.
 
+use std::collections::BTreeMap;
+
 use qdrant_edge::{
     Condition, FieldCondition, IsEmptyCondition, Match, NamedQuery, PointId,
     QuantizationSearchParams, QueryEnum, Range, SearchParams, SearchRequest, VectorInternal,
@@ -57,19 +59,15 @@ impl Dense {
         loop {
             let asked = if rescore.is_some() { limit * CANDIDATES_A_HIT } else { limit };
             let asked = asked.min(n_points);
-            let found = self.nearest(vector, filter, asked, rescore.is_none())?;
-            let is_all = found.len() < asked || asked == n_points;
-            let mut hits = match rescore {
-                Some(rescore) => rescore(found)?,
-                None => found,
-            };
-            sort_hits(&mut hits);
-            // Hits that tie with the last one wanted may lie beyond the limit.
-            let is_settled = |hits: &[Hit]| match (hits.get(k - 1), hits.last()) {
-                (Some(wanted), Some(last)) => wanted.score > last.score,
-                _ => false,
-            };
-            if is_all || is_settled(&hits) {
+            let mut hits = self.nearest(vector, filter, asked, rescore.is_none())?;
+            let mut is_complete = hits.len() < asked || asked == n_points;
+            if let Some(rescore) = rescore {
+                let n_candidates = hits.len();
+                hits = best_rescored(hits, k, limit, rescore)?;
+                is_complete |= hits.len() >= k && hits.len() < n_candidates;
+            }
+            // Otherwise, hits that tie with the last one wanted may lie beyond the limit.
+            if is_complete || hits.len() > k && hits[k - 1].score > hits[hits.len() - 1].score {
                 hits.truncate(k);
                 return Ok(hits);
             }
@@ -104,8 +102,35 @@ impl Dense {
             }
             PointId::Uuid(_) => None,
         });
-        Ok(hits.collect())
+        let mut hits: Vec<Hit> = hits.collect();
+        sort_hits(&mut hits);
+        Ok(hits)
     }
+}
+
+/// Scores the first `n_first` candidates again, and of the others those that may still be among
+/// the best `k`: how far int8 scores are off, the first ones tell. Best first.
+fn best_rescored<E>(
+    mut candidates: Vec<Hit>,
+    k: usize,
+    n_first: usize,
+    rescore: &Rescore<'_, E>,
+) -> Result<Vec<Hit>, E> {
+    let mut others = candidates.split_off(n_first.min(candidates.len()));
+    let roughly: BTreeMap<ChunkId, f32> =
+        candidates.iter().map(|it| (it.chunk, it.score)).collect();
+    let mut res = rescore(candidates)?;
+    sort_hits(&mut res);
+    if let Some(last_wanted) = res.get(k - 1) {
+        let off = |it: &Hit| (roughly[&it.chunk] - it.score).abs();
+        let most_off = res.iter().map(off).fold(0.0, f32::max);
+        others.retain(|it| it.score + 2.0 * most_off >= last_wanted.score);
+    }
+    if !others.is_empty() {
+        res.extend(rescore(others)?);
+        sort_hits(&mut res);
+    }
+    Ok(res)
 }
 
 fn search_params(rescore: bool) -> SearchParams {
