@@ -22,7 +22,7 @@ use ingest::{
     chunk::{Chunk, ChunkLimits, embedding_text},
     discover::{DiscoverError, DiscoverOptions, Skipped, SourceFile, discover},
     document::Finding,
-    duplicates::{Signature, SimHash},
+    duplicates::{Originals, Signature, SimHash},
     parse::{Limits, ParseError},
 };
 use model::embed::TextRole;
@@ -220,7 +220,8 @@ struct Run<'a> {
     report: BuildReport,
     /// Paths of the catalog that need no more thought: forgotten, or taken over by a moved file.
     settled: BTreeSet<PathBuf>,
-    signatures: Vec<(DocumentId, Signature)>,
+    /// What a new document may repeat.
+    originals: Originals<DocumentId>,
     /// Files that wait to be embedded together.
     pending: Vec<ReadFile>,
 }
@@ -233,12 +234,12 @@ impl<'a> Run<'a> {
         interrupted: &'a AtomicBool,
         on_event: &'a mut dyn FnMut(BuildEvent<'_>),
     ) -> Result<Self, BuildError> {
-        let signatures = index
-            .catalog()
-            .signatures()?
-            .into_iter()
-            .filter_map(|(id, bytes)| Some((id, Signature::from_bytes(&bytes)?)))
-            .collect();
+        let mut originals = Originals::default();
+        for (id, bytes) in index.catalog().signatures_of_originals()? {
+            if let Some(signature) = Signature::from_bytes(&bytes) {
+                originals.insert(id, signature);
+            }
+        }
         Ok(Self {
             index,
             embedder,
@@ -247,7 +248,7 @@ impl<'a> Run<'a> {
             on_event,
             report: BuildReport::default(),
             settled: BTreeSet::new(),
-            signatures,
+            originals,
             pending: Vec::new(),
         })
     }
@@ -350,16 +351,7 @@ impl<'a> Run<'a> {
         let absolute = Path::new(&it.source.root).join(&it.source.path);
         let old = self.looker.stored(&absolute);
         let own = old.map(|it| it.id);
-        let repeated = match self.duplicate_of(&it, own) {
-            Some(found) => self.index.catalog().get(found.of)?.map(|other| (found, other)),
-            None => None,
-        };
-        // Where the other one is known to repeat this one, saying it again would say it twice.
-        let is_known = |other: &StoredDocument| {
-            own.is_some_and(|own| other.duplicate.is_some_and(|it| it.of == own))
-        };
-        let repeated = repeated.filter(|(_, other)| !is_known(other));
-        let duplicate = repeated.as_ref().map(|(found, _)| *found);
+        let duplicate = self.duplicate_of(&it, own);
         let signature = it.signature.as_ref().map(Signature::to_bytes).unwrap_or_default();
         if let Some(old) = old
             && old.source.root != it.source.root
@@ -377,11 +369,14 @@ impl<'a> Run<'a> {
             signature: &signature,
             chunks,
         })?;
-        if let Some((Duplicate { similarity, .. }, other)) = repeated {
-            self.report.duplicates.push((it.source.path.clone(), other.source.path, similarity));
+        self.originals.remove(id);
+        if let Some(Duplicate { of, similarity }) = duplicate {
+            let path = self.index.catalog().get(of)?.map(|it| it.source.path);
+            let path = path.unwrap_or_default();
+            self.report.duplicates.push((it.source.path.clone(), path, similarity));
+        } else if let Some(signature) = it.signature {
+            self.originals.insert(id, signature);
         }
-        self.signatures.retain(|(it, _)| *it != id);
-        self.signatures.extend(it.signature.map(|it| (id, it)));
         self.report.n_chunks += chunks.len();
         let path = it.source.path;
         self.report.findings.extend(it.document.findings.into_iter().map(|it| (path.clone(), it)));
@@ -395,15 +390,12 @@ impl<'a> Run<'a> {
 }
 
 impl Run<'_> {
-    /// The recorded document that a new one repeats most, if it repeats one.
+    /// The recorded document that a new one repeats most, if it repeats one. One that repeats
+    /// another itself is not looked at: what it repeats is.
     fn duplicate_of(&self, it: &ReadFile, own: Option<DocumentId>) -> Option<Duplicate> {
         let signature = it.signature.as_ref()?;
-        self.signatures
-            .iter()
-            .filter(|(of, _)| Some(*of) != own)
-            .map(|(of, other)| Duplicate { of: *of, similarity: signature.similarity(other) })
-            .filter(|it| it.similarity >= NEAR_DUPLICATE_MIN)
-            .max_by(|a, b| a.similarity.total_cmp(&b.similarity).then(b.of.cmp(&a.of)))
+        let (of, similarity) = self.originals.most_alike(signature, NEAR_DUPLICATE_MIN, own)?;
+        Some(Duplicate { of, similarity })
     }
 
     /// Reports a file that cannot be read. What was known of it is removed: it may say otherwise
@@ -422,7 +414,7 @@ impl Run<'_> {
     fn forget(&mut self, path: &Path) -> Result<(), BuildError> {
         let Some(old) = self.looker.stored(path) else { return Ok(()) };
         self.index.catalog().delete(old.id)?;
-        self.signatures.retain(|(it, _)| *it != old.id);
+        self.originals.remove(old.id);
         self.report.removed += 1;
         Ok(())
     }

@@ -3,7 +3,7 @@
 //! Small collections are searched exactly. From [`EXACT_KB`] on an [`optimize`](Dense::optimize)
 //! makes int8 copies: a search compares with all of them up to [`SCANNED_KB`], and above walks an
 //! HNSW graph (Malkov & Yashunin, arXiv 1603.09320). The best candidates of both are scored again
-//! with the full vectors.
+//! with the full vectors: `search`.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -13,17 +13,15 @@ use std::sync::{PoisonError, RwLock};
 use ingest::document::Language;
 use qdrant_edge::external::serde_json::{Value, json};
 use qdrant_edge::{
-    Condition, CreateIndex, DEFAULT_VECTOR_NAME, Distance, EdgeConfig, EdgeOptimizersConfig,
-    EdgeShard, EdgeVectorParamsBuilder, FieldCondition, FieldIndexOperations, HnswIndexConfig,
-    IsEmptyCondition, JsonPath, Match, NamedQuery, OperationError, PayloadFieldSchema,
-    PayloadSchemaType, PointId, PointInsertOperations, PointOperations, PointStruct,
-    QuantizationSearchParams, QueryEnum, Range, ScalarQuantizationConfig, ScalarType, SearchParams,
-    SearchRequest, UpdateOperation, VectorInternal, WalOptions,
+    CreateIndex, DEFAULT_VECTOR_NAME, Distance, EdgeConfig, EdgeOptimizersConfig, EdgeShard,
+    EdgeVectorParamsBuilder, FieldIndexOperations, HnswIndexConfig, JsonPath, OperationError,
+    PayloadFieldSchema, PayloadSchemaType, PointId, PointInsertOperations, PointOperations,
+    PointStruct, ScalarQuantizationConfig, ScalarType, UpdateOperation, WalOptions,
 };
 
 use crate::atomic_file;
-use crate::filter::{Facets, Filter};
-use crate::hit::{ChunkId, Hit, sort_hits};
+use crate::filter::Facets;
+use crate::hit::ChunkId;
 use crate::reserve::reserve_bitmaps;
 use crate::unit_vector::UnitVector;
 
@@ -33,12 +31,6 @@ const EXACT_KB: usize = 4 << 10;
 /// Kilobytes of full vectors up to which a search compares with each one's int8 copy: 22,000 of 384
 /// dimensions. That reads a quarter of the memory, and with candidates to spare misses nothing.
 const SCANNED_KB: usize = 32 << 10;
-
-/// Candidates of a graph search. Twice qdrant's default: recall counts more than the microseconds.
-const BEAM: usize = 256;
-
-/// Hits asked for beyond k, so that ties at the cut are mostly broken by id in one search.
-const TIE_SLACK: usize = 16;
 
 /// Closed segments of the shard's own log from which it is trimmed while the shard is open.
 const LOG_SEGMENTS_MAX: usize = 16;
@@ -182,68 +174,6 @@ impl Dense {
     /// How many vectors there are.
     pub(crate) fn len(&self) -> Result<usize, DenseError> {
         self.with(|shard| Ok(shard.info().points_count))
-    }
-
-    /// The `k` chunks nearest to a vector among those that pass the filter, by cosine, best
-    /// first; ties go to the smaller id.
-    pub(crate) fn search(
-        &self,
-        vector: &UnitVector,
-        filter: &Filter,
-        k: usize,
-    ) -> Result<Vec<Hit>, DenseError> {
-        if vector.dim() != self.dim {
-            return Err(DenseError::BadQuery { expected: self.dim, found: vector.dim() });
-        }
-        // The shard reserves room for as many hits as are asked for.
-        let n_points = self.len()?;
-        let k = k.min(n_points);
-        if k == 0 {
-            return Ok(Vec::new());
-        }
-        let mut limit = k + TIE_SLACK;
-        loop {
-            limit = limit.min(n_points);
-            let mut hits = self.nearest(vector, filter, limit)?;
-            // Hits that tie with the last one wanted may lie beyond the limit.
-            let complete = hits.len() < limit || limit == n_points;
-            if complete || hits[k - 1].score > hits[limit - 1].score {
-                hits.truncate(k);
-                return Ok(hits);
-            }
-            limit *= 4;
-        }
-    }
-
-    fn nearest(
-        &self,
-        vector: &UnitVector,
-        filter: &Filter,
-        limit: usize,
-    ) -> Result<Vec<Hit>, DenseError> {
-        let request = SearchRequest {
-            query: QueryEnum::Nearest(NamedQuery {
-                query: VectorInternal::Dense(vector.as_slice().to_vec()),
-                using: None,
-            }),
-            filter: shard_filter(filter),
-            params: Some(search_params()),
-            limit,
-            offset: 0,
-            with_payload: None,
-            with_vector: None,
-            score_threshold: None,
-        };
-        let points = self.with(|shard| guard(&self.dir, "search", || shard.search(request)))?;
-        let hits = points.into_iter().filter_map(|point| match point.id {
-            PointId::NumId(id) => {
-                Some(Hit { chunk: ChunkId(id.cast_signed()), score: point.score })
-            }
-            PointId::Uuid(_) => None,
-        });
-        let mut hits: Vec<Hit> = hits.collect();
-        sort_hits(&mut hits);
-        Ok(hits)
     }
 
     fn with<T>(
@@ -439,55 +369,9 @@ fn clamp(seconds: i64) -> i64 {
     seconds.clamp(-MAX, MAX)
 }
 
-fn search_params() -> SearchParams {
-    SearchParams {
-        hnsw_ef: Some(BEAM),
-        quantization: Some(QuantizationSearchParams {
-            ignore: false,
-            rescore: Some(true),
-            oversampling: Some(2.0),
-        }),
-        ..SearchParams::default()
-    }
-}
-
-/// The same meaning as [`Filter::matches`].
-fn shard_filter(filter: &Filter) -> Option<qdrant_edge::Filter> {
-    let one_of = |field, values: Vec<String>| {
-        Condition::Field(FieldCondition::new_match(key(field), Match::from(values)))
-    };
-    let mut must = Vec::new();
-    if !filter.collections.is_empty() {
-        must.push(one_of("collection", filter.collections.clone()));
-    }
-    if !filter.languages.is_empty() {
-        let codes = filter.languages.iter().map(|it| it.code().to_owned()).collect();
-        must.push(one_of("language", codes));
-    }
-    if let Some(prefix) = filter.path_keyword() {
-        must.push(one_of("path", vec![prefix.to_owned()]));
-    }
-    if filter.modified_from.is_some() || filter.modified_to.is_some() {
-        let bound = |seconds: Option<i64>| seconds.map(|it| (clamp(it) as f64).into());
-        let range = Range {
-            gte: bound(filter.modified_from),
-            lte: bound(filter.modified_to),
-            ..Range::default()
-        };
-        must.push(Condition::Field(FieldCondition::new_range(key("modified"), range)));
-    }
-    if let Some(groups) = &filter.groups {
-        let everyone = Condition::IsEmpty(IsEmptyCondition::from(key("groups")));
-        let shared = one_of("groups", groups.clone());
-        must.push(Condition::Filter(qdrant_edge::Filter {
-            should: Some(vec![everyone, shared]),
-            ..qdrant_edge::Filter::default()
-        }));
-    }
-    (!must.is_empty())
-        .then(|| qdrant_edge::Filter { must: Some(must), ..qdrant_edge::Filter::default() })
-}
-
 mod read;
+mod search;
+
+pub(crate) use search::Rescore;
 #[cfg(test)]
 mod tests;

@@ -398,7 +398,7 @@ impl Index {
         filter: &Filter,
         k: usize,
     ) -> Result<Vec<Hit>, IndexError> {
-        self.confirmed(filter, k, |k| self.legs.search_dense(vector, filter, k))
+        self.confirmed(filter, k, |k| self.legs.search_dense(&self.catalog, vector, filter, k))
     }
 
     /// Both legs in one request, fused by the cluster by reciprocal ranks; `None` where there is

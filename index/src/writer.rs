@@ -5,16 +5,17 @@
 //! anywhere costs only the work since the last watermark.
 
 use std::collections::BTreeMap;
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ingest::document::Language;
 
 use crate::catalog::{Catalog, StoredChunk};
-use crate::dense::Dense;
+use crate::dense::{Dense, DenseError, Rescore};
 use crate::filter::Filter;
 use crate::hit::{ChunkId, Hit};
-use crate::lexical::{Lexical, LexicalChunk, TermScore};
+use crate::lexical::{Lexical, LexicalChunk, LexicalError, TermScore};
 use crate::qdrant::Cluster;
 use crate::unit_vector::UnitVector;
 use crate::{IndexError, LegCounts, Preparing};
@@ -69,11 +70,14 @@ impl Embedded {
 
     fn put(&self, chunks: &[(StoredChunk, UnitVector)]) -> Result<(), IndexError> {
         self.ensure_room(chunks)?;
-        for (chunk, _) in chunks {
-            with_lexical_chunk(chunk, |it| self.lexical.put(it))?;
-        }
         let points = chunks.iter().map(|(chunk, vector)| (chunk.id, &chunk.facets, vector));
-        Ok(self.dense.put(points)?)
+        self.both(
+            |lexical| {
+                let mut each = chunks.iter();
+                each.try_for_each(|(chunk, _)| with_lexical_chunk(chunk, |it| lexical.put(it)))
+            },
+            |dense| dense.put(points),
+        )
     }
 
     /// The dense leg writes through memory maps, where a full disk ends the process; so the room
@@ -90,8 +94,20 @@ impl Embedded {
         // A segment is written anew beside the old one.
         let bytes = self.dense.len()? as u64 * self.dense.dim() as u64 * 4;
         ensure_room(&self.dir, 2 * bytes)?;
-        self.dense.optimize()?;
-        Ok(self.lexical.optimize()?)
+        self.both(Lexical::optimize, |dense| dense.optimize().map(drop))
+    }
+
+    /// Works on both legs at once.
+    fn both(
+        &self,
+        on_lexical: impl FnOnce(&Lexical) -> Result<(), LexicalError>,
+        on_dense: impl FnOnce(&Dense) -> Result<(), DenseError> + Send,
+    ) -> Result<(), IndexError> {
+        std::thread::scope(|scope| {
+            let dense = scope.spawn(|| on_dense(&self.dense));
+            on_lexical(&self.lexical)?;
+            Ok(dense.join().unwrap_or_else(|panic| resume_unwind(panic))?)
+        })
     }
 }
 
@@ -221,14 +237,20 @@ impl Legs {
 
     pub(crate) fn search_dense(
         &self,
+        catalog: &Catalog,
         vector: &UnitVector,
         filter: &Filter,
         k: usize,
     ) -> Result<Vec<Hit>, IndexError> {
-        Ok(match self {
-            Self::Embedded(it) => it.dense.search(vector, filter, k)?,
-            Self::Qdrant(it) => it.search_dense(vector, filter, k)?,
-        })
+        match self {
+            Self::Embedded(it) => {
+                let rescore = |hits| Ok(catalog.rescore(vector, hits)?);
+                let rescore: Option<&Rescore<'_, IndexError>> =
+                    if it.dense.is_large()? { Some(&rescore) } else { None };
+                it.dense.search(vector, filter, k, rescore)
+            }
+            Self::Qdrant(it) => Ok(it.search_dense(vector, filter, k)?),
+        }
     }
 
     pub(crate) fn explain(

@@ -3,6 +3,8 @@
 //! Signatures are stored, so nothing here may change what a text's signature is.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::hash::Hash;
 use std::sync::LazyLock;
 
 /// Words of a shingle of a document. Runs of five words are rarely shared by chance.
@@ -85,32 +87,93 @@ pub struct Pair {
 /// Each document that is at least `similarity_min` (0.5 or more) like an earlier one, with the
 /// most alike of those that are no near duplicates themselves. Sorted by `b`; each `b` once.
 ///
-/// Locality-sensitive hashing (Leskovec, Rajaraman, Ullman, "Mining of Massive Datasets", 3.4):
-/// only documents that agree in a whole band are compared, so time grows with their number and
-/// not with its square, even if all are copies of one.
+/// Time grows with their number and not with its square, even if all are copies of one.
 #[must_use]
 pub fn near_pairs(signatures: &[Signature], similarity_min: f32) -> Vec<Pair> {
     let mut res = Vec::new();
-    let mut bands: HashMap<(usize, [u32; BAND_PLACES]), Vec<usize>> = HashMap::new();
+    let mut originals = Originals::default();
     for (b, signature) in signatures.iter().enumerate() {
-        let keys = || signature.0.as_chunks::<BAND_PLACES>().0.iter().copied().enumerate();
-        let mut candidates: Vec<_> = keys().filter_map(|key| bands.get(&key)).flatten().collect();
-        candidates.sort_unstable();
-        candidates.dedup();
-        let mut best: Option<Pair> = None;
-        for &&a in &candidates {
-            let similarity = signatures[a].similarity(signature);
-            let is_better = best.is_none_or(|best| similarity > best.similarity);
-            if similarity >= similarity_min && is_better {
-                best = Some(Pair { a, b, similarity });
-            }
-        }
-        match best {
-            Some(pair) => res.push(pair),
-            None => keys().for_each(|key| bands.entry(key).or_default().push(b)),
+        match originals.most_alike(signature, similarity_min, None) {
+            Some((a, similarity)) => res.push(Pair { a, b, similarity }),
+            None => originals.insert(b, signature.clone()),
         }
     }
     res
+}
+
+/// Documents among which to find the one that another repeats. Put in only those that repeat none
+/// themselves: then no copy is compared with all others.
+///
+/// Locality-sensitive hashing (Leskovec, Rajaraman, Ullman, "Mining of Massive Datasets", 3.4):
+/// only documents that agree in a whole band are compared. About one kilobyte a document.
+#[derive(Debug, Default)]
+pub struct Originals<Id> {
+    /// In the order in which they came; `None` is one that was removed.
+    documents: Vec<Option<(Id, Signature)>>,
+    by_id: HashMap<Id, u32>,
+    /// The first document with these places in a band, by their hash.
+    first: HashMap<u32, u32>,
+    /// The others. Most bands have one document only, which needs no list.
+    others: HashMap<u32, Vec<u32>>,
+}
+
+impl<Id: Copy + Ord + Hash> Originals<Id> {
+    /// Adds a document, or gives one another signature.
+    ///
+    /// # Panics
+    ///
+    /// With more than 4 billion documents.
+    pub fn insert(&mut self, id: Id, signature: Signature) {
+        self.remove(id);
+        let at = u32::try_from(self.documents.len()).expect("documents can be counted");
+        for band in bands(&signature) {
+            match self.first.entry(band) {
+                Entry::Vacant(it) => _ = it.insert(at),
+                Entry::Occupied(_) => self.others.entry(band).or_default().push(at),
+            }
+        }
+        self.by_id.insert(id, at);
+        self.documents.push(Some((id, signature)));
+    }
+
+    /// Removes a document, if it is there.
+    pub fn remove(&mut self, id: Id) {
+        if let Some(at) = self.by_id.remove(&id) {
+            self.documents[at as usize] = None;
+        }
+    }
+
+    /// The document other than `own` that is most like a signature, and how much, if that is at
+    /// least `similarity_min` (0.5 or more); of equals, the one with the smallest id.
+    #[must_use]
+    pub fn most_alike(
+        &self,
+        signature: &Signature,
+        similarity_min: f32,
+        own: Option<Id>,
+    ) -> Option<(Id, f32)> {
+        let here = |band| {
+            self.first.get(&band).into_iter().chain(self.others.get(&band).into_iter().flatten())
+        };
+        let mut candidates: Vec<u32> = bands(signature).flat_map(here).copied().collect();
+        candidates.sort_unstable();
+        candidates.dedup();
+        let documents = candidates.iter().filter_map(|&at| self.documents[at as usize].as_ref());
+        documents
+            .filter(|(id, _)| Some(*id) != own)
+            .map(|(id, other)| (*id, signature.similarity(other)))
+            .filter(|(_, similarity)| *similarity >= similarity_min)
+            .max_by(|a, b| a.1.total_cmp(&b.1).then(b.0.cmp(&a.0)))
+    }
+}
+
+/// A hash of the places of each band. Two that are equal by chance cost one comparison more.
+fn bands(signature: &Signature) -> impl Iterator<Item = u32> {
+    let bands = signature.0.as_chunks::<BAND_PLACES>().0.iter().enumerate();
+    bands.map(|(band, places)| {
+        let hash = |hash, place: &u32| mix(hash ^ u64::from(*place));
+        (places.iter().fold(band as u64, hash) >> 32) as u32
+    })
 }
 
 /// The hash of a text regardless of case, spacing and punctuation: equal for texts that say the
@@ -264,6 +327,51 @@ mod tests {
         let signatures: Vec<_> = texts.iter().map(|text| Signature::of(text).unwrap()).collect();
         let pairs: Vec<_> = near_pairs(&signatures, 0.6).iter().map(|it| (it.a, it.b)).collect();
         assert_eq!(pairs, [(0, 2), (0, 3), (1, 4)]);
+    }
+
+    /// Signatures of which each shares a share of its places with the first.
+    fn like_the_first(shares: &[f32]) -> Vec<Signature> {
+        let place = |document: usize, i: usize| mix((document * 1_000 + i) as u64) as u32;
+        let signature = |(document, share): (usize, &f32)| {
+            let n_shared = (share * Signature::N_PLACES as f32) as usize;
+            // Spread, so that no band is spared.
+            let is_shared = |i: usize| (i * 37) % Signature::N_PLACES < n_shared;
+            let places = |i| place(if is_shared(i) { 0 } else { document }, i);
+            Signature(std::array::from_fn(places))
+        };
+        shares.iter().enumerate().map(signature).collect()
+    }
+
+    #[test]
+    fn the_most_alike_original_is_found_and_never_itself() {
+        let signatures = like_the_first(&[1.0, 0.9, 0.85, 0.3, 0.9]);
+        let mut originals = Originals::default();
+        for (id, signature) in signatures.iter().enumerate().skip(1) {
+            originals.insert(id, signature.clone());
+        }
+        let found = |originals: &Originals<usize>, own| {
+            originals.most_alike(&signatures[0], 0.8, own).map(|(id, _)| id)
+        };
+        assert_eq!(found(&originals, None), Some(1), "1 and 4 are equally alike");
+        assert_eq!(found(&originals, Some(1)), Some(4));
+        originals.remove(1);
+        originals.insert(4, signatures[3].clone());
+        assert_eq!(found(&originals, None), Some(2));
+        originals.remove(2);
+        originals.remove(2);
+        assert_eq!(found(&originals, None), None);
+    }
+
+    #[test]
+    fn whatever_is_alike_enough_is_found_by_its_bands() {
+        let mut shares = vec![0.81; 400];
+        shares[0] = 1.0;
+        let signatures = like_the_first(&shares);
+        for signature in &signatures[1..] {
+            let mut originals = Originals::default();
+            originals.insert((), signatures[0].clone());
+            assert!(originals.most_alike(signature, 0.8, None).is_some());
+        }
     }
 
     #[test]

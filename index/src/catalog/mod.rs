@@ -5,6 +5,7 @@
 //! which the legs learn of it. When a write returns, it is on the disk.
 
 pub(crate) mod encode;
+mod hits;
 mod outbox;
 mod read;
 mod schema;
@@ -261,12 +262,16 @@ pub fn content_hashes(dir: &Path) -> Result<Option<Vec<(String, String)>>, Catal
     Ok(Some(rows.collect::<Result<_, _>>()?))
 }
 
+/// Kilobytes of pages that a connection keeps: what leads to the vectors of a million chunks.
+const CACHE_KB: i64 = 8_192;
+
 fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, CatalogError> {
     let flags = flags | OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
     connection.pragma_update(None, "foreign_keys", true)?;
     connection.busy_timeout(std::time::Duration::from_secs(10))?;
     connection.set_prepared_statement_cache_capacity(64);
+    connection.pragma_update(None, "cache_size", -CACHE_KB)?;
     Ok(connection)
 }
 

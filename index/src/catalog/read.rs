@@ -8,8 +8,8 @@ use super::{
     Catalog, CatalogError, CollectionCounts, Counts, Duplicate, Labels, LiveRecipe, Source,
     StoredChunk, StoredDocument, StoredText, encode,
 };
-use crate::filter::{Facets, Filter};
-use crate::hit::{ChunkId, DocumentId, Hit};
+use crate::filter::Facets;
+use crate::hit::{ChunkId, DocumentId};
 
 const DOCUMENT: &str = "SELECT id, root, path, content_hash, size, mtime_ns, title, media_type,
     language, collection, licence, groups, modified, made_by, ingested_at, duplicate_of,
@@ -111,10 +111,27 @@ impl Catalog {
     ///
     /// When the catalog cannot be read.
     pub fn signatures(&self) -> Result<Vec<(DocumentId, Vec<u8>)>, CatalogError> {
+        self.signatures_where("true")
+    }
+
+    /// As [`Self::signatures`], of documents that repeat no other.
+    ///
+    /// # Errors
+    ///
+    /// When the catalog cannot be read.
+    pub fn signatures_of_originals(&self) -> Result<Vec<(DocumentId, Vec<u8>)>, CatalogError> {
+        self.signatures_where("duplicate_of IS NULL")
+    }
+
+    fn signatures_where(
+        &self,
+        condition: &str,
+    ) -> Result<Vec<(DocumentId, Vec<u8>)>, CatalogError> {
         self.read(|connection| {
-            let mut statement = connection.prepare_cached(
-                "SELECT id, signature FROM documents WHERE length(signature) > 0 ORDER BY id",
-            )?;
+            let mut statement = connection.prepare_cached(&format!(
+                "SELECT id, signature FROM documents
+                WHERE length(signature) > 0 AND {condition} ORDER BY id"
+            ))?;
             let mut rows = statement.query([])?;
             let mut res = Vec::new();
             while let Some(row) = rows.next()? {
@@ -301,32 +318,6 @@ impl Catalog {
             Ok(connection.query_row("SELECT count(*) FROM outbox", [], |row| row.get(0))?)
         })
     }
-
-    /// Keeps hits whose chunks are live and pass the filter as the catalog sees them now. A leg
-    /// that has yet to hear of a deletion, or of a group that lost its rights, cannot leak them.
-    pub(crate) fn keep_valid(
-        &self,
-        hits: Vec<Hit>,
-        filter: &Filter,
-    ) -> Result<Vec<Hit>, CatalogError> {
-        self.read(|connection| {
-            let mut statement = connection.prepare_cached(
-                "SELECT path, collection, coalesce(chunks.language, documents.language), modified,
-                    groups
-                FROM chunks JOIN documents ON documents.id = chunks.document
-                WHERE chunks.id = ?1 AND recipe = ?2",
-            )?;
-            let mut res = Vec::with_capacity(hits.len());
-            for hit in hits {
-                let mut rows = statement.query([hit.chunk.0, self.recipe_id()])?;
-                let Some(row) = rows.next()? else { continue };
-                if filter.matches(&facets(row, 0)?) {
-                    res.push(hit);
-                }
-            }
-            Ok(res)
-        })
-    }
 }
 
 pub(super) fn live_recipe(connection: &Connection) -> Result<Option<LiveRecipe>, CatalogError> {
@@ -342,7 +333,7 @@ pub(super) fn live_recipe(connection: &Connection) -> Result<Option<LiveRecipe>,
 }
 
 /// A column of another type than the schema says.
-fn columns(error: rusqlite::types::FromSqlError) -> CatalogError {
+pub(super) fn columns(error: rusqlite::types::FromSqlError) -> CatalogError {
     encode::damaged("a column", error)
 }
 
@@ -393,7 +384,7 @@ fn groups(row: &Row<'_>, column: usize) -> Result<Vec<String>, CatalogError> {
 }
 
 /// Reads path, collection, language, date and groups, in this order.
-fn facets(row: &Row<'_>, first: usize) -> Result<Facets, CatalogError> {
+pub(super) fn facets(row: &Row<'_>, first: usize) -> Result<Facets, CatalogError> {
     Ok(Facets {
         path: row.get(first)?,
         collection: row.get(first + 1)?,

@@ -232,7 +232,13 @@ fn a_duplicate_stands_alone_once_its_original_is_gone() {
     let id = put(&catalog, "b", "text", &[], Some(duplicate)).unwrap();
     assert_eq!(catalog.get(id).unwrap().unwrap().duplicate, Some(duplicate));
     assert_eq!(catalog.counts().unwrap().duplicates, 1);
+    let originals = || {
+        let found = catalog.signatures_of_originals().unwrap().into_iter();
+        found.map(|(id, _)| id).collect::<Vec<_>>()
+    };
+    assert_eq!(originals(), [of]);
     assert!(catalog.delete(of).unwrap());
+    assert_eq!(originals(), [id]);
     assert_eq!(catalog.get(id).unwrap().unwrap().duplicate, None);
 }
 
@@ -288,4 +294,25 @@ fn a_deleted_text_leaves_no_trace_in_the_file() {
     let bytes = fs_err::read(dir.path().join(Catalog::FILE)).unwrap();
     let found = bytes.windows(secret.len()).any(|it| it == secret.as_bytes());
     assert!(!found, "a deletion is a deletion");
+}
+
+/// It once walked all chunks of the catalog, for each document twice.
+#[test]
+fn a_document_costs_no_more_in_a_large_catalog() {
+    let dir = tempfile::tempdir().unwrap();
+    let catalog = catalog(&dir);
+    let n_steps = |id: DocumentId| {
+        let writer = catalog.writer().unwrap();
+        let mut statement = writer.prepare(write::ANNOUNCE).unwrap();
+        statement.execute([id.0]).unwrap();
+        statement.get_status(rusqlite::StatementStatus::VmStep)
+    };
+    let chunks = vec![chunk(0, 4, None); 3];
+    let id = put(&catalog, "a", "text", &chunks, None).unwrap();
+    let alone = n_steps(id);
+    for i in 0..100 {
+        put(&catalog, &format!("other {i}"), "text", &chunks, None).unwrap();
+    }
+    let among_others = n_steps(id);
+    assert!(among_others <= 2 * alone, "{alone} steps became {among_others}");
 }

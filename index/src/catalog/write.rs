@@ -357,13 +357,14 @@ fn put_chunks(
     Ok(())
 }
 
+/// In reading order, which is the order of ids and that of the index by document. To sort by id
+/// would make SQLite walk the index by recipe, which has ids in order and every chunk there is.
+pub(super) const ANNOUNCE: &str = "INSERT INTO outbox (chunk) SELECT id FROM chunks
+    WHERE document = ?1 AND recipe = (SELECT recipe FROM live) ORDER BY ordinal";
+
 /// Tells the legs that a document's live chunks changed.
 fn announce(connection: &Connection, id: DocumentId) -> Result<(), CatalogError> {
-    let mut statement = connection.prepare_cached(
-        "INSERT INTO outbox (chunk) SELECT id FROM chunks
-        WHERE document = ?1 AND recipe = (SELECT recipe FROM live) ORDER BY id",
-    )?;
-    statement.execute([id.0])?;
+    connection.prepare_cached(ANNOUNCE)?.execute([id.0])?;
     Ok(())
 }
 

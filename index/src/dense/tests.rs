@@ -1,4 +1,6 @@
 use super::*;
+use crate::filter::Filter;
+use crate::hit::Hit;
 
 const DIM: usize = 1_024;
 
@@ -14,9 +16,18 @@ fn put(dense: &Dense, ids: std::ops::Range<i64>, path: &str) {
     dense.put(points.iter().map(|(id, vector)| (*id, &facets, vector))).unwrap();
 }
 
+fn search(
+    dense: &Dense,
+    vector: &UnitVector,
+    filter: &Filter,
+    k: usize,
+) -> Result<Vec<Hit>, DenseError> {
+    dense.search(vector, filter, k, None)
+}
+
 fn found(dense: &Dense, path: &str) -> Vec<ChunkId> {
     let filter = Filter { path_prefix: Some(path.to_owned()), ..Filter::default() };
-    let hits = dense.search(&vector(1), &filter, usize::MAX).unwrap();
+    let hits = search(dense, &vector(1), &filter, usize::MAX).unwrap();
     let mut ids: Vec<ChunkId> = hits.into_iter().map(|it| it.chunk).collect();
     ids.sort_unstable();
     ids
@@ -53,7 +64,7 @@ fn equal_scores_are_cut_by_id() {
     for id in (1..200).rev() {
         dense.put([(ChunkId(id), &facets, &same)].into_iter()).unwrap();
     }
-    let hits = dense.search(&same, &Filter::default(), 3).unwrap();
+    let hits = search(&dense, &same, &Filter::default(), 3).unwrap();
     let ids: Vec<i64> = hits.iter().map(|it| it.chunk.0).collect();
     assert_eq!(ids, [1, 2, 3]);
 }
@@ -63,6 +74,28 @@ fn a_question_of_another_dimension_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let dense = Dense::open(dir.path(), DIM).unwrap();
     let short = UnitVector::new(vec![1.0; 3]).unwrap();
-    let error = dense.search(&short, &Filter::default(), 3).unwrap_err();
+    let error = search(&dense, &short, &Filter::default(), 3).unwrap_err();
     assert!(matches!(error, DenseError::BadQuery { expected: DIM, found: 3 }), "{error}");
+}
+
+#[test]
+fn vectors_kept_elsewhere_give_the_same_hits() {
+    let dir = tempfile::tempdir().unwrap();
+    let dense = Dense::open(dir.path(), DIM).unwrap();
+    put(&dense, 1..3_001, "a");
+    assert!(dense.optimize().unwrap(), "the test needs int8 copies");
+    let query = vector(5_000);
+    // Of one chunk, the catalog knows no vector any more.
+    let rescore = |hits: Vec<Hit>| -> Result<Vec<Hit>, DenseError> {
+        let live = hits.into_iter().filter(|it| it.chunk != ChunkId(7));
+        Ok(live.map(|it| Hit { score: vector(it.chunk.0).cosine(&query), ..it }).collect())
+    };
+    for (k, filter) in [(1, Filter::default()), (20, Filter::default()), (9_999, Filter::default())]
+    {
+        let expected = search(&dense, &query, &filter, k + 1).unwrap();
+        let expected: Vec<_> =
+            expected.iter().map(|it| it.chunk).filter(|it| *it != ChunkId(7)).take(k).collect();
+        let hits = dense.search(&query, &filter, k, Some(&rescore)).unwrap();
+        assert_eq!(hits.iter().map(|it| it.chunk).collect::<Vec<_>>(), expected);
+    }
 }

@@ -4,6 +4,7 @@
 //! question and a filter become a query in `query`. The index is derived: when it cannot be
 //! opened, delete its folder and fill it again from the catalog.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -13,10 +14,12 @@ use std::sync::{Mutex, PoisonError};
 use ingest::document::Language;
 use tantivy::collector::{Count, TopDocs};
 use tantivy::directory::MmapDirectory;
+use tantivy::index::SegmentId;
 use tantivy::query::TermQuery;
 use tantivy::schema::IndexRecordOption;
 use tantivy::{
-    DocAddress, Index, IndexReader, IndexWriter, ReloadPolicy, Searcher, TantivyError, Term,
+    DocAddress, Index, IndexReader, IndexWriter, ReloadPolicy, Searcher, SegmentMeta, TantivyError,
+    Term,
 };
 
 use crate::filter::{Facets, Filter};
@@ -40,6 +43,10 @@ const WRITER_BYTES: usize = 64 << 20;
 /// How many hits are read past the last one asked for, so that hits of equal score at the cut are
 /// chosen by id in one pass.
 const N_TIES: usize = 16;
+
+/// The largest segment is merged with the others once they hold, or it has lost, one in so many of
+/// its chunks: an index that grows bit by bit writes each chunk about eleven times.
+const STALE_SHARE: u32 = 10;
 
 /// Why the lexical index could not do its work.
 #[derive(Debug, thiserror::Error)]
@@ -125,7 +132,7 @@ impl fmt::Debug for Lexical {
 impl Lexical {
     /// Changes whenever an index built before would give other hits: with the analysis, the
     /// fields, or tantivy's format.
-    pub const VERSION: u32 = 1;
+    pub const VERSION: u32 = 2;
 
     /// Opens the index in a folder, or creates an empty one there.
     ///
@@ -141,6 +148,7 @@ impl Lexical {
         let (schema, fields) = Fields::new();
         let directory = MmapDirectory::open(dir).map_err(|error| failed(error.into()))?;
         let index = Index::open_or_create(directory, schema).map_err(failed)?;
+        index.tokenizers().register(schema::TERMS, schema::Terms::default());
         let manual = index.reader_builder().reload_policy(ReloadPolicy::Manual);
         let reader = manual.try_into().map_err(failed)?;
         let watermark = match index.load_metas().map_err(failed)?.payload {
@@ -220,20 +228,34 @@ impl Lexical {
         self.reader.reload().map_err(|error| self.search_error(error))
     }
 
-    /// Merges all segments into one: searches after it are as fast as they get.
+    /// Merges segments, so that searches look into one, or into a large one and a small one.
     ///
     /// # Errors
     ///
     /// When tantivy cannot write.
     pub fn optimize(&self) -> Result<(), LexicalError> {
         self.finish_merges()?;
-        let segments =
-            self.index.searchable_segment_ids().map_err(|error| self.search_error(error))?;
+        let segments = self.segments_to_merge().map_err(|error| self.search_error(error))?;
         if segments.len() > 1 {
             self.write(|writer| writer.merge(&segments).wait().map(drop))?;
             self.reader.reload().map_err(|error| self.search_error(error))?;
         }
         Ok(())
+    }
+
+    /// All segments, or all but the largest while the others hold little: a document more must not
+    /// cost writing a large index anew.
+    fn segments_to_merge(&self) -> tantivy::Result<Vec<SegmentId>> {
+        let mut segments = self.index.searchable_segment_metas()?;
+        segments.sort_by_key(|it| Reverse(it.num_docs()));
+        if let [largest, others @ ..] = &segments[..] {
+            let n_others: u32 = others.iter().map(SegmentMeta::num_docs).sum();
+            let n_stale = n_others.saturating_add(largest.num_deleted_docs());
+            if n_stale < largest.num_docs() / STALE_SHARE {
+                segments.remove(0);
+            }
+        }
+        Ok(segments.iter().map(SegmentMeta::id).collect())
     }
 
     /// The best `k` chunks for a question among those that the filter lets through, best first.

@@ -192,6 +192,34 @@ fn changes_show_after_the_commit_and_survive_a_reopening() {
 }
 
 #[test]
+fn a_chunk_more_does_not_write_a_large_index_anew() {
+    let (_dir, lexical) = lexical(&[("", "alpha", ENGLISH); 40]);
+    let sizes = || {
+        let metas = lexical.index.searchable_segment_metas().unwrap();
+        let mut sizes: Vec<u32> = metas.iter().map(SegmentMeta::num_docs).collect();
+        sizes.sort_unstable();
+        sizes
+    };
+    let add = |ids: std::ops::Range<i64>| {
+        for id in ids {
+            lexical.put(&chunk(id, "", "beta", &Facets::default())).unwrap();
+            lexical.commit(1).unwrap();
+        }
+        lexical.optimize().unwrap();
+    };
+    lexical.optimize().unwrap();
+    assert_eq!(sizes(), [40]);
+    add(100..102);
+    assert_eq!(sizes(), [2, 40]);
+    assert_eq!(found(&lexical, "beta", None), [100, 101]);
+    add(102..105);
+    assert_eq!(sizes(), [45], "a tenth is worth it");
+    (1..6).for_each(|id| lexical.delete(ChunkId(id)).unwrap());
+    add(105..106);
+    assert_eq!(sizes(), [41], "and so is a tenth that is gone");
+}
+
+#[test]
 fn a_commit_without_changes_moves_the_watermark() {
     let dir = tempfile::tempdir().unwrap();
     Lexical::open(dir.path()).unwrap().commit(5).unwrap();
