@@ -43,6 +43,12 @@ pub enum ClusterError {
         /// What it said.
         detail: String,
     },
+    /// The connection is encrypted for somebody whom we do not know.
+    #[error("the certificate of the Qdrant cluster is not trusted: {detail}")]
+    Certificate {
+        /// What is wrong with it.
+        detail: String,
+    },
     /// What was asked for is not there.
     #[error("the Qdrant cluster has no collection `{collection}`")]
     Missing {
@@ -156,6 +162,10 @@ impl ClusterError {
                 "put the cluster's key into an environment variable and name it in \
                  `qdrant.api_key_env`"
             }
+            Self::Certificate { .. } => {
+                "https:// trusts the certificates that the system trusts: add the cluster's to \
+                 them, or name a file of those to trust in the environment variable SSL_CERT_FILE"
+            }
             Self::Missing { .. } => "run `souffleur ingest FOLDER`, which makes it",
             Self::NotOurs { .. } | Self::OtherCatalog { .. } => {
                 "set `qdrant.collection` to another name; nothing was changed"
@@ -211,8 +221,8 @@ fn sorted(
     retry_after: Option<Duration>,
     doing: &'static str,
 ) -> Failure {
-    let detail = message.to_owned();
-    let lower = detail.to_lowercase();
+    let detail = plain(message);
+    let lower = message.to_lowercase();
     if lower.contains("no space left") || lower.contains("out of disk") {
         return Failure::Final(ClusterError::DiskFull { detail });
     }
@@ -227,12 +237,29 @@ fn sorted(
         "Unavailable" | "DeadlineExceeded" | "Cancelled" => {
             Failure::Passing { detail, is_silent: true, retry_after }
         }
+        _ if lower.contains("invalidcertificate") => {
+            Failure::Final(ClusterError::Certificate { detail })
+        }
         // The client calls a refused connection an internal error.
         _ => {
             let is_silent =
                 lower.contains("failed to connect") || lower.contains("transport error");
             Failure::Passing { detail, is_silent, retry_after }
         }
+    }
+}
+
+/// What the client says of a connection that it could not make, without the names of its types.
+fn plain(message: &str) -> String {
+    if !message.starts_with("Failed to connect to ") {
+        return message.to_owned();
+    }
+    let between = |start, end| message.split_once(start)?.1.split_once(end).map(|it| it.0);
+    let found = between("message: \"", "\"").or_else(|| between("InvalidCertificate(", ")"));
+    match found {
+        Some(it) => it.to_owned(),
+        None if message.contains("TimedOut") => "no connection in time".to_owned(),
+        None => message.to_owned(),
     }
 }
 
@@ -254,6 +281,11 @@ mod tests {
             Failure::Final(error) => error,
             other => panic!("{other:?}"),
         };
+        let unknown = "Failed to connect to https://a/: InvalidCertificate(UnknownIssuer))";
+        let error = refused("Internal", unknown);
+        assert!(
+            matches!(&error, ClusterError::Certificate { detail } if detail == "UnknownIssuer")
+        );
         assert!(matches!(refused("Unauthenticated", "no"), ClusterError::Key { .. }));
         assert!(matches!(refused("PermissionDenied", "no"), ClusterError::Key { .. }));
         assert!(matches!(refused("InvalidArgument", "no"), ClusterError::Refused { .. }));
