@@ -254,7 +254,8 @@ fn plain(message: &str) -> String {
     if !message.starts_with("Failed to connect to ") {
         return message.to_owned();
     }
-    let between = |start, end| message.split_once(start)?.1.split_once(end).map(|it| it.0);
+    let between =
+        |start: &str, end: &str| message.split_once(start)?.1.split_once(end).map(|it| it.0);
     let found = between("message: \"", "\"").or_else(|| between("InvalidCertificate(", ")"));
     match found {
         Some(it) => it.to_owned(),
