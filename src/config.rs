@@ -7,9 +7,8 @@ use std::{
 };
 
 use figment::{
-    Figment, Metadata, Profile, Provider,
+    Figment,
     providers::{Env, Format, Serialized, Toml},
-    value::{Dict, Map},
 };
 use index::StoreKind;
 use ingest::parse::Limits;
@@ -25,8 +24,10 @@ use crate::{
     upstream::settings::{Secret, UpstreamConfig},
 };
 
+mod file;
 mod overrides;
 
+use self::file::{SettingsFile, known_settings, unknown_key};
 pub use self::overrides::{
     GenerationOverrides, Overrides, PromptsOverrides, RetrievalOverrides, ServeOverrides,
 };
@@ -39,10 +40,6 @@ pub const FILE_NAME: &str = "souffleur.toml";
 
 /// Environment variables with our prefix that are not settings.
 const NOT_SETTINGS: [&str; 4] = ["test_models", "docling_dir", "shared_dir", "log"];
-
-/// Keys of a settings file that describe documents beside it; ingestion reads those.
-const DOCUMENT_KEYS: [&str; 7] =
-    ["collection", "licence", "groups", "language", "password", "passwords", "files"];
 
 /// All settings.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
@@ -358,68 +355,6 @@ fn read_secrets<const N: usize>(secrets: [(&String, &mut Secret); N]) {
             *secret = Secret::new(value.trim());
         }
     }
-}
-
-/// A settings file, so that errors name it.
-struct SettingsFile {
-    path: PathBuf,
-    settings: toml::Table,
-}
-
-impl SettingsFile {
-    /// The settings of a file, without what it says of the documents beside it; none when it is
-    /// not there.
-    fn read(path: &Path) -> Result<Self, ConfigError> {
-        let path = path.to_owned();
-        if !path.exists() {
-            return Ok(Self { path, settings: toml::Table::new() });
-        }
-        let text = fs_err::read_to_string(&path)?;
-        let mut settings: toml::Table = text.parse().map_err(|source| ConfigError::Syntax {
-            path: path.clone(),
-            source: Box::new(source),
-        })?;
-        settings.retain(|key, _| !DOCUMENT_KEYS.contains(&key));
-        match unknown_key(&settings, &known_settings(), "") {
-            Some((key, known)) => {
-                Err(ConfigError::Unknown { key, place: format!("`{}`", path.display()), known })
-            }
-            None => Ok(Self { path, settings }),
-        }
-    }
-}
-
-impl Provider for SettingsFile {
-    fn metadata(&self) -> Metadata {
-        Metadata::from("settings file", self.path.as_path())
-    }
-
-    fn data(&self) -> Result<Map<Profile, Dict>, figment::Error> {
-        Toml::string(&self.settings.to_string()).data()
-    }
-}
-
-/// Every setting, by section.
-fn known_settings() -> toml::Table {
-    DEFAULTS.parse().expect("the defaults that are compiled in are TOML")
-}
-
-/// The first key that is no setting, with the settings of its section.
-fn unknown_key(
-    given: &toml::Table,
-    known: &toml::Table,
-    section: &str,
-) -> Option<(String, Vec<String>)> {
-    given.iter().find_map(|(key, value)| {
-        let path = if section.is_empty() { key.clone() } else { format!("{section}.{key}") };
-        match (known.get(key), value) {
-            (None, _) => Some((path, known.keys().cloned().collect())),
-            (Some(toml::Value::Table(known)), toml::Value::Table(given)) => {
-                unknown_key(given, known, &path)
-            }
-            (Some(_), _) => None,
-        }
-    })
 }
 
 /// Refuses variables with our prefix that name no setting.

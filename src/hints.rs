@@ -147,7 +147,10 @@ fn upstream_in<'a>(cause: &'a (dyn Error + 'static)) -> Option<&'a UpstreamError
 /// Whether a server failed, which may be otherwise with the next question.
 #[must_use]
 pub fn is_of_server(error: &anyhow::Error) -> bool {
-    !is_interrupted(error) && error.chain().any(|it| upstream_in(it).is_some())
+    let is_of_server = |it: &(dyn Error + 'static)| {
+        upstream_in(it).is_some() || cluster_in(it).is_some_and(ClusterError::is_passing)
+    };
+    !is_interrupted(error) && error.chain().any(is_of_server)
 }
 
 /// Whether Ctrl-C ended the work.

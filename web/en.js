@@ -42,6 +42,8 @@ export default {
   // Errors
   errorBusy: 'The server is busy: try again in a moment.',
   errorBusyRetry: 'The server is busy: try again in {seconds} s.',
+  errorIndexAway: 'The documents cannot be reached right now: try again in a moment.',
+  errorReadsOnly: 'This server only answers: documents are added and removed where they are indexed.',
   errorKey: 'This needs a key.',
   errorForbidden: 'Your key does not allow this.',
   errorTooLarge: 'This is too large.',

@@ -5,6 +5,8 @@ import { t } from './i18n.js';
 
 export function describe(error) {
   if (error instanceof ApiError) {
+    if (error.code === 'index_unavailable') return t('errorIndexAway');
+    if (error.code === 'reads_only') return t('errorReadsOnly');
     if (error.status === 429 || error.status === 503) {
       const seconds = Number(error.retryAfter);
       return seconds > 0 ? t('errorBusyRetry', { seconds }) : t('errorBusy');

@@ -42,6 +42,8 @@ export default {
   // Erreurs
   errorBusy: 'Le serveur est occupé : réessayez dans un instant.',
   errorBusyRetry: 'Le serveur est occupé : réessayez dans {seconds} s.',
+  errorIndexAway: 'Les documents sont injoignables pour le moment : réessayez dans un instant.',
+  errorReadsOnly: 'Ce serveur ne fait que répondre : les documents sont ajoutés et retirés là où ils sont indexés.',
   errorKey: 'Il faut une clé pour cela.',
   errorForbidden: 'Votre clé ne le permet pas.',
   errorTooLarge: "C'est trop volumineux.",

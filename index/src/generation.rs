@@ -8,6 +8,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
@@ -22,8 +23,8 @@ use crate::{IndexError, Preparing, atomic_file};
 /// Chunks that are read and indexed at a time.
 const BATCH: usize = 256;
 
-/// Chunks after which it is kept how far a generation is.
-const KEEP_EVERY: usize = 16_384;
+/// After how long it is kept how far a generation is: what a run that is killed loses at most.
+const KEEP_EVERY: Duration = Duration::from_secs(10);
 
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -209,7 +210,7 @@ pub(crate) fn build(
     let path = folder(home.dir, generation);
     let total = catalog.n_chunks(recipe.id)?;
     let mut done = catalog.n_chunks_up_to(recipe.id, at.chunk())?;
-    let mut n_since = 0;
+    let mut kept_at = Instant::now();
     loop {
         progress(Preparing::Rebuilding { done, total });
         let chunks = catalog.chunks_after(recipe.id, at.chunk(), BATCH)?;
@@ -217,14 +218,14 @@ pub(crate) fn build(
         at.chunk = last.id.0;
         legs.put(catalog, &chunks)?;
         done += chunks.len() as u64;
-        n_since += chunks.len();
-        if n_since >= KEEP_EVERY {
+        if kept_at.elapsed() >= KEEP_EVERY {
             legs.commit(catalog, at.watermark)?;
             at.keep(&path)?;
-            n_since = 0;
+            kept_at = Instant::now();
         }
     }
     legs.commit(catalog, at.watermark)?;
+    at.keep(&path)?;
     legs.optimize(catalog, recipe.id, progress)?;
 
     Ok(Built { generation, manifest, legs })

@@ -8,7 +8,7 @@ use crate::catalog::{Catalog, CatalogError, EmbeddedChunk, StoredDocument, Store
 use crate::fingerprint::Recipe;
 use crate::hit::DocumentId;
 use crate::lock::Lock;
-use crate::qdrant::{Cluster, ClusterSettings};
+use crate::qdrant::{Cluster, ClusterError, ClusterSettings};
 use crate::store::{Home, StoreKind};
 use crate::writer::Legs;
 use crate::{Index, IndexError, LegCounts, generation, writer};
@@ -189,7 +189,10 @@ pub(crate) fn open(
             generation::build_and_clean(home, &catalog, &live, progress)?
         }
         // What is there can answer all the same; `Catalog::n_pending` tells what cannot yet.
-        Err(error @ IndexError::NoRoom { .. }) => {
+        Err(
+            error
+            @ (IndexError::NoRoom { .. } | IndexError::Cluster(ClusterError::DiskFull { .. })),
+        ) => {
             tracing::warn!(%error, "changes stay pending");
             legs
         }

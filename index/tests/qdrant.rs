@@ -277,7 +277,13 @@ fn an_index_moves_to_the_cluster_and_back() {
     assert_eq!(begun.len(), 1);
     // Until the end, what was live is.
     assert_eq!(open(dir.path(), &embedded).unwrap().leg_counts().unwrap(), before);
-    let there = Index::migrate(to_cluster, &embedded, &mut |_| {}).unwrap();
+    let mut first = None;
+    let there = Index::migrate(to_cluster, &embedded, &mut |it| {
+        first.get_or_insert(it);
+    });
+    let there = there.unwrap();
+    let total = before.dense;
+    assert_eq!(first, Some(index::Preparing::Rebuilding { done: total, total }));
     assert_eq!((there.n_chunks, there.was_live), (before.dense, false));
     assert_eq!(cluster.collections(), begun, "it went on with what was begun");
     let again = Index::migrate(to_cluster, &embedded, &mut |_| {}).unwrap();

@@ -196,16 +196,22 @@ impl From<index::catalog::CatalogError> for ApiError {
 }
 
 impl From<&ClusterError> for ApiError {
+    /// Where the cluster's nodes are is not for everybody: that goes to the log.
     fn from(error: &ClusterError) -> Self {
-        let message = error.to_string();
-        match error {
-            ClusterError::ReadsOnly => Self::conflict(message),
-            ClusterError::Away { .. } => Self {
-                retry_after: Some(5),
-                code: Some("index_unavailable"),
-                ..Self::new(StatusCode::SERVICE_UNAVAILABLE, message)
-            },
-            _ => Self::internal(error),
+        if matches!(error, ClusterError::ReadsOnly) {
+            return Self::conflict(error.to_string()).with_code("reads_only");
+        }
+        if !error.is_passing() {
+            return Self::internal(error);
+        }
+        tracing::warn!(%error, "the index cannot be searched");
+        Self {
+            retry_after: Some(5),
+            code: Some("index_unavailable"),
+            ..Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "the Qdrant cluster that holds the index does not answer: try again in a moment",
+            )
         }
     }
 }

@@ -65,9 +65,9 @@ class Handler(lab.LabRoutes, BaseHTTPRequestHandler):
         self.headers_of(status, "application/json", len(data), **more)
         self.wfile.write(data)
 
-    def fail(self, status, message, kind="invalid_request_error", **more):
+    def fail(self, status, message, kind="invalid_request_error", code=None, **more):
         self.reply(
-            {"error": {"message": message, "type": kind, "code": None, "param": None}},
+            {"error": {"message": message, "type": kind, "code": code, "param": None}},
             status,
             **more,
         )
@@ -172,6 +172,9 @@ class Handler(lab.LabRoutes, BaseHTTPRequestHandler):
         request = json.loads(self.body)
         if self.world.busy:
             self.fail(503, "the queue is full", "overloaded_error", Retry_After="7")
+            return
+        if self.world.index_is_away:
+            self.fail(503, "the cluster does not answer", "overloaded_error", code="index_unavailable")
             return
         answer = self.world.answer(request)
         self.world.remember(request["question"], answer, request.get("conversation"))

@@ -207,6 +207,19 @@ def test_busy_server_says_when_to_try_again(server, open_page):
     assert page.locator(".turn").count() == 1
 
 
+@mock_only
+def test_an_index_that_is_away_is_told_in_words_of_the_page(server, open_page):
+    page = open_page(server.url + "/")
+    page.watch.allowed.append("503")
+    server.world.index_is_away = True
+    page.fill("#question", QUESTION["fr"])
+    page.press("#question", "Enter")
+    page.wait_for_selector("text=Les documents sont injoignables pour le moment")
+    server.world.index_is_away = False
+    page.click("text=Réessayer")
+    page.wait_for_selector(".badge.supported")
+
+
 def test_conversation_goes_on_and_is_deleted(server, open_page):
     page = open_page(server.url + "/")
     ask(page, QUESTION["fr"])

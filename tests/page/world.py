@@ -154,6 +154,7 @@ class World:
         self.uploads = {}
         self.stopped = []
         self.busy = False
+        self.index_is_away = False
         # Pages of another site, as HTML by path.
         self.pages = {}
         self.documents = {}

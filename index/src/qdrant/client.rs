@@ -138,7 +138,9 @@ impl Client {
             .enable_all()
             .build()
             .map_err(ClusterError::Client)?;
-        let (at, runtime) = (AtomicUsize::new(0), Some(runtime));
+        // Of many that read, not all ask the same node.
+        let first = random() as usize % searching.len();
+        let (at, runtime) = (AtomicUsize::new(first), Some(runtime));
         let res = Self { settings, searching, changing, at, runtime };
         res.check_version()?;
         Ok(res)
@@ -157,10 +159,7 @@ impl Client {
                 "say its version",
                 |node| async move { node.health_check().await },
             )?;
-        let mut parts = reply.version.split('.').map_while(|it| it.parse::<u64>().ok());
-        let (major, minor) = (parts.next().unwrap_or(0), parts.next().unwrap_or(0));
-        let is_known = major == VERSION_MIN.0 && minor >= VERSION_MIN.1;
-        if !is_known {
+        if !is_known(&reply.version) {
             let url = self.settings.urls[self.at.load(Ordering::Relaxed)].clone();
             return Err(ClusterError::Version { url, found: reply.version, needed: VERSIONS });
         }
@@ -271,21 +270,24 @@ impl<'a> Waiting<'a> {
     ) -> Result<(), ClusterError> {
         self.n_failed += 1;
         let n_nodes = self.settings.urls.len();
-        let away = |detail| ClusterError::Away { nodes: self.settings.urls.join(", "), detail };
+        let failed = |detail| match is_silent {
+            true => ClusterError::Away { nodes: self.settings.urls.join(", "), detail },
+            false => ClusterError::Failed { doing, detail },
+        };
         // Every node gets its chance, and a single one that was just started anew gets two.
         if self.n_failed < n_nodes.max(2) && retry_after.is_none() {
             return Ok(());
         }
         let Patience::Wait { interrupted, tell } = &self.settings.patience else {
-            return Err(away(detail));
+            return Err(failed(detail));
         };
         if self.kind == Kind::Search {
-            return Err(away(detail));
+            return Err(failed(detail));
         }
         if is_silent {
             self.heard_at = None;
         } else if self.heard_at.get_or_insert_with(Instant::now).elapsed() > ERRORS_MAX {
-            return Err(ClusterError::Refused { doing, detail });
+            return Err(failed(detail));
         }
         if self.told_at.is_none_or(|it| it.elapsed() >= TELL_EVERY) {
             let seconds = self.since.elapsed().as_secs();
@@ -309,13 +311,33 @@ impl<'a> Waiting<'a> {
 /// do not come back at one time.
 fn jittered(round: u32) -> Duration {
     let longest = WAIT_MIN.saturating_mul(2_u32.saturating_pow(round.min(10))).min(WAIT_MAX);
-    let random = RandomState::new().build_hasher().finish() as f64 / u64::MAX as f64;
-    longest.mul_f64(0.5 + random / 2.0)
+    longest.mul_f64(0.5 + random() as f64 / u64::MAX as f64 / 2.0)
+}
+
+fn random() -> u64 {
+    RandomState::new().build_hasher().finish()
+}
+
+/// Whether we know what a server of some version answers.
+fn is_known(version: &str) -> bool {
+    let mut parts = version.split('.').map_while(|it| it.parse::<u64>().ok());
+    let (major, minor) = (parts.next().unwrap_or(0), parts.next().unwrap_or(0));
+    major == VERSION_MIN.0 && minor >= VERSION_MIN.1
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn servers_of_versions_that_we_do_not_know_are_refused() {
+        for known in ["1.17.0", "1.17.1-dev", "1.18.2", "1.30"] {
+            assert!(is_known(known), "{known}");
+        }
+        for unknown in ["1.16.3", "0.17.0", "2.0.0", "", "none"] {
+            assert!(!is_known(unknown), "{unknown}");
+        }
+    }
 
     #[test]
     fn waits_grow_to_a_limit_and_differ() {

@@ -43,6 +43,12 @@ pub enum ClusterError {
         /// What it said.
         detail: String,
     },
+    /// The connection is encrypted for somebody whom we do not know.
+    #[error("the certificate of the Qdrant cluster is not trusted: {detail}")]
+    Certificate {
+        /// What is wrong with it.
+        detail: String,
+    },
     /// What was asked for is not there.
     #[error("the Qdrant cluster has no collection `{collection}`")]
     Missing {
@@ -82,6 +88,14 @@ pub enum ClusterError {
         /// What questions would be embedded with.
         running: String,
     },
+    /// It answers, but with errors, which may pass.
+    #[error("the Qdrant cluster failed to {doing}: {detail}")]
+    Failed {
+        /// What was asked.
+        doing: &'static str,
+        /// What it said.
+        detail: String,
+    },
     /// The server's disk is full.
     #[error("the Qdrant cluster has no room left on its disks: {detail}")]
     DiskFull {
@@ -119,6 +133,12 @@ pub enum ClusterError {
 }
 
 impl ClusterError {
+    /// Whether the same request may be answered in a while, with nothing changed by anybody here.
+    #[must_use]
+    pub fn is_passing(&self) -> bool {
+        matches!(self, Self::Away { .. } | Self::Failed { .. })
+    }
+
     /// What the user can do about it, if we know.
     #[must_use]
     pub fn hint(&self) -> Option<&'static str> {
@@ -133,10 +153,18 @@ impl ClusterError {
                  of gRPC (6334 mostly); `souffleur doctor` asks it. Nothing is lost: what was \
                  ingested is in the catalog, and goes on from there"
             }
+            Self::Failed { .. } => {
+                "see the logs of the cluster's nodes, then run the same command again. Nothing is \
+                 lost: what was ingested is in the catalog, and goes on from there"
+            }
             Self::Version { .. } => "update the server, or use a version of souffleur that fits it",
             Self::Key { .. } => {
                 "put the cluster's key into an environment variable and name it in \
                  `qdrant.api_key_env`"
+            }
+            Self::Certificate { .. } => {
+                "https:// trusts the certificates that the system trusts: add the cluster's to \
+                 them, or name a file of those to trust in the environment variable SSL_CERT_FILE"
             }
             Self::Missing { .. } => "run `souffleur ingest FOLDER`, which makes it",
             Self::NotOurs { .. } | Self::OtherCatalog { .. } => {
@@ -169,27 +197,36 @@ pub(super) enum Failure {
     Missing,
 }
 
-/// Sorts what the client reports. Codes are those of gRPC; where a full disk is meant, the server
-/// says so only in words.
+/// Sorts what the client reports.
 pub(super) fn failure(error: QdrantError, doing: &'static str) -> Failure {
-    let (status, retry_after) = match error {
-        QdrantError::ResponseError { status } => (status, None),
+    match error {
+        // The type of a code belongs to a crate that only the client depends on; its name does
+        // not change.
+        QdrantError::ResponseError { status } => {
+            sorted(&format!("{:?}", status.code()), status.message(), None, doing)
+        }
         QdrantError::ResourceExhaustedError { status, retry_after_seconds } => {
-            (status, Some(Duration::from_secs(retry_after_seconds)))
+            let retry_after = Some(Duration::from_secs(retry_after_seconds));
+            sorted("ResourceExhausted", status.message(), retry_after, doing)
         }
-        error => {
-            return Failure::Final(ClusterError::Refused { doing, detail: error.to_string() });
-        }
-    };
-    let detail = status.message().to_owned();
-    // The type of a code belongs to a crate that only the client depends on; its name does not
-    // change.
-    let code = format!("{:?}", status.code());
-    let lower = detail.to_lowercase();
+        error => Failure::Final(ClusterError::Refused { doing, detail: error.to_string() }),
+    }
+}
+
+/// Sorts an answer of the server. Codes are those of gRPC; where a full disk is meant, the server
+/// says so only in words.
+fn sorted(
+    code: &str,
+    message: &str,
+    retry_after: Option<Duration>,
+    doing: &'static str,
+) -> Failure {
+    let detail = plain(message);
+    let lower = message.to_lowercase();
     if lower.contains("no space left") || lower.contains("out of disk") {
         return Failure::Final(ClusterError::DiskFull { detail });
     }
-    match code.as_str() {
+    match code {
         "Unauthenticated" | "PermissionDenied" => Failure::Final(ClusterError::Key { detail }),
         "NotFound" => Failure::Missing,
         "ResourceExhausted" if retry_after.is_some() => {
@@ -200,11 +237,63 @@ pub(super) fn failure(error: QdrantError, doing: &'static str) -> Failure {
         "Unavailable" | "DeadlineExceeded" | "Cancelled" => {
             Failure::Passing { detail, is_silent: true, retry_after }
         }
+        _ if lower.contains("invalidcertificate") => {
+            Failure::Final(ClusterError::Certificate { detail })
+        }
         // The client calls a refused connection an internal error.
         _ => {
             let is_silent =
                 lower.contains("failed to connect") || lower.contains("transport error");
             Failure::Passing { detail, is_silent, retry_after }
         }
+    }
+}
+
+/// What the client says of a connection that it could not make, without the names of its types.
+fn plain(message: &str) -> String {
+    if !message.starts_with("Failed to connect to ") {
+        return message.to_owned();
+    }
+    let between =
+        |start: &str, end: &str| message.split_once(start)?.1.split_once(end).map(|it| it.0);
+    let found = between("message: \"", "\"").or_else(|| between("InvalidCertificate(", ")"));
+    match found {
+        Some(it) => it.to_owned(),
+        None if message.contains("TimedOut") => "no connection in time".to_owned(),
+        None => message.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_pass_is_told_from_what_is_refused() {
+        let passes = |code, message, silent| {
+            let it = sorted(code, message, None, "search");
+            matches!(it, Failure::Passing { is_silent, .. } if is_silent == silent)
+        };
+        assert!(passes("Unavailable", "", true));
+        assert!(passes("Internal", "Failed to connect to http://127.0.0.1:1/", true));
+        assert!(passes("Internal", "Service internal error: 1 of 2 shards failed", false));
+        assert!(passes("FailedPrecondition", "locked", false));
+        let refused = |code, message| match sorted(code, message, None, "search") {
+            Failure::Final(error) => error,
+            other => panic!("{other:?}"),
+        };
+        let unknown = "Failed to connect to https://a/: InvalidCertificate(UnknownIssuer))";
+        let error = refused("Internal", unknown);
+        assert!(
+            matches!(&error, ClusterError::Certificate { detail } if detail == "UnknownIssuer")
+        );
+        assert!(matches!(refused("Unauthenticated", "no"), ClusterError::Key { .. }));
+        assert!(matches!(refused("PermissionDenied", "no"), ClusterError::Key { .. }));
+        assert!(matches!(refused("InvalidArgument", "no"), ClusterError::Refused { .. }));
+        let full = "Service internal error: No space left on device (os error 28)";
+        assert!(matches!(refused("Internal", full), ClusterError::DiskFull { .. }));
+        let busy = sorted("ResourceExhausted", "slower", Some(Duration::from_secs(3)), "search");
+        assert!(matches!(busy, Failure::Passing { retry_after: Some(_), .. }));
+        assert!(matches!(sorted("NotFound", "none", None, "search"), Failure::Missing));
     }
 }
