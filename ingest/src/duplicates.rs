@@ -106,7 +106,7 @@ pub fn near_pairs(signatures: &[Signature], similarity_min: f32) -> Vec<Pair> {
 ///
 /// Locality-sensitive hashing (Leskovec, Rajaraman, Ullman, "Mining of Massive Datasets", 3.4):
 /// only documents that agree in a whole band are compared. About one kilobyte a document.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Originals<Id> {
     /// In the order in which they came; `None` is one that was removed.
     documents: Vec<Option<(Id, Signature)>>,
@@ -115,6 +115,18 @@ pub struct Originals<Id> {
     first: HashMap<u32, u32>,
     /// The others. Most bands have one document only, which needs no list.
     others: HashMap<u32, Vec<u32>>,
+}
+
+// Derived, it would ask the same of `Id`.
+impl<Id> Default for Originals<Id> {
+    fn default() -> Self {
+        Self {
+            documents: Vec::new(),
+            by_id: HashMap::new(),
+            first: HashMap::new(),
+            others: HashMap::new(),
+        }
+    }
 }
 
 impl<Id: Copy + Ord + Hash> Originals<Id> {
