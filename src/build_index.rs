@@ -220,8 +220,8 @@ struct Run<'a> {
     report: BuildReport,
     /// Paths of the catalog that need no more thought: forgotten, or taken over by a moved file.
     settled: BTreeSet<PathBuf>,
-    /// What a new document may repeat.
-    originals: Originals<DocumentId>,
+    /// What a new document may repeat, once it was read from the catalog.
+    originals: Option<Originals<DocumentId>>,
     /// Files that wait to be embedded together.
     pending: Vec<ReadFile>,
 }
@@ -234,12 +234,6 @@ impl<'a> Run<'a> {
         interrupted: &'a AtomicBool,
         on_event: &'a mut dyn FnMut(BuildEvent<'_>),
     ) -> Result<Self, BuildError> {
-        let mut originals = Originals::default();
-        for (id, bytes) in index.catalog().signatures_of_originals()? {
-            if let Some(signature) = Signature::from_bytes(&bytes) {
-                originals.insert(id, signature);
-            }
-        }
         Ok(Self {
             index,
             embedder,
@@ -248,7 +242,7 @@ impl<'a> Run<'a> {
             on_event,
             report: BuildReport::default(),
             settled: BTreeSet::new(),
-            originals,
+            originals: None,
             pending: Vec::new(),
         })
     }
@@ -351,7 +345,7 @@ impl<'a> Run<'a> {
         let absolute = Path::new(&it.source.root).join(&it.source.path);
         let old = self.looker.stored(&absolute);
         let own = old.map(|it| it.id);
-        let duplicate = self.duplicate_of(&it, own);
+        let duplicate = self.duplicate_of(&it, own)?;
         let signature = it.signature.as_ref().map(Signature::to_bytes).unwrap_or_default();
         if let Some(old) = old
             && old.source.root != it.source.root
@@ -369,13 +363,16 @@ impl<'a> Run<'a> {
             signature: &signature,
             chunks,
         })?;
-        self.originals.remove(id);
+        if let Some(originals) = &mut self.originals {
+            originals.remove(id);
+            if let (None, Some(signature)) = (duplicate, it.signature) {
+                originals.insert(id, signature);
+            }
+        }
         if let Some(Duplicate { of, similarity }) = duplicate {
             let path = self.index.catalog().get(of)?.map(|it| it.source.path);
             let path = path.unwrap_or_default();
             self.report.duplicates.push((it.source.path.clone(), path, similarity));
-        } else if let Some(signature) = it.signature {
-            self.originals.insert(id, signature);
         }
         self.report.n_chunks += chunks.len();
         let path = it.source.path;
@@ -392,10 +389,18 @@ impl<'a> Run<'a> {
 impl Run<'_> {
     /// The recorded document that a new one repeats most, if it repeats one. One that repeats
     /// another itself is not looked at: what it repeats is.
-    fn duplicate_of(&self, it: &ReadFile, own: Option<DocumentId>) -> Option<Duplicate> {
-        let signature = it.signature.as_ref()?;
-        let (of, similarity) = self.originals.most_alike(signature, NEAR_DUPLICATE_MIN, own)?;
-        Some(Duplicate { of, similarity })
+    fn duplicate_of(
+        &mut self,
+        it: &ReadFile,
+        own: Option<DocumentId>,
+    ) -> Result<Option<Duplicate>, CatalogError> {
+        let Some(signature) = &it.signature else { return Ok(None) };
+        let originals = match &mut self.originals {
+            Some(it) => it,
+            none => none.insert(read_originals(self.index)?),
+        };
+        let found = originals.most_alike(signature, NEAR_DUPLICATE_MIN, own);
+        Ok(found.map(|(of, similarity)| Duplicate { of, similarity }))
     }
 
     /// Reports a file that cannot be read. What was known of it is removed: it may say otherwise
@@ -414,10 +419,21 @@ impl Run<'_> {
     fn forget(&mut self, path: &Path) -> Result<(), BuildError> {
         let Some(old) = self.looker.stored(path) else { return Ok(()) };
         self.index.catalog().delete(old.id)?;
-        self.originals.remove(old.id);
+        // What repeated it stands alone now.
+        self.originals = None;
         self.report.removed += 1;
         Ok(())
     }
+}
+
+fn read_originals(index: &Index) -> Result<Originals<DocumentId>, CatalogError> {
+    let mut res = Originals::default();
+    for (id, bytes) in index.catalog().signatures_of_originals()? {
+        if let Some(signature) = Signature::from_bytes(&bytes) {
+            res.insert(id, signature);
+        }
+    }
+    Ok(res)
 }
 
 /// Where a document's file is, or was.
