@@ -167,12 +167,9 @@ fn ingestion_waits_for_the_cluster_and_goes_on() {
         assert!(line.contains("waiting for the Qdrant cluster"), "{line}");
         (child, stderr)
     };
-    let (mut child, stderr) = ingest();
+    let (mut child, _stderr) = ingest();
     signal(&child, "INT");
     assert_eq!(child.wait().unwrap().code(), Some(130));
-    let rest: Vec<String> = stderr.lines().map(Result::unwrap).collect();
-    assert!(rest.join("\n").contains("interrupted"), "{rest:?}");
-
     let (mut child, _stderr) = ingest();
     qdrant.begin();
     assert!(child.wait().unwrap().success());
