@@ -119,8 +119,9 @@ fn create(dir: &Path, store: &Store) -> Index {
 
 struct World {
     store: Store,
-    dir: tempfile::TempDir,
+    // Before the folder, so that it is closed first.
     index: Option<Index>,
+    dir: tempfile::TempDir,
     model: Model,
     ids_given: BTreeSet<DocumentId>,
     chunks_seen: BTreeMap<ChunkId, String>,
@@ -131,7 +132,7 @@ impl World {
         let dir = tempfile::tempdir().unwrap();
         let index = Some(create(dir.path(), &store));
         let model = Model::new();
-        Self { store, dir, index, model, ids_given: BTreeSet::new(), chunks_seen: BTreeMap::new() }
+        Self { store, index, dir, model, ids_given: BTreeSet::new(), chunks_seen: BTreeMap::new() }
     }
 
     fn index(&self) -> &Index {
