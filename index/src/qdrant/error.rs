@@ -154,8 +154,9 @@ impl ClusterError {
                  ingested is in the catalog, and goes on from there"
             }
             Self::Failed { .. } => {
-                "see the logs of the cluster's nodes, then run the same command again. Nothing is \
-                 lost: what was ingested is in the catalog, and goes on from there"
+                "check that `qdrant.urls` names the port of gRPC (6334 mostly), see the logs of \
+                 the cluster's nodes, then run the same command again. Nothing is lost: what was \
+                 ingested is in the catalog, and goes on from there"
             }
             Self::Version { .. } => "update the server, or use a version of souffleur that fits it",
             Self::Key { .. } => {
