@@ -34,7 +34,7 @@ def main() -> None:
     clusters: dict[str, int] = {}
     shares: dict[str, list[float]] = {"first": [], "random": [], "check": [], "any": []}
     n_rows = n_voted = 0
-    with open(out, "w", encoding="utf-8") as rows:
+    with open(out, "w", buffering=1, encoding="utf-8") as rows:
         for at, question in enumerate(known):
             command = [souffleur, "ask", "--docs", docs, "--best-of", n_drafts, "--json"]
             res = subprocess.run([*command, question["question"]], capture_output=True, text=True)
