@@ -42,7 +42,7 @@ def main() -> None:
                 sys.exit(f"{question['question']}: {res.stderr}")
             reply = json.loads(res.stdout)
             print(f"\r{at + 1} of {len(known)}", end="", file=sys.stderr)
-            best = reply["best_of"]
+            best = reply.get("best_of")
             if best is None:
                 continue
             accepted = [f" {normal(it)} " for it in question["answers"]]
