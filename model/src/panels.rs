@@ -134,11 +134,13 @@ impl Panels {
     /// half the memory to read, and products within rounding. `None` where one is too large for
     /// that. weight: (n_out, n_in)
     pub(crate) fn rounded_to_f16(weight: &[f32], n_in: usize) -> Option<Self> {
+        if !weight.iter().all(|it| it.abs() <= f32::from(f16::MAX)) {
+            return None;
+        }
         let bytes: Vec<u8> =
             weight.iter().flat_map(|&it| f16::from_f32(it).to_le_bytes()).collect();
-        let fits = weight.iter().all(|it| it.abs() <= f32::from(f16::MAX));
         let row = |row: usize| &bytes[row * n_in * 2..][..n_in * 2];
-        fits.then(|| Self::from_halves((weight.len() / n_in, n_in), HalfKind::F16, row))
+        Some(Self::from_halves((weight.len() / n_in, n_in), HalfKind::F16, row))
     }
 
     /// Packs a quantised matrix, whose block `(row, idx)` is given by `block_at`.

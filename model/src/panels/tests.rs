@@ -69,7 +69,7 @@ fn multiplies_matrices_of_any_size() {
 
 #[test]
 fn a_row_gets_the_same_numbers_alone_and_in_a_batch() {
-    let (n_out, n_in, rows) = (70, 288, 29);
+    let (n_out, n_in, rows) = (70, 288, ROWS_MANY + 3);
     let x = values(rows * n_in, 5);
     let plain = Panels::from_f32(&values(n_out * n_in, 6), n_in);
     let bits: Vec<u8> = values(n_out * n_in, 7)
@@ -142,9 +142,21 @@ fn multiplies_matrices_of_16_bits() {
             let bytes = bits.as_flattened();
             let row = |row: usize| &bytes[row * n_in * 2..][..n_in * 2];
             let panels = Panels::from_halves((n_out, n_in), kind, row);
-            for rows in [1, 2, 13] {
+            for rows in [1, 2, 13, ROWS_MANY] {
                 check(&panels, rows);
             }
         }
+    }
+}
+
+#[test]
+fn what_16_bits_cannot_hold_is_not_rounded() {
+    let rounded = |last: f32| Panels::rounded_to_f16(&[1.0, -2.0, 0.5, last], 2);
+    let panels = rounded(-65_504.0).expect("the largest number of half precision fits");
+    let mut row = [0.0; 2];
+    panels.row(1, &mut row);
+    assert_eq!(row, [0.5, -65_504.0]);
+    for it in [65_505.0, 1e9, f32::INFINITY, f32::NEG_INFINITY, f32::NAN] {
+        assert!(rounded(it).is_none(), "{it}");
     }
 }
