@@ -10,12 +10,11 @@ use serde_json::json;
 use super::ingest::language_advice;
 use crate::{
     languages::foreign_languages,
-    printer::{BOLD, DIM, styled},
+    printer::{BOLD, DIM, Printer, styled},
     reasons::{finding_text, told},
     session::Session,
 };
 
-#[expect(clippy::too_many_lines, reason = "the table and its JSON, line by line")]
 pub(super) fn run(session: &Session) -> Result<ExitCode> {
     let data_dir = &session.config.data_dir;
     let (recipe, index) = session.index_as_built()?;
@@ -43,28 +42,7 @@ pub(super) fn run(session: &Session) -> Result<ExitCode> {
         let place = format!("store {store}: {} at {}", qdrant.collection, qdrant.urls.join(", "));
         printer.line(styled(DIM, place))?;
     }
-    let mut root = "";
-    for it in &documents {
-        if it.source.root != root {
-            root = &it.source.root;
-            printer.line(format!("\n{}", styled(BOLD, root)))?;
-        }
-        let language = it.language.map_or("-", Language::code);
-        let groups = match it.labels.groups.as_slice() {
-            [] => String::new(),
-            groups => format!("  only {}", groups.join(", ")),
-        };
-        printer.line(format!(
-            "  {:<48} {language}  {:>4} chunks  {}{groups}",
-            it.source.path,
-            it.n_chunks,
-            styled(DIM, it.labels.collection.as_deref().unwrap_or("-"))
-        ))?;
-        for finding in &it.findings {
-            printer
-                .line(styled(DIM, format!("      {}", finding_text(finding, Language::English))))?;
-        }
-    }
+    list(printer, &documents)?;
     let speaks =
         |it: &str| session.catalogue.find(&embedder.id).is_none_or(|model| model.speaks(it));
     let advice: Vec<String> = foreign_languages(&catalog.languages()?, &speaks)
@@ -103,6 +81,33 @@ pub(super) fn run(session: &Session) -> Result<ExitCode> {
         "list": rows,
     }))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// One line a document under its folder, and what was found in it.
+fn list(printer: Printer, documents: &[StoredDocument]) -> Result<()> {
+    let mut root = "";
+    for it in documents {
+        if it.source.root != root {
+            root = &it.source.root;
+            printer.line(format!("\n{}", styled(BOLD, root)))?;
+        }
+        let language = it.language.map_or("-", Language::code);
+        let groups = match it.labels.groups.as_slice() {
+            [] => String::new(),
+            groups => format!("  only {}", groups.join(", ")),
+        };
+        printer.line(format!(
+            "  {:<48} {language}  {:>4} chunks  {}{groups}",
+            it.source.path,
+            it.n_chunks,
+            styled(DIM, it.labels.collection.as_deref().unwrap_or("-"))
+        ))?;
+        for finding in &it.findings {
+            printer
+                .line(styled(DIM, format!("      {}", finding_text(finding, Language::English))))?;
+        }
+    }
+    Ok(())
 }
 
 #[expect(clippy::cast_precision_loss, reason = "megabytes need no more digits")]
