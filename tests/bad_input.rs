@@ -1,7 +1,7 @@
 //! Bad files, bad questions, a full disk, a taken folder, other models: a clear message, the right
 //! exit status, and nothing changed afterwards.
 
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[expect(dead_code, reason = "each test file uses a part of it")]
 mod support;

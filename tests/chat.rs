@@ -1,6 +1,6 @@
 //! `chat` over a pipe: turns, follow-ups, commands, the end of input.
 
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[expect(dead_code, reason = "each test file uses a part of it")]
 mod support;

@@ -1,6 +1,6 @@
 //! From a folder to a cited answer, with the real quick-start models, and without a socket.
 
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[expect(dead_code, reason = "each test file uses a part of it")]
 mod support;

@@ -1,7 +1,7 @@
 //! `ingest` is killed at random moments while the folder goes on changing. Afterwards nothing may
 //! be lost, doubled or brought back.
 
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![cfg(unix)]
 
 #[expect(dead_code, reason = "each test file uses a part of it")]

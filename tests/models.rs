@@ -1,6 +1,6 @@
 //! `models`: from a folder, a wheel or a server into the store, checked, and out again.
 
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[expect(dead_code, reason = "each test file uses a part of it")]
 mod support;

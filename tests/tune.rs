@@ -1,7 +1,7 @@
 //! Training as a user meets it: with a tiny model in a folder, so that it takes seconds and no
 //! fetched model.
 
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[expect(dead_code, reason = "each test file uses a part of it")]
 mod support;

@@ -1,6 +1,6 @@
 //! `ingest --watch`: files added, changed and deleted while it runs.
 
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![cfg(unix)]
 
 #[expect(dead_code, reason = "each test file uses a part of it")]

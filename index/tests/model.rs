@@ -1,6 +1,5 @@
 //! Random operations on an index against a map that is obviously right.
 
-#![expect(clippy::print_stdout, reason = "says loudly that a test was skipped")]
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[path = "support/cluster.rs"]

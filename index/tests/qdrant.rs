@@ -1,7 +1,6 @@
 //! The index on a real Qdrant server: that it finds what the embedded one finds, and that nothing
 //! of others is taken for ours. Skipped, loudly, unless `QDRANT_URL` names a server.
 
-#![expect(clippy::print_stdout, reason = "says loudly that a test was skipped")]
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[path = "support/cluster.rs"]

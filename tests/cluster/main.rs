@@ -1,7 +1,6 @@
 //! The program with its index on a real Qdrant server, which the tests start themselves. Skipped,
 //! loudly, unless `QDRANT_BIN` names one. `three_nodes.py` beside this does so with a cluster.
 
-#![expect(clippy::print_stdout, reason = "says loudly that a test was skipped")]
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![cfg(target_os = "linux")]
 

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use crate::support::{World, program, variable, wait_until};
+use crate::support::{World, loudly, program, variable, wait_until};
 
 /// How long a server may take to be there.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -27,7 +27,7 @@ impl Qdrant {
     /// `None`, said loudly, where no program is named.
     pub(crate) fn start(storage: &Path, settings: &[(&str, &str)]) -> Option<Self> {
         let Some(binary) = variable("QDRANT_BIN") else {
-            println!("SKIPPED: set QDRANT_BIN to a Qdrant program to run this test");
+            loudly("set QDRANT_BIN to a Qdrant program to run this test");
             return None;
         };
         let ports = (free_port(), free_port());

@@ -172,7 +172,10 @@ def main():
             done = time.monotonic() - start
             wait_until("the node is dead", lambda: node.process.poll() is not None)
             checked = subprocess.run(command("migrate", "--to", "qdrant", "--json", "--quiet"), env=env, check=True, stdout=subprocess.PIPE)
-            n_two = json.loads(checked.stdout)["chunks"]
+            checked = json.loads(checked.stdout)
+            # A collection that was made anew would hide what the cluster had lost.
+            assert checked["was_there"], checked
+            n_two = checked["chunks"]
             node.start(bootstrap=HOSTS[(i + 1) % 3])
             restarted = time.monotonic()
             wait_until("all copies are whole again", lambda: all_active(nodes), 600)
@@ -189,6 +192,7 @@ def main():
             one = {**env, "SOUFFLEUR_QDRANT__URLS": json.dumps([f"http://{host}:6334"])}
             checked = subprocess.run(command("migrate", "--to", "qdrant", "--json", "--quiet"), env=one, check=True, stdout=subprocess.PIPE)
             checked = json.loads(checked.stdout)
+            assert checked["was_there"], checked
             assert checked["chunks"] >= 50 + 3 * n_files, checked
     finally:
         reader.terminate()

@@ -1,6 +1,5 @@
 //! `souffleur serve` as its clients meet it: a process of its own, real models, plain HTTP.
 
-#![expect(clippy::print_stdout, reason = "says loudly that a test was skipped")]
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod access;

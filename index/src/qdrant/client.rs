@@ -93,6 +93,9 @@ impl fmt::Debug for ClusterSettings {
 pub(super) enum Kind {
     /// Somebody waits for the answer.
     Search,
+    /// It reads what a collection is, before anything else is done: answered as soon as a search,
+    /// and who ingests waits for a cluster that is not up yet.
+    Open,
     /// It changes something, and may be made again at will.
     Change,
 }
@@ -152,18 +155,10 @@ impl Client {
 
     /// Whether a node answers, and with which version.
     pub(super) fn check_version(&self) -> Result<String, ClusterError> {
-        // Whoever ingests waits for a cluster that is not up yet.
-        let reply =
-            self.call(
-                Kind::Change,
-                "say its version",
-                |node| async move { node.health_check().await },
-            )?;
-        if !is_known(&reply.version) {
-            let url = self.settings.urls[self.at.load(Ordering::Relaxed)].clone();
-            return Err(ClusterError::Version { url, found: reply.version, needed: VERSIONS });
-        }
-        Ok(reply.version)
+        let reply = self
+            .call(Kind::Open, "say its version", |node| async move { node.health_check().await })?;
+        let url = &self.settings.urls[self.at.load(Ordering::Relaxed)];
+        known_version(url, reply.version)
     }
 
     /// Makes a request until it is answered, or for as long as its kind is worth.
@@ -191,7 +186,7 @@ impl Client {
         F: Future<Output = Result<T, QdrantError>>,
     {
         let (nodes, timeout) = match kind {
-            Kind::Search => (&self.searching, self.settings.search),
+            Kind::Search | Kind::Open => (&self.searching, self.settings.search),
             Kind::Change => (&self.changing, self.settings.write),
         };
         let mut waiting = Waiting::new(kind, &self.settings);
@@ -318,11 +313,14 @@ fn random() -> u64 {
     RandomState::new().build_hasher().finish()
 }
 
-/// Whether we know what a server of some version answers.
-fn is_known(version: &str) -> bool {
+/// The version of a server, if we know what servers of it answer.
+fn known_version(url: &str, version: String) -> Result<String, ClusterError> {
     let mut parts = version.split('.').map_while(|it| it.parse::<u64>().ok());
     let (major, minor) = (parts.next().unwrap_or(0), parts.next().unwrap_or(0));
-    major == VERSION_MIN.0 && minor >= VERSION_MIN.1
+    if major == VERSION_MIN.0 && minor >= VERSION_MIN.1 {
+        return Ok(version);
+    }
+    Err(ClusterError::Version { url: url.to_owned(), found: version, needed: VERSIONS })
 }
 
 #[cfg(test)]
@@ -331,12 +329,39 @@ mod tests {
 
     #[test]
     fn servers_of_versions_that_we_do_not_know_are_refused() {
+        let url = "http://node:6334";
         for known in ["1.17.0", "1.17.1-dev", "1.18.2", "1.30"] {
-            assert!(is_known(known), "{known}");
+            assert_eq!(known_version(url, known.to_owned()).unwrap(), known);
         }
         for unknown in ["1.16.3", "0.17.0", "2.0.0", "", "none"] {
-            assert!(!is_known(unknown), "{unknown}");
+            let error = known_version(url, unknown.to_owned()).unwrap_err();
+            let told = error.to_string();
+            assert!(
+                told.contains(url) && told.contains(unknown) && told.contains(VERSIONS),
+                "{told}"
+            );
+            assert!(error.hint().is_some(), "{told}");
         }
+    }
+
+    /// A node that hangs takes connections and says nothing.
+    #[test]
+    fn a_node_that_hangs_is_given_up_within_the_limit_of_a_search() {
+        let node = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", node.local_addr().unwrap());
+        let settings = ClusterSettings {
+            urls: vec![url.clone()],
+            api_key: None,
+            collection: "rh".to_owned(),
+            connect: Duration::from_millis(100),
+            search: Duration::from_millis(300),
+            write: Duration::from_mins(10),
+            shards: 0,
+            replicas: 1,
+            patience: Patience::None,
+        };
+        let error = Client::connect(settings).unwrap_err();
+        assert!(matches!(&error, ClusterError::Away { nodes, .. } if *nodes == url), "{error}");
     }
 
     #[test]

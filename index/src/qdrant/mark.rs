@@ -166,7 +166,7 @@ pub(super) fn write(client: &Client, mark: &Mark) -> Result<(), ClusterError> {
 /// Refuses a name that stands for something else than a collection of this catalog.
 pub(super) fn check_name(client: &Client, catalog: &str) -> Result<(), ClusterError> {
     let name = &client.settings().collection;
-    match read(client, Kind::Change, name) {
+    match read(client, Kind::Open, name) {
         Ok(mark) if mark.catalog == catalog => Ok(()),
         Ok(_) => Err(ClusterError::OtherCatalog { collection: name.clone() }),
         // Whatever its format is, it is of this program, and is replaced.

@@ -89,7 +89,7 @@ impl Cluster {
         let client = Client::connect(settings.clone())?;
         mark::check_name(&client, origin.catalog)?;
         let expected = new_mark(settings, origin);
-        let found = match mark::read(&client, Kind::Change, &expected.collection()) {
+        let found = match mark::read(&client, Kind::Open, &expected.collection()) {
             Ok(found) => found,
             Err(ClusterError::Missing { .. } | ClusterError::OtherFormat { .. }) => {
                 return Ok(None);
@@ -106,7 +106,7 @@ impl Cluster {
     /// Opens the live collection to read from it: for who has no catalog.
     pub(crate) fn follow(settings: &ClusterSettings) -> Result<Self, ClusterError> {
         let client = Client::connect(settings.clone())?;
-        let mark = mark::read(&client, Kind::Search, &settings.collection)?;
+        let mark = mark::read(&client, Kind::Open, &settings.collection)?;
         mark.check_analyser()?;
         let dim = mark.fingerprint.recipe.embedder.dim as usize;
         Ok(Self { client, dim, follows: true, mark: Mutex::new(mark) })
