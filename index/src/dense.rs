@@ -5,6 +5,7 @@
 //! HNSW graph (Malkov & Yashunin, arXiv 1603.09320). The best candidates of both are scored again
 //! with the full vectors: `search`.
 
+use std::io::BufReader;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,9 +15,10 @@ use ingest::document::Language;
 use qdrant_edge::external::serde_json::{Value, json};
 use qdrant_edge::{
     CreateIndex, DEFAULT_VECTOR_NAME, Distance, EdgeConfig, EdgeOptimizersConfig, EdgeShard,
-    EdgeVectorParamsBuilder, FieldIndexOperations, HnswIndexConfig, JsonPath, OperationError,
-    PayloadFieldSchema, PayloadSchemaType, PointId, PointInsertOperations, PointOperations,
-    PointStruct, ScalarQuantizationConfig, ScalarType, UpdateOperation, WalOptions,
+    EdgeVectorParamsBuilder, FieldIndexOperations, HnswIndexConfig, IntegerIndexParams, JsonPath,
+    KeywordIndexParams, OperationError, PayloadFieldSchema, PayloadSchemaParams, PointId,
+    PointInsertOperations, PointOperations, PointStruct, ScalarQuantizationConfig, ScalarType,
+    UpdateOperation, WalOptions,
 };
 
 use crate::atomic_file;
@@ -25,6 +27,11 @@ use crate::hit::ChunkId;
 use crate::reserve::reserve_bitmaps;
 use crate::unit_vector::UnitVector;
 
+mod read;
+mod search;
+
+pub(crate) use search::Rescore;
+
 /// Kilobytes of full vectors up to which a search compares with each: 2,700 of 384 dimensions.
 const EXACT_KB: usize = 4 << 10;
 
@@ -32,8 +39,16 @@ const EXACT_KB: usize = 4 << 10;
 /// dimensions. That reads a quarter of the memory, and with candidates to spare misses nothing.
 const SCANNED_KB: usize = 32 << 10;
 
-/// Closed segments of the shard's own log from which it is trimmed while the shard is open.
+/// Closed segments of the shard's own log from which it is trimmed while the shard is open, where
+/// there are few vectors.
 const LOG_SEGMENTS_MAX: usize = 16;
+
+/// Share of the vectors' size that the log may have otherwise. To trim it takes to open the shard
+/// anew, which takes the longer the more there is: a fixed limit would cost the square.
+const LOG_SHARE: usize = 4;
+
+/// Bytes that are asked of the kernel at a time.
+const READ_AHEAD_BYTES: usize = 1 << 20;
 
 const LOG_SEGMENT_BYTES: usize = 8 << 20;
 
@@ -87,7 +102,10 @@ impl Dense {
             trim_log(dir).map_err(io)?;
             remove_unfinished(dir).map_err(io)?;
             reserve_bitmaps(dir).map_err(io)?;
-            load(dir, dim)?
+            std::thread::scope(|scope| {
+                scope.spawn(|| read_ahead(dir));
+                load(dir, dim)
+            })?
         } else {
             let shard = create(dir, dim)?;
             reserve_bitmaps(dir).map_err(io)?;
@@ -151,7 +169,9 @@ impl Dense {
         atomic_file::write(&self.dir.join(WATERMARK), watermark.to_string().as_bytes())
             .map_err(io)?;
         self.watermark.store(watermark, Ordering::Release);
-        if closed_log_segments(&self.dir).map_err(io)?.len() > LOG_SEGMENTS_MAX {
+        let n_bytes = self.len()? * self.dim * size_of::<f32>();
+        let n_segments_max = LOG_SEGMENTS_MAX.max(n_bytes / LOG_SHARE / LOG_SEGMENT_BYTES);
+        if closed_log_segments(&self.dir).map_err(io)?.len() > n_segments_max {
             self.reopen()?;
         }
         Ok(())
@@ -259,17 +279,11 @@ fn config(dim: usize) -> EdgeConfig {
 
 fn create(dir: &Path, dim: usize) -> Result<Shard, DenseError> {
     let shard = guard(dir, "be created", || EdgeShard::new(dir, config(dim)))?;
-    for (field, schema) in [
-        ("collection", PayloadSchemaType::Keyword),
-        ("language", PayloadSchemaType::Keyword),
-        ("path", PayloadSchemaType::Keyword),
-        ("groups", PayloadSchemaType::Keyword),
-        ("modified", PayloadSchemaType::Integer),
-    ] {
+    for (field, params) in fields() {
         let operation =
             UpdateOperation::FieldIndexOperation(FieldIndexOperations::CreateIndex(CreateIndex {
                 field_name: key(field),
-                field_schema: Some(PayloadFieldSchema::FieldType(schema)),
+                field_schema: Some(PayloadFieldSchema::FieldParams(params)),
             }));
         guard(dir, "be created", || shard.update(operation))?;
     }
@@ -277,11 +291,55 @@ fn create(dir: &Path, dim: usize) -> Result<Shard, DenseError> {
     Ok(Shard(Some(shard)))
 }
 
+/// Fields that filters ask for. They stay on the disk: a chunk is listed under every folder above
+/// it, which in memory would take more than the graph does, and long to load. Without graphs of their
+/// own for each frequent value: with the graph
+/// of all and [`SCANNED_KB`] searches miss nothing that these would find, and to build them for
+/// collections and dates alone takes longer than all else.
+fn fields() -> [(&'static str, PayloadSchemaParams); 5] {
+    let keyword = || {
+        PayloadSchemaParams::Keyword(KeywordIndexParams {
+            on_disk: Some(true),
+            enable_hnsw: Some(false),
+            ..KeywordIndexParams::default()
+        })
+    };
+    let range = PayloadSchemaParams::Integer(IntegerIndexParams {
+        lookup: Some(false),
+        on_disk: Some(true),
+        enable_hnsw: Some(false),
+        ..IntegerIndexParams::default()
+    });
+    [
+        ("collection", keyword()),
+        ("language", keyword()),
+        ("path", keyword()),
+        ("groups", keyword()),
+        ("modified", range),
+    ]
+}
+
 /// The settings of this program replace those that the shard was made with; the next optimisation
 /// brings its segments in line.
 fn load(dir: &Path, dim: usize) -> Result<Shard, DenseError> {
     let shard = guard(dir, "be opened", || EdgeShard::load(dir, Some(config(dim))))?;
     Ok(Shard(Some(shard)))
+}
+
+/// Reads what the shard will hold in memory, so that it is in the kernel's cache when its turn
+/// comes: a shard that is opened reads it last, after work that leaves the disk idle, and has the
+/// kernel forget it each time.
+fn read_ahead(dir: &Path) {
+    let Ok(segments) = fs_err::read_dir(dir.join("segments")) else { return };
+    for segment in segments.flatten() {
+        for name in ["vector_storage/quantized.data", "vector_index/links_compressed.bin"] {
+            // Whatever cannot be read, the shard reports.
+            if let Ok(file) = fs_err::File::open(segment.path().join(name)) {
+                let mut file = BufReader::with_capacity(READ_AHEAD_BYTES, file);
+                let _ = std::io::copy(&mut file, &mut std::io::sink());
+            }
+        }
+    }
 }
 
 /// `flush` reports a failed write by panicking.
@@ -369,9 +427,5 @@ fn clamp(seconds: i64) -> i64 {
     seconds.clamp(-MAX, MAX)
 }
 
-mod read;
-mod search;
-
-pub(crate) use search::Rescore;
 #[cfg(test)]
 mod tests;

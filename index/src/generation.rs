@@ -17,7 +17,7 @@ use crate::fingerprint::{Fingerprint, Recipe};
 use crate::hit::ChunkId;
 use crate::qdrant::{Cluster, Origin};
 use crate::store::{Home, Store, StoreKind};
-use crate::writer::{Embedded, Legs, ensure_room};
+use crate::writer::{Legs, ensure_room};
 use crate::{IndexError, Preparing, atomic_file};
 
 /// Chunks that are read and indexed at a time.
@@ -129,9 +129,7 @@ fn open(home: Home<'_>, state: &OutboxState, recipe: &LiveRecipe) -> Result<Legs
         return Err(Unusable::OutOfDate);
     }
     let legs = match home.store {
-        Store::Embedded => {
-            Legs::Embedded(Box::new(Embedded::open(&path, recipe.recipe.embedder.dim)?))
-        }
+        Store::Embedded => Legs::embedded(&path, recipe.recipe.embedder.dim)?,
         Store::Qdrant(settings) => {
             let origin = manifest.origin(state.generation);
             let cluster = Cluster::open(settings, origin).map_err(IndexError::from)?;
@@ -245,9 +243,7 @@ fn begin(
     let path = folder(home.dir, generation);
     fs_err::create_dir_all(&path).map_err(io)?;
     let legs = match home.store {
-        Store::Embedded => {
-            Legs::Embedded(Box::new(Embedded::open(&path, recipe.recipe.embedder.dim)?))
-        }
+        Store::Embedded => Legs::embedded(&path, recipe.recipe.embedder.dim)?,
         Store::Qdrant(settings) => {
             let cluster = Cluster::create(settings, manifest.origin(generation))?;
             cluster.measure(catalog, recipe.id)?;
@@ -278,7 +274,7 @@ fn resume(
     let legs = match home.store {
         Store::Embedded => {
             let dim = manifest.fingerprint.recipe.embedder.dim;
-            Some(Legs::Embedded(Box::new(Embedded::open(&path, dim)?)))
+            Some(Legs::embedded(&path, dim)?)
         }
         Store::Qdrant(settings) => Cluster::open(settings, manifest.origin(generation))?
             .map(|it| Legs::Qdrant(Arc::new(it))),

@@ -18,8 +18,8 @@ const BATCH: usize = 256;
 pub struct Migrated {
     /// Chunks that the new store holds, each of them compared with the catalog.
     pub n_chunks: u64,
-    /// BLAKE3 over all chunks as they were read back, in hexadecimal: the same for the same
-    /// documents, in every store.
+    /// BLAKE3 over all chunks, in hexadecimal. What it is computed of is the catalog's, and each
+    /// chunk was read back from the store and found to be like it.
     pub checksum: String,
     /// Whether the new store was live before, so that it was only compared.
     pub was_live: bool,
@@ -63,7 +63,7 @@ pub(crate) fn migrate(
 }
 
 /// Reads every chunk back and compares it with the catalog. Returns how many there are, and a
-/// checksum of them.
+/// checksum of what was compared.
 fn compare(
     catalog: &Catalog,
     recipe: i64,

@@ -59,15 +59,6 @@ pub struct Applied {
 }
 
 impl Embedded {
-    /// Opens both legs in a generation's folder, and creates those that are not there.
-    pub(crate) fn open(dir: &Path, dim: u32) -> Result<Self, IndexError> {
-        Ok(Self {
-            dir: dir.to_owned(),
-            lexical: Lexical::open(&dir.join("lexical"))?,
-            dense: Dense::open(&dir.join("dense"), dim as usize)?,
-        })
-    }
-
     fn put(&self, chunks: &[(StoredChunk, UnitVector)]) -> Result<(), IndexError> {
         self.ensure_room(chunks)?;
         let points = chunks.iter().map(|(chunk, vector)| (chunk.id, &chunk.facets, vector));
@@ -112,6 +103,15 @@ impl Embedded {
 }
 
 impl Legs {
+    /// Opens both legs in a generation's folder, and creates those that are not there.
+    pub(crate) fn embedded(dir: &Path, dim: u32) -> Result<Self, IndexError> {
+        Ok(Self::Embedded(Box::new(Embedded {
+            dir: dir.to_owned(),
+            lexical: Lexical::open(&dir.join("lexical"))?,
+            dense: Dense::open(&dir.join("dense"), dim as usize)?,
+        })))
+    }
+
     /// The lowest and the highest watermark.
     pub(crate) fn watermarks(&self) -> (u64, u64) {
         let (a, b) = match self {

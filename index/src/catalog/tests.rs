@@ -8,7 +8,7 @@ use ingest::document::{
 use super::*;
 use crate::filter::{Facets, Filter};
 use crate::fingerprint::EmbedderPrint;
-use crate::hit::DocumentId;
+use crate::hit::{DocumentId, Hit};
 use crate::unit_vector::UnitVector;
 
 fn recipe() -> Recipe {
@@ -221,6 +221,27 @@ fn neighbours_come_in_reading_order_and_stop_at_the_ends() {
     assert_eq!(texts(4, 0, u32::MAX), "e");
     assert!(catalog.delete(id).unwrap());
     assert_eq!(catalog.neighbours(ids[2], 1, 1).unwrap(), []);
+}
+
+#[test]
+fn hits_are_scored_again_by_the_vectors_that_are_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let catalog = catalog(&dir);
+    let with_vector =
+        |x, y| EmbeddedChunk { vector: UnitVector::new(vec![x, y]).unwrap(), ..chunk(0, 1, None) };
+    let chunks = [with_vector(3.0, 4.0), with_vector(1.0, 0.0), with_vector(0.0, -2.0)];
+    let id = put(&catalog, "a.pptx", "a", &chunks, None).unwrap();
+    let ids = catalog.chunk_ids(id).unwrap();
+    let gone = crate::hit::ChunkId(ids[2].0 + 1);
+    // As a leg might score them, in its order.
+    let asked = [gone, ids[2], ids[0], ids[1]].map(|chunk| Hit { chunk, score: 0.5 });
+    let question = UnitVector::new(vec![1.0, 0.0]).unwrap();
+    let scored = catalog.rescore(&question, asked.to_vec()).unwrap();
+    let expected = [(ids[0], 0.6), (ids[1], 1.0), (ids[2], 0.0)];
+    assert_eq!(scored, expected.map(|(chunk, score)| Hit { chunk, score }));
+    let three = UnitVector::new(vec![1.0, 0.0, 0.0]).unwrap();
+    let error = catalog.rescore(&three, asked.to_vec()).unwrap_err();
+    assert!(matches!(error, CatalogError::Damaged { .. }), "{error}");
 }
 
 #[test]
