@@ -7,8 +7,13 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     io,
     ops::ControlFlow,
+    panic::resume_unwind,
     path::{Path, PathBuf},
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        atomic::{AtomicBool, Ordering},
+        mpsc::{self, Receiver, RecvTimeoutError},
+    },
+    thread,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
@@ -40,6 +45,9 @@ const CHUNKS_PER_BATCH: usize = 128;
 
 /// Chunks of one long document that are embedded between two looks at whether to stop.
 const CHUNKS_PER_STEP: usize = 512;
+
+/// How often what was recorded is applied while files are read.
+const APPLY_EVERY: Duration = Duration::from_secs(30);
 
 /// Similarity from which two documents count as near duplicates.
 const NEAR_DUPLICATE_MIN: f32 = 0.8;
@@ -179,35 +187,35 @@ pub fn build_index(
     run.report.kept = looker.kept().clone();
     // What is surely gone goes first, so that it does not answer while the rest is read.
     looker.surely_gone().into_iter().try_for_each(|path| run.remove_vanished(path))?;
-    let files = &discovered.files;
-    let flow = in_order(
-        files,
-        |file| file.size,
-        |file| looker.look(file),
-        |i, look| {
-            if interrupted.load(Ordering::Relaxed) {
-                return ControlFlow::Break(Ok(()));
-            }
-            if let Err(error) = run.take(&files[i], look) {
-                return ControlFlow::Break(Err(error));
-            }
-            (run.on_event)(BuildEvent::File { path: &files[i].relative, n_done: i + 1 });
-            ControlFlow::Continue(())
-        },
-    );
-    if let ControlFlow::Break(ended) = flow {
-        ended?;
-        run.report.interrupted = true;
+    if run.report.removed > 0 {
+        index.apply()?;
     }
-    run.record_batch()?;
+    thread::scope(|scope| {
+        let (until_read, is_read) = mpsc::channel();
+        let applying = scope.spawn(move || keep_applying(index, &is_read));
+        run.read(&discovered.files, &|| applying.is_finished())?;
+        drop(until_read);
+        applying.join().unwrap_or_else(|panic| resume_unwind(panic)).map_err(BuildError::from)
+    })?;
     if !run.report.interrupted {
         looker.gone().iter().try_for_each(|path| run.remove_vanished(path))?;
     }
     (run.on_event)(BuildEvent::Applying);
     index.apply()?;
-    index.optimize()?;
+    if !run.report.interrupted {
+        index.optimize()?;
+    }
     run.report.elapsed = start.elapsed();
     Ok(run.report)
+}
+
+/// Applies what was recorded now and then while more is, until the sender is dropped: it is found,
+/// and what must not be read any more is not, before a long run ends.
+fn keep_applying(index: &Index, ended: &Receiver<()>) -> Result<(), IndexError> {
+    while ended.recv_timeout(APPLY_EVERY) == Err(RecvTimeoutError::Timeout) {
+        index.apply()?;
+    }
+    Ok(())
 }
 
 /// The state of one run.
@@ -245,6 +253,38 @@ impl<'a> Run<'a> {
             originals: None,
             pending: Vec::new(),
         })
+    }
+
+    /// Reads the files, in their order, until the user interrupts it or it `is_stuck`.
+    fn read(
+        &mut self,
+        files: &[SourceFile],
+        is_stuck: &dyn Fn() -> bool,
+    ) -> Result<(), BuildError> {
+        let looker = self.looker;
+        let flow = in_order(
+            files,
+            |file| file.size,
+            |file| looker.look(file),
+            |i, look| {
+                if self.interrupted.load(Ordering::Relaxed) {
+                    self.report.interrupted = true;
+                    return ControlFlow::Break(Ok(()));
+                }
+                if is_stuck() {
+                    return ControlFlow::Break(Ok(()));
+                }
+                if let Err(error) = self.take(&files[i], look) {
+                    return ControlFlow::Break(Err(error));
+                }
+                (self.on_event)(BuildEvent::File { path: &files[i].relative, n_done: i + 1 });
+                ControlFlow::Continue(())
+            },
+        );
+        if let ControlFlow::Break(ended) = flow {
+            ended?;
+        }
+        self.record_batch()
     }
 
     /// Does what a look at a file found necessary.
@@ -369,10 +409,11 @@ impl<'a> Run<'a> {
                 originals.insert(id, signature);
             }
         }
-        if let Some(Duplicate { of, similarity }) = duplicate {
-            let path = self.index.catalog().get(of)?.map(|it| it.source.path);
-            let path = path.unwrap_or_default();
-            self.report.duplicates.push((it.source.path.clone(), path, similarity));
+        if let Some(Duplicate { of, similarity }) = duplicate
+            && let Some(other) = self.index.catalog().get(of)?
+        {
+            let paths = (it.source.path.clone(), other.source.path);
+            self.report.duplicates.push((paths.0, paths.1, similarity));
         }
         self.report.n_chunks += chunks.len();
         let path = it.source.path;
