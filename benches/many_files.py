@@ -1,7 +1,7 @@
 """Makes many files out of the sample handbook, and watches an ingestion of them.
 
     python3 benches/many_files.py make FOLDER N
-    python3 benches/many_files.py run SOUFFLEUR FOLDER DATA_DIR [--kill SECONDS]
+    python3 benches/many_files.py run SOUFFLEUR FOLDER DATA_DIR [--kill SECONDS] [--one-layer MODELS_DIR]
 
 `make` writes N files into a tree of folders. Most are Markdown, plain text or a page whose sections are
 drawn from the handbook, with names, figures and dates changed; every fiftieth is a whole file of the
@@ -9,16 +9,21 @@ handbook in its own format (PDF, Word, slides, sheet, table, message), office fi
 them. File i is the same in every run.
 
 `run` prints, as the ingestion goes on, documents recorded, memory and the share of the cores in use, then
-what it came to. With `--kill` a first run is killed after so many seconds: the second has to find what was
-recorded until then, and must not double anything. Models are found as `souffleur` finds them.
+what it came to; it fails where memory grew with the files, or cores were idle. With `--kill` a first run is
+killed after so many seconds: the second has to find what was recorded until then, of which no more than a
+few seconds may be lost, and must not double anything. Models are found as `souffleur` finds them. To embed
+100,000 files takes hours on two cores; `--one-layer` embeds with the first of the embedder's six layers only,
+which asks the same of all else.
 """
 
 import argparse
+import hashlib
 import io
 import json
 import os
 import random
 import re
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -34,6 +39,11 @@ FIRST = ["Agathe", "Basile", "Clémence", "Damien", "Elsa", "Fanny", "Gaspard", 
 LAST = ["Abadie", "Berthier", "Carpentier", "Delacourt", "Estève", "Fontanel", "Garrigue", "Huguet", "Imbert",
         "Jourdain", "Lacombe", "Maurel", "Nogaret", "Oudin", "Pradel", "Quintin", "Roumieu", "Salvan", "Tissot"]
 PLACES = ["Nantes", "Lyon", "Dublin", "Angers", "Rennes", "Grenoble", "Lille", "Cork", "Pau", "Metz"]
+# Between a quarter of the files and all of them: what is known of each file, so that copies are found.
+GROWTH_MAX_MB = 250
+CORES_MIN = 0.85
+LOST_MAX_S = 5.0
+EMBEDDER = "all-minilm-l6-v2"
 WHOLE = [".pdf", ".docx", ".pptx", ".xlsx", ".csv", ".eml"]
 CAPITALISED = re.compile(r"\b(?:Nantes|Lyon|Dublin)\b|\b[A-ZÉ][a-zéèêëïôç]+ (?:[A-ZÉ][a-zéèêëïôç]{3,})\b")
 
@@ -138,9 +148,26 @@ def processor_seconds(pid):
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def ingest(souffleur, folder, data, kill_after=None):
-    command = [souffleur, "ingest", str(folder), "--data-dir", str(data), "--json", "--quiet"]
+def one_layer(souffleur, models):
+    """A folder of models in which the embedder has one layer."""
+    listed = subprocess.run([souffleur, "models", "list", "--json"], check=True, stdout=subprocess.PIPE)
+    shutil.copytree(Path(json.loads(listed.stdout)["dir"]) / EMBEDDER, models / EMBEDDER, dirs_exist_ok=True)
+    path = models / EMBEDDER / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "num_hidden_layers": 1}))
+    record = models / EMBEDDER / "files.json"
+    files = json.loads(record.read_text())
+    for it in files:
+        if it["name"] == "config.json":
+            it["size"], it["sha256"] = path.stat().st_size, hashlib.sha256(path.read_bytes()).hexdigest()
+    record.write_text(json.dumps(files))
+    return ["--models-dir", str(models)]
+
+
+def ingest(souffleur, folder, data, options, n_files, kill_after=None):
+    command = [souffleur, "ingest", str(folder), "--data-dir", str(data), "--json", "--quiet", *options]
     start, last, processor, peak, n_samples = time.monotonic(), 0.0, 0.0, 0.0, 0
+    # Of documents recorded and memory that is not mapped from files, and the cores in use meanwhile.
+    seen = []
     with subprocess.Popen(command, stdout=subprocess.PIPE) as program:
         print("  seconds  documents  resident MB  of which not files  cores in use")
         while program.poll() is None:
@@ -158,15 +185,18 @@ def ingest(souffleur, folder, data, kill_after=None):
             peak = max(peak, resident)
             if seconds - last >= 5 * (1 + n_samples // 12):
                 cores = (now - processor) / (seconds - last)
-                print(f"  {seconds:7.0f}  {recorded(data)[0]:9}  {resident:11.0f}  {anonymous:18.0f}  {cores:12.2f}", flush=True)
+                n_recorded = recorded(data)[0]
+                seen.append((n_recorded, anonymous, cores))
+                print(f"  {seconds:7.0f}  {n_recorded:9}  {resident:11.0f}  {anonymous:18.0f}  {cores:12.2f}", flush=True)
                 last, processor, n_samples = seconds, now, n_samples + 1
             if kill_after is not None and seconds >= kill_after:
                 program.kill()
                 killed = time.time()
                 program.wait()
                 n, at = recorded(data)
-                lost = "nothing was recorded" if at is None else f"the last was recorded at most {killed - at:.1f} s before"
-                print(f"killed after {seconds:.0f} s with {n} documents recorded; {lost}")
+                assert at is not None, "nothing was recorded"
+                print(f"killed after {seconds:.0f} s with {n} documents recorded, the last at most {killed - at:.1f} s before")
+                assert killed - at <= LOST_MAX_S, "more than a few seconds of work were lost"
                 return n
         out = program.stdout.read()
     if program.returncode != 0:
@@ -174,16 +204,33 @@ def ingest(souffleur, folder, data, kill_after=None):
     report = json.loads(out)
     seconds = time.monotonic() - start
     print(f"{seconds:.0f} s; peak {peak:.0f} MB; {report['chunks']} chunks; {json.dumps(report['documents'])}; "
-          f"{len(report['duplicates'])} near duplicates; skipped {len(report['skipped'])}")
+          f"{len(report['duplicates'])} near duplicates; skipped {len(report['documents']['skipped'])}")
+    check_use(seen, n_files)
     return report
 
 
-def run(souffleur, folder, data, kill_after):
-    kept = ingest(souffleur, folder, data, kill_after) if kill_after is not None else 0
-    report = ingest(souffleur, folder, data)
+def check_use(seen, n_files):
+    """While files were read: no growth of memory with them, and no core without work."""
+    reading = [it for it in seen if it[0] < 0.98 * n_files]
+    early = [it for it in reading if it[0] < n_files / 4]
+    if len(early) < 3 or len(reading) < 6:
+        print("too short a run to tell about memory and cores")
+        return
+    before, after = early[-1][1], max(it[1] for it in reading)
+    cores = sorted(it[2] for it in reading)[len(reading) // 2] / (os.cpu_count() or 1)
+    print(f"memory that is not mapped from files: {before:.0f} MB at a quarter of the files, {after:.0f} MB at most; "
+          f"{100 * cores:.0f} % of the cores in use")
+    assert after - before <= GROWTH_MAX_MB, "memory grew with the files"
+    assert cores >= CORES_MIN, "cores were idle while files were read"
+
+
+def run(souffleur, folder, data, kill_after, models):
+    options = one_layer(souffleur, models) if models is not None else []
     n_files = sum(1 for it in folder.rglob("*") if it.is_file())
+    kept = ingest(souffleur, folder, data, options, n_files, kill_after) if kill_after is not None else 0
+    report = ingest(souffleur, folder, data, options, n_files)
     n_recorded, _ = recorded(data)
-    expected = n_files - len(report["skipped"])
+    expected = n_files - len(report["documents"]["skipped"])
     assert n_recorded == expected, f"{n_recorded} documents recorded of {expected} files"
     assert report["documents"]["unchanged"] >= kept, f"{kept} documents were recorded, then read again"
     print(f"ok   {n_recorded} documents")
@@ -200,8 +247,9 @@ if __name__ == "__main__":
     running.add_argument("folder", type=Path)
     running.add_argument("data", type=Path)
     running.add_argument("--kill", type=float)
+    running.add_argument("--one-layer", type=Path, metavar="MODELS_DIR")
     args = parser.parse_args()
     if args.command == "make":
         make(args.folder, args.n_files)
     else:
-        run(args.souffleur, args.folder, args.data, args.kill)
+        run(args.souffleur, args.folder, args.data, args.kill, args.one_layer)
