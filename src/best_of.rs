@@ -115,8 +115,9 @@ impl Engine {
         Ok(written.into_iter().flatten().collect())
     }
 
-    /// The engine that writes a draft: each has a seed of its own.
-    fn drafting(&self, at: usize) -> Self {
+    /// The engine that writes a draft, from 0: each has a seed of its own, and all but the first are
+    /// sampled.
+    pub(crate) fn drafting(&self, at: usize) -> Self {
         let mut res = self.clone();
         let generation = &mut res.settings.generation;
         generation.seed = generation.seed.wrapping_add(at as u64);

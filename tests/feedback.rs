@@ -7,8 +7,10 @@ mod support;
 
 use std::path::Path;
 
-use serde_json::Value;
-use souffleur::records::{AnswerRecord, Choice, Feedback, Labels, Match, Rating, Records, Side};
+use serde_json::{Value, json};
+use souffleur::records::{
+    AnswerRecord, Choice, Feedback, Labels, Match, Rating, Reason, Records, Side,
+};
 use support::{POLICY, QUESTION, World};
 
 const RIGHT: &str = "Employees may work remotely up to three days per week [1].";
@@ -38,7 +40,7 @@ fn world() -> Option<World> {
                 text: text.to_owned(),
                 documents: documents.collect(),
                 json,
-                why: serde_json::json!({ "prompt": [{ "role": "user", "content": "P" }] }),
+                why: json!({ "prompt": [{ "role": "user", "content": "P" }] }),
             })
             .unwrap();
     }
@@ -50,10 +52,10 @@ fn judge(world: &World, answer: &str, rating: Rating, correction: Option<&str>) 
     let feedback = Feedback {
         answer: answer.to_owned(),
         rating,
-        reason: None,
+        reason: (rating == Rating::Down).then_some(Reason::Incomplete),
         correction: correction.map(str::to_owned),
-        labels: Labels::default(),
-        comment: None,
+        labels: Labels { helpful: Some(rating == Rating::Up), ..Labels::default() },
+        comment: Some("Ask again in May.".to_owned()),
     };
     assert!(records.give_feedback(&feedback, "").unwrap());
 }
@@ -66,7 +68,7 @@ fn lines(path: &Path) -> Vec<Value> {
 #[test]
 fn feedback_is_listed_with_what_was_shown() {
     let Some(world) = world() else { return };
-    assert_eq!(world.json(&["feedback", "list"])["feedback"], serde_json::json!([]));
+    assert_eq!(world.json(&["feedback", "list"])["feedback"], json!([]));
     judge(&world, "a_1", Rating::Down, Some("Two days [1]."));
     judge(&world, "a_2", Rating::Up, None);
     let listed = world.json(&["feedback", "list"]);
@@ -96,6 +98,8 @@ fn feedback_becomes_questions_that_are_compared() {
     assert_eq!(questions[0]["question"], QUESTION);
     assert_eq!(questions[0]["answers"][0], RIGHT.replace(" [1]", ""));
     assert_eq!(questions[0]["document"], "remote.md");
+    assert_eq!(questions[0]["checks"], json!(["rated_up", "label_helpful_yes"]));
+    assert_eq!(questions[0]["comment"], "Ask again in May.");
     let of_records = world.json(&asked);
     let of_file = world.json(&["compare", "--questions", "q.jsonl", "--arms", "extract"]);
     assert_eq!(of_records["questions"], of_file["questions"]);
@@ -116,12 +120,16 @@ fn feedback_becomes_rows_of_documents_that_may_be_learnt() {
     assert_eq!(rows.len(), 1);
     assert_eq!(rows[0]["messages"][1]["content"], "Two days [1].");
     assert_eq!(rows[0]["meta"]["made_by"], "feedback");
+    let checks = json!(["rated_down", "reason_incomplete", "label_helpful_no"]);
+    assert_eq!(rows[0]["meta"]["checks"], checks);
+    assert_eq!(rows[0]["meta"]["comment"], "Ask again in May.");
     let rows = export("dpo");
     let content = |it: &Value| it.as_str().map_or_else(|| it.to_string(), str::to_owned);
     assert!(content(&rows[0]["chosen"]).contains("Two days"), "{rows:?}");
     assert!(content(&rows[0]["rejected"]).contains("three days"), "{rows:?}");
     let rows = export("kto");
     assert_eq!(rows[0]["label"], false);
+    assert_eq!(rows[0]["meta"]["checks"], checks);
     // A vote is a preference as well.
     let records = Records::open(&world.path().join("data")).unwrap();
     let side = |answer: &str| Side { answer: answer.to_owned(), arm: Some("rag".to_owned()) };

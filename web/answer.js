@@ -24,6 +24,7 @@ import { markSentences, verdictBadge, verdictSummary } from './verdicts.js';
 /** What only some readers open is loaded when they do. */
 const openPassage = async (...it) => (await import('./passage.js')).openPassage(...it);
 const openWhy = async (answer) => (await import('./why.js')).openWhy(answer);
+const again = () => import('./again.js');
 const answerMarkdown = async (...it) => (await import('./export.js')).answerMarkdown(...it);
 
 /** Milliseconds between two announcements of a draft to screen readers. */
@@ -56,9 +57,10 @@ function evidenceOf(n, sentences) {
 
 /**
  * The element of a turn `{question, draft, stage, sources, answer, error, stopped, feedback}` and
- * its `update()`, to be called when the turn has changed.
+ * its `update()`, to be called when the turn has changed. `requestAgain()` is what has its question
+ * answered once more.
  */
-export function turnView(turn, { retry }) {
+export function turnView(turn, { retry, requestAgain }) {
   const id = newId();
   const body = h('div', { class: 'answer' });
   const element = h(
@@ -92,7 +94,7 @@ export function turnView(turn, { retry }) {
     if (turn.answer) {
       if (frame) cancelAnimationFrame(frame);
       frame = 0;
-      if (drawn !== turn.answer) fill(body, finished(turn, turn.answer));
+      if (drawn !== turn.answer) fill(body, finished(turn, turn.answer, requestAgain));
       drawn = turn.answer;
     } else if (turn.stopped || turn.error) {
       drawDraft();
@@ -137,7 +139,7 @@ export function finishedText(answer) {
   });
 }
 
-function finished(turn, answer) {
+function finished(turn, answer, requestAgain) {
   const understood =
     answer.understood_as && answer.understood_as !== turn.question
       ? h('p', { class: 'understood' }, t('understoodAs'), ' ', h('em', null, answer.understood_as))
@@ -147,7 +149,7 @@ function finished(turn, answer) {
     answer.refused ? refusal(answer) : checkedText(answer),
     notes(answer),
     sourceList(answer),
-    actions(turn, answer),
+    actions(turn, answer, requestAgain),
   ];
 }
 
@@ -286,7 +288,7 @@ export function answerBody(answer) {
   return [answer.refused ? refusal(answer) : checkedText(answer), sourceList(answer)];
 }
 
-function actions(turn, answer) {
+function actions(turn, answer, requestAgain) {
   const form = h('div', { class: 'feedback-slot' });
   const rate = (rating) => rateButton(turn, answer, rating, form);
   const [up, down] = [rate('up'), rate('down')];
@@ -303,13 +305,22 @@ function actions(turn, answer) {
   const time = answer.timings_ms ? duration(answer.timings_ms.total / 1000) : null;
   // A server may be told to keep nothing: then there is nothing to judge or to explain later.
   const isKept = Boolean(answer.conversation);
+  const slot = h('div', { class: 'again-slot' });
+  if (turn.again) again().then((it) => it.drawAgain(slot, turn));
   return [
     h(
       'div',
       { class: 'actions' },
       isKept ? [up, down, h('span', { class: 'gap' })] : null,
       isKept
-        ? button(t('why'), { icon: 'why', kind: 'quiet', onclick: () => openWhy(answer) })
+        ? [
+            button(t('why'), { icon: 'why', kind: 'quiet', onclick: () => openWhy(answer) }),
+            button(t('again'), {
+              icon: 'refresh',
+              kind: 'quiet',
+              onclick: async () => (await again()).answerAgain(slot, turn, requestAgain()),
+            }),
+          ]
         : null,
       iconButton('copy', t('copyAnswer'), { onclick: () => copy(turn, answer) }),
       iconButton('download', t('exportAnswer'), {
@@ -319,6 +330,7 @@ function actions(turn, answer) {
       h('span', { class: 'made-by' }, [writerName(answer), time].filter(Boolean).join(' · ')),
     ),
     form,
+    slot,
   ];
 }
 

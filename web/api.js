@@ -126,6 +126,13 @@ export async function* ask(request, signal) {
 
 export const answer = (id) => json(`v1/answers/${part(id)}`);
 export const feedback = (body) => post('v1/feedback', body);
+export const prefer = (body) => post('v1/preferences', body);
+
+/** The answer that a link of a chat tool leads to, and what is said of it: without a key. */
+export const linked = (link) => post('v1/links/answer', { link }, { plain: true });
+export const judgeLinked = (link, { answer: _, ...said }) =>
+  post('v1/links/feedback', { ...said, link }, { plain: true });
+
 export const models = () => json('v1/models').then((it) => it.data);
 export const collections = () => json('v1/collections').then((it) => it.data);
 export const source = (chunk) => json(`v1/sources/${part(chunk)}`);

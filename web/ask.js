@@ -183,6 +183,12 @@ function requestOf(question) {
   };
 }
 
+/** The same question once more, outside the conversation: it goes on from the first answer. */
+function requestAgain({ question, answer }) {
+  const understood = answer.understood_as ?? question;
+  return { ...requestOf(understood), conversation: null, again: answer.id };
+}
+
 function drawChoices() {
   const option = (value, text) => h('option', { value }, text);
   const named = state.collections.filter((it) => it.id);
@@ -228,7 +234,10 @@ function draw() {
   fill(
     view.thread,
     state.turns.map((turn) => {
-      turn.view = turnView(turn, { retry: () => retry(turn) });
+      turn.view = turnView(turn, {
+        retry: () => retry(turn),
+        requestAgain: () => requestAgain(turn),
+      });
       return turn.view.element;
     }),
   );

@@ -176,6 +176,20 @@ export default {
   label_harmless: 'harmless',
   label_harmless_hint: 'it hurts nobody',
   feedbackSent: 'Thank you, your feedback is recorded.',
+  again: 'Answer again',
+  againAsking: 'Another answer is being written…',
+  againReady: 'Another answer is here.',
+  againNumber: 'Answer {n}',
+  againSame: 'The new answer is one of those before, word for word.',
+  againWhich: 'Which answer is best?',
+  againThanks: 'Thank you, noted: answer {n} is best.',
+  judgeTitle: 'Your opinion of an answer',
+  judgeLead:
+    'The answer as the chat tool showed it. What you say replaces what was said before.',
+  judgeDown: 'What is wrong?',
+  judgeUp: 'Anything to add?',
+  judgeGone: 'This link leads to no answer: it is no longer kept, or the address is incomplete.',
+  judgeEnded: 'This link has ended. Ask the question again: the answer will have another link.',
 
   // Passage
   openInText: 'See in the whole text',

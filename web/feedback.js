@@ -20,7 +20,7 @@ export async function sendRating(turn, answer, fields) {
     ...fields,
   };
   try {
-    await api.feedback(body);
+    await (turn.send ?? api.feedback)(body);
     turn.feedback = body;
     return true;
   } catch (error) {
@@ -30,7 +30,7 @@ export async function sendRating(turn, answer, fields) {
 }
 
 /** The form below an answer; `changed` is called when something was sent. */
-export function feedbackForm(turn, answer, rating, changed) {
+export function feedbackForm(turn, answer, rating, changed, title = null) {
   const isUp = rating === 'up';
   const before = turn.feedback?.rating === rating ? turn.feedback : {};
   const element = h('form', { class: 'feedback', 'aria-label': t('feedbackTitle') });
@@ -39,7 +39,7 @@ export function feedbackForm(turn, answer, rating, changed) {
   const labels = LABELS.map((it) => label(it, before.labels?.[it]));
   const comment = field('comment', before.comment);
   const parts = [
-    h('p', { class: 'feedback-title' }, icon(rating), t(isUp ? 'thanksUp' : 'thanksDown')),
+    h('p', { class: 'feedback-title' }, icon(rating), title ?? t(isUp ? 'thanksUp' : 'thanksDown')),
     isUp ? null : reasons(name, before.reason),
     correction?.element,
     h(

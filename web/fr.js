@@ -177,6 +177,21 @@ export default {
   label_harmless: 'sans danger',
   label_harmless_hint: 'elle ne nuit à personne',
   feedbackSent: 'Merci, votre avis est enregistré.',
+  again: 'Répondre encore',
+  againAsking: "Une autre réponse s'écrit…",
+  againReady: 'Une autre réponse est là.',
+  againNumber: 'Réponse {n}',
+  againSame: "La nouvelle réponse est une de celles d'avant, mot pour mot.",
+  againWhich: 'Quelle réponse est la meilleure ?',
+  againThanks: 'Merci, noté : la réponse {n} est la meilleure.',
+  judgeTitle: 'Votre avis sur une réponse',
+  judgeLead:
+    "La réponse telle que l'outil de discussion l'a montrée. Votre avis remplace celui qui a été donné avant.",
+  judgeDown: "Qu'est-ce qui ne va pas ?",
+  judgeUp: 'Un mot de plus ?',
+  judgeGone:
+    "Ce lien ne mène à aucune réponse : elle n'est plus conservée, ou l'adresse est incomplète.",
+  judgeEnded: 'Ce lien a expiré. Posez la question à nouveau : la réponse aura un autre lien.',
 
   // Passage
   openInText: 'Voir dans tout le texte',

@@ -23,6 +23,7 @@ use crate::{
         whole::{Compared, Stage, check_questions},
     },
     eval::answers::KnownQuestion,
+    kept_reports,
     printer::{BOLD, DIM, GREEN, RED, styled},
     session::{EXTRACT, Interrupted, Session, WrongUsage},
 };
@@ -86,7 +87,8 @@ pub(super) fn run(session: &mut Session, args: &CompareArgs) -> Result<ExitCode>
         bar.finish_and_clear();
     }
     drop(stoppable);
-    let Some(Compared { comparison, .. }) = compared? else { return Err(Interrupted.into()) };
+    let Some(Compared { comparison, id }) = compared? else { return Err(Interrupted.into()) };
+    kept_reports::write(&session.config.data_dir, &id, &comparison)?;
     report(session, args, &comparison)?;
     Ok(check(session, &limits, &comparison))
 }

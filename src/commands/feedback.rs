@@ -21,7 +21,7 @@ use crate::{
     eval::answers::KnownQuestion,
     feedback::{
         example::{example, to_toml},
-        questions::questions,
+        questions::{Said, questions},
     },
     printer::{BOLD, DIM, GREEN, RED, styled},
     prompts::Example,
@@ -161,7 +161,8 @@ fn export(session: &Session, records: &Records, args: &FeedbackExportArgs) -> Re
     let (lines, n_left_out, why) = match kind {
         None => {
             let found = questions(&records.feedback()?);
-            let lines: Vec<Value> = found.questions.iter().map(question_json).collect();
+            let both = found.questions.iter().zip(&found.said);
+            let lines: Vec<Value> = both.map(|(it, said)| question_json(it, said)).collect();
             (lines, found.n_without_answer, "nobody said what is right")
         }
         Some(kind) => {
@@ -197,14 +198,19 @@ fn form_name(form: FeedbackForm) -> &'static str {
     }
 }
 
-fn question_json(it: &KnownQuestion) -> Value {
-    json!({
+fn question_json(it: &KnownQuestion, said: &Said) -> Value {
+    let mut res = json!({
         "question": it.question,
         "answers": it.answers,
         "document": it.document,
         "language": it.language,
         "type": it.kind,
-    })
+        "checks": said.checks,
+    });
+    if let Some(comment) = &said.comment {
+        res["comment"] = json!(comment);
+    }
+    res
 }
 
 fn promote(session: &Session, records: &Records, args: &FeedbackPromoteArgs) -> Result<ExitCode> {

@@ -102,9 +102,15 @@ fn lines(what: &str, it: &Measured) -> Vec<String> {
     let percent = |it: &Mean| {
         format!("{:.1} % [{:.1}, {:.1}]", 100.0 * it.value, 100.0 * it.low, 100.0 * it.high)
     };
-    let points = &it.difference.mean;
+    let points = &it.difference;
     vec![
-        styled(BOLD, format!("{} preferences, {what}: the better answer is told right", it.n)),
+        styled(
+            BOLD,
+            format!(
+                "{} preferences in {} groups, {what}: the better answer is told right",
+                it.n, it.n_groups
+            ),
+        ),
         format!("  by the reward          {}", percent(&it.reward)),
         format!("  by the citation check  {}", percent(&it.check)),
         "  by chance              50.0 %".to_owned(),
@@ -113,7 +119,7 @@ fn lines(what: &str, it: &Measured) -> Vec<String> {
             100.0 * points.value,
             100.0 * points.low,
             100.0 * points.high,
-            it.difference.p
+            it.p
         ),
     ]
 }

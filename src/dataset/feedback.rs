@@ -25,6 +25,7 @@ use super::{
     teller::{Teller, without_personal},
 };
 use crate::engine::AskError;
+use crate::feedback::checks::{checks, comment};
 use crate::records::{Choice, FeedbackRecord, Rating, Records, RecordsError, Vote, Voted};
 
 /// Rows of feedback, and how much of it was left out because it rests on documents that must not be
@@ -116,8 +117,11 @@ struct Prompted {
 impl Judged<'_> {
     /// The rows of a judgement; `None` where it is left out.
     fn record(&self, record: &FeedbackRecord) -> Result<Option<Vec<Row>>, AskError> {
-        let check = format!("rated_{}", rating(record.feedback.rating));
-        let Some(meta) = self.meta(&record.question, &[&record.json], check) else {
+        let said = Said {
+            checks: checks(&record.feedback),
+            comment: comment(record.feedback.comment.as_deref()),
+        };
+        let Some(meta) = self.meta(&record.question, &[&record.json], said) else {
             return Ok(None);
         };
         let asked = (record.question.as_str(), &record.json);
@@ -138,8 +142,11 @@ impl Judged<'_> {
 
     /// The rows of a vote; `None` where it is left out.
     fn vote(&self, vote: &Vote) -> Result<Option<Vec<Row>>, AskError> {
-        let check = format!("chosen_{}", vote.choice.as_str());
-        let Some(meta) = self.meta(&vote.question, &[&vote.left.json, &vote.right.json], check)
+        let said = Said {
+            checks: vec![format!("chosen_{}", vote.choice.as_str())],
+            comment: comment(vote.reason.as_deref()),
+        };
+        let Some(meta) = self.meta(&vote.question, &[&vote.left.json, &vote.right.json], said)
         else {
             return Ok(None);
         };
@@ -162,7 +169,7 @@ impl Judged<'_> {
 
     /// Where answers to a question come from: the documents of their sources. `None` where one of
     /// them must not be trained on, or they belong to several parts.
-    fn meta(&self, question: &str, answers: &[&Value], check: String) -> Option<Meta> {
+    fn meta(&self, question: &str, answers: &[&Value], said: Said) -> Option<Meta> {
         let mut context: Vec<Shown> = Vec::new();
         let all = answers.iter().filter_map(|it| it["sources"].as_array()).flatten();
         for shown in all {
@@ -193,7 +200,8 @@ impl Judged<'_> {
             licence: first.and_then(|it| it.licence.clone()),
             made_by: Some(MadeBy::Feedback),
             generator: text("generator"),
-            checks: vec![check],
+            checks: said.checks,
+            comment: said.comment,
             language: text("language"),
             question: Some(question.to_owned()),
             context,
@@ -203,11 +211,10 @@ impl Judged<'_> {
     }
 }
 
-fn rating(rating: Rating) -> &'static str {
-    match rating {
-        Rating::Up => "up",
-        Rating::Down => "down",
-    }
+/// What people said of an answer beside what is right.
+struct Said {
+    checks: Vec<String>,
+    comment: Option<String>,
 }
 
 /// What was answered, and what should have been.

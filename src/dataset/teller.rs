@@ -436,6 +436,7 @@ pub(super) fn without_personal(mut row: Row, policy: PersonalPolicy) -> Result<R
     texts.extend(row.meta.quote.as_mut());
     texts.extend(row.meta.question.as_mut());
     texts.extend(row.meta.value.as_mut());
+    texts.extend(row.meta.comment.as_mut());
     let holds = texts.iter().any(|it| !personal::find(it).is_empty());
     if policy == PersonalPolicy::Refuse && holds || teaches && !is_text {
         return Err(Dropped::PersonalData);

@@ -96,14 +96,73 @@ impl Bootstrap {
             let sum: f64 = values.iter().map(|_| values[random.below(values.len())]).sum();
             means.push(sum / values.len() as f64);
         }
+        Some(self.interval(values, means))
+    }
+
+    /// The mean of values that come in groups within which they hang together. Whole groups are drawn
+    /// (the cluster bootstrap: Davison and Hinkley 1997, section 3.8): values drawn one by one would
+    /// count what one question says as often as there are answers to it. `None` without values.
+    ///
+    /// # Panics
+    /// When there are not as many groups as values.
+    #[must_use]
+    pub fn mean_of_groups(&self, values: &[f64], groups: &[usize]) -> Option<Mean> {
+        let all = grouped(values, groups);
+        if all.is_empty() {
+            return None;
+        }
+        let mut random = SplitMix64(self.seed);
+        let mut means = Vec::with_capacity(self.n_samples.max(1));
+        for _ in 0..self.n_samples.max(1) {
+            let (mut sum, mut n) = (0.0, 0.0);
+            for _ in &all {
+                let drawn = all[random.below(all.len())];
+                sum += drawn.sum;
+                n += drawn.n;
+            }
+            means.push(sum / n);
+        }
+        Some(self.interval(values, means))
+    }
+
+    /// The mean of values, with the interval that the means of samples give.
+    fn interval(&self, values: &[f64], mut means: Vec<f64>) -> Mean {
         means.sort_by(f64::total_cmp);
         let tail = (1.0 - self.confidence.clamp(0.0, 1.0)) / 2.0;
-        Some(Mean {
+        Mean {
             value: values.iter().sum::<f64>() / values.len() as f64,
             low: quantile(&means, tail),
             high: quantile(&means, 1.0 - tail),
-        })
+        }
     }
+}
+
+/// The values of one group, added up.
+#[derive(Debug, Clone, Copy, Default)]
+struct Sum {
+    sum: f64,
+    n: f64,
+}
+
+/// Values that hang together, such as those of the preferences among answers to one question, added
+/// up for each group, in the order of the groups' numbers.
+///
+/// # Panics
+/// When there are not as many groups as values.
+#[must_use]
+pub fn sums_of_groups(values: &[f64], groups: &[usize]) -> Vec<f64> {
+    grouped(values, groups).iter().map(|it| it.sum).collect()
+}
+
+fn grouped(values: &[f64], groups: &[usize]) -> Vec<Sum> {
+    assert_eq!(values.len(), groups.len(), "each value has a group");
+    let mut res: BTreeMap<usize, Sum> = BTreeMap::new();
+    for (value, group) in values.iter().zip(groups) {
+        let it = res.entry(*group).or_default();
+        it.sum += value;
+        it.n += 1.0;
+    }
+    res.into_values().collect()
 }
 
 /// The quantile of sorted values, interpolated between neighbours.
@@ -192,6 +251,31 @@ mod tests {
                 check(measure(&["a"], &grades, 10), 0.0);
             }
         }
+    }
+
+    #[test]
+    fn values_of_a_group_are_drawn_together() {
+        let values: Vec<f64> = (0..100).map(|i| f64::from(i % 2)).collect();
+        let bootstrap = Bootstrap::default();
+        // Groups of one are drawn as values are.
+        let alone: Vec<usize> = (0..100).collect();
+        assert_eq!(bootstrap.mean_of_groups(&values, &alone), bootstrap.mean(&values));
+        // Each value five times over says no more than once.
+        let five: Vec<f64> = values.iter().flat_map(|it| [*it; 5]).collect();
+        let groups: Vec<usize> = (0..500).map(|i| i / 5).collect();
+        let (once, five_times) =
+            (bootstrap.mean(&values).unwrap(), bootstrap.mean_of_groups(&five, &groups).unwrap());
+        for (a, b) in [
+            (once.value, five_times.value),
+            (once.low, five_times.low),
+            (once.high, five_times.high),
+        ] {
+            check(a, b);
+        }
+        let naive = bootstrap.mean(&five).unwrap();
+        assert!(naive.high - naive.low < 0.6 * (once.high - once.low));
+        assert_eq!(sums_of_groups(&[1.0, 2.0, 4.0], &[7, 3, 7]), [2.0, 5.0]);
+        assert_eq!(bootstrap.mean_of_groups(&[], &[]), None);
     }
 
     /// For 100 values, half 0 and half 1, the mean of a sample is 0.5 with a standard error of

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::checks::{checks, comment};
 use crate::{
     cite::Case,
     eval::answers::KnownQuestion,
@@ -13,8 +14,19 @@ use crate::{
 pub struct FromFeedback {
     /// Each question once, in the order in which it was first judged.
     pub questions: Vec<KnownQuestion>,
+    /// What was said of the answer to each, in the same order.
+    pub said: Vec<Said>,
     /// Questions whose answer was called wrong without saying what is right.
     pub n_without_answer: usize,
+}
+
+/// What was said of an answer beside what is right.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Said {
+    /// Its thumb, reason and labels, as [`checks`] names them.
+    pub checks: Vec<String>,
+    /// In words.
+    pub comment: Option<String>,
 }
 
 /// Makes questions of feedback, oldest first. The accepted answer is the correction, else the answer
@@ -23,23 +35,31 @@ pub struct FromFeedback {
 #[must_use]
 pub fn questions(records: &[FeedbackRecord]) -> FromFeedback {
     let mut order: Vec<&str> = Vec::new();
-    let mut known: BTreeMap<&str, Option<KnownQuestion>> = BTreeMap::new();
+    let mut known: BTreeMap<&str, Option<(KnownQuestion, Said)>> = BTreeMap::new();
     for record in records {
         let question = record.question.trim();
         let before = known.entry(question).or_insert_with(|| {
             order.push(question);
             None
         });
-        *before = question_of(record).or(before.take());
+        *before = question_of(record).map(|it| (it, said_of(record))).or(before.take());
     }
     let mut res = FromFeedback::default();
     for question in order {
         match known.remove(question).flatten() {
-            Some(it) => res.questions.push(it),
+            Some((question, said)) => {
+                res.questions.push(question);
+                res.said.push(said);
+            }
             None => res.n_without_answer += 1,
         }
     }
     res
+}
+
+fn said_of(record: &FeedbackRecord) -> Said {
+    let feedback = &record.feedback;
+    Said { checks: checks(feedback), comment: comment(feedback.comment.as_deref()) }
 }
 
 fn question_of(record: &FeedbackRecord) -> Option<KnownQuestion> {
@@ -132,6 +152,8 @@ pub(super) mod tests {
         assert_eq!(found.questions.len(), 1, "a question counts once");
         assert_eq!(found.questions[0].answers, ["Two days."]);
         assert_eq!(found.questions[0].document, None, "its source was wrong");
+        // What was said goes with the judgement that knows the answer, not with the last one.
+        assert_eq!(found.said[0].checks, ["rated_down", "reason_wrong_source"]);
         let mut refused = up;
         refused.json["refused"] = json!(true);
         let found = questions(&[refused]);

@@ -294,6 +294,14 @@ impl Records {
         Ok(true)
     }
 
+    /// What somebody thought of an answer; `None` where nobody has said it.
+    ///
+    /// # Errors
+    /// [`RecordsError`]
+    pub fn feedback_on(&self, answer: &str) -> Result<Option<Feedback>, RecordsError> {
+        feedback_of(&self.lock(), answer)
+    }
+
     /// All feedback with its answers, oldest first.
     ///
     /// # Errors

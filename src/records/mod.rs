@@ -9,6 +9,7 @@ mod answers;
 mod audit;
 mod keys;
 mod matches;
+mod secrets;
 
 use std::{
     path::{Path, PathBuf},
@@ -34,6 +35,7 @@ const MIGRATIONS: &[&str] = &[
     "ALTER TABLE skipped ADD COLUMN reason_fr TEXT NOT NULL DEFAULT '';
      UPDATE skipped SET reason_fr = reason;",
     include_str!("matches.sql"),
+    include_str!("secrets.sql"),
 ];
 
 /// The file of records.

@@ -14,10 +14,10 @@ use tune::{
 use super::{FORMAT, Judged, Reward, SUPPORT, features};
 use crate::{
     cite::{Case, CheckedSentence, Cosines, Source},
-    compare::stats::Difference,
+    compare::stats::sign_flips,
     embedder::{EmbedError, Embedder},
     engine::dot,
-    eval::metrics::{Bootstrap, Mean},
+    eval::metrics::{Bootstrap, Mean, sums_of_groups},
     prompts::Prompts,
 };
 
@@ -57,12 +57,17 @@ pub struct Readers<'a> {
 pub struct Measured {
     /// Preferences.
     pub n: usize,
+    /// Groups of them that were held out together: of one cluster of documents, else of one question.
+    /// The intervals and the test are over groups, for preferences of one are no independent votes.
+    pub n_groups: usize,
     /// The reward.
     pub reward: Mean,
     /// The citation check alone: the answer whose sentences have more support.
     pub check: Mean,
     /// The reward less the citation check.
-    pub difference: Difference,
+    pub difference: Mean,
+    /// The probability of a difference at least as large if both were alike.
+    pub p: f64,
     /// Mean of −ln of the probability that the reward gave to what was chosen; ln 2 by chance.
     pub loss: f64,
 }
@@ -127,10 +132,11 @@ pub fn json(it: &Measured) -> Value {
     let mean = |it: &Mean| json!({ "value": it.value, "interval": [it.low, it.high] });
     json!({
         "n": it.n,
+        "groups": it.n_groups,
         "reward": mean(&it.reward),
         "check": mean(&it.check),
-        "difference": mean(&it.difference.mean),
-        "p": it.difference.p,
+        "difference": mean(&it.difference),
+        "p": it.p,
         "loss": it.loss,
     })
 }
@@ -151,12 +157,18 @@ fn measured(margins: &[f64], preferences: &[Preference]) -> Option<Measured> {
         return None;
     }
     let Foretold { loss, .. } = foretold(margins);
-    let bootstrap = Bootstrap::default();
+    let groups: Vec<usize> = preferences.iter().map(|it| it.group).collect();
+    let differences: Vec<f64> = reward.iter().zip(&check).map(|(a, b)| a - b).collect();
+    let mean = |values: &[f64]| Bootstrap::default().mean_of_groups(values, &groups);
+    let sums = sums_of_groups(&differences, &groups);
     Some(Measured {
         n: reward.len(),
-        reward: bootstrap.mean(&reward)?,
-        check: bootstrap.mean(&check)?,
-        difference: Difference::of(&check, &reward, false)?,
+        n_groups: sums.len(),
+        reward: mean(&reward)?,
+        check: mean(&check)?,
+        difference: mean(&differences)?,
+        // The number of preferences stays, so that the sum is as good as the mean.
+        p: sign_flips(&sums),
         loss,
     })
 }

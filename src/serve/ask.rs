@@ -17,6 +17,7 @@ use tokio_stream::{StreamExt as _, wrappers::UnboundedReceiverStream};
 use super::{
     access::Reader,
     answering::{Asking, Conversation, Progress, answer, base_url, sources, whole_answer},
+    conversations::own_answer,
     error::ApiError,
     extract::Body,
     metrics::Kind,
@@ -62,6 +63,13 @@ pub(crate) struct AskRequest {
     /// citation check.
     #[serde(default)]
     best_of: Option<usize>,
+    /// The id of an answer of the reader's whose question is answered once more: outside its
+    /// conversation, which goes on from the first answer.
+    #[serde(default)]
+    again: Option<String>,
+    /// Which draft is the answer, from 0: each is another sample, and 15 the last.
+    #[serde(default)]
+    draft: Option<usize>,
     #[serde(default)]
     stream: Option<bool>,
     /// Only this document, or those below this folder.
@@ -87,6 +95,8 @@ impl AskRequest {
             conversation,
             passages: None,
             best_of: None,
+            again: None,
+            draft: None,
             stream: None,
             path: None,
             language: None,
@@ -137,20 +147,19 @@ pub(crate) fn asking(
     let question = Question::new(&request.question)?;
     let filter =
         filter(app, &reader, request.collection, request.path.as_deref(), request.language)?;
-    let (conversation, turns) = match request.conversation {
-        None => (Conversation::New, Vec::new()),
-        Some(id) => {
-            if app.records.conversation(&id, reader.owner())?.is_none() {
-                return Err(ApiError::not_found("conversation", id));
-            }
-            let turns = app
-                .records
-                .turns(&id)?
-                .into_iter()
-                .map(|(it, _)| (it.understood_as.unwrap_or(it.question), it.text));
-            let turns: Vec<(String, String)> = turns.collect();
-            let skip = turns.len().saturating_sub(TURNS_MAX);
-            (Conversation::Known(id), turns.into_iter().skip(skip).collect())
+    let (conversation, turns) = match (request.conversation, request.again) {
+        (None, None) => (Conversation::New, Vec::new()),
+        (None, Some(id)) => {
+            check_again(app, &reader, &question, &id)?;
+            (Conversation::None, Vec::new())
+        }
+        (Some(_), Some(_)) => {
+            let why = "again goes without conversation: the first answer stays the one of its turn";
+            return Err(ApiError::bad_field("again", why));
+        }
+        (Some(id), None) => {
+            let turns = turns(app, &reader, &id)?;
+            (Conversation::Known(id), turns)
         }
     };
     let mut engine = app.engine.clone();
@@ -173,6 +182,13 @@ pub(crate) fn asking(
             || ApiError::bad_field("best_of", format!("best_of must be from 1 to {DRAFTS_MAX}"));
         engine.settings.generation.best_of = wanted.ok_or_else(why)?;
     }
+    if let Some(n) = request.draft {
+        if n >= DRAFTS_MAX {
+            let why = format!("draft must be from 0 to {}", DRAFTS_MAX - 1);
+            return Err(ApiError::bad_field("draft", why));
+        }
+        engine = engine.drafting(n);
+    }
     if request.mode == Some(Mode::Extract) {
         engine.writer = Arc::new(Writer::Extract { reason: None });
     }
@@ -187,6 +203,29 @@ pub(crate) fn asking(
         base,
         channel: "ask",
     })
+}
+
+/// The last questions and answers of a conversation of the reader's, oldest first.
+fn turns(app: &App, reader: &Reader, id: &str) -> Result<Vec<(String, String)>, ApiError> {
+    if app.records.conversation(id, reader.owner())?.is_none() {
+        return Err(ApiError::not_found("conversation", id));
+    }
+    let turns = app.records.turns(id)?.into_iter();
+    let turns = turns.map(|(it, _)| (it.understood_as.unwrap_or(it.question), it.text));
+    let turns: Vec<(String, String)> = turns.collect();
+    let skip = turns.len().saturating_sub(TURNS_MAX);
+    Ok(turns.into_iter().skip(skip).collect())
+}
+
+/// Refuses another answer to a question that the answer `id` is not about: they could not be compared.
+fn check_again(app: &App, reader: &Reader, question: &Question, id: &str) -> Result<(), ApiError> {
+    let first = own_answer(app, reader, id)?;
+    let asked = first.understood_as.unwrap_or(first.question);
+    if asked.trim() != question.text().trim() {
+        let why = format!("again names an answer to another question: `{asked}`");
+        return Err(ApiError::bad_field("again", why));
+    }
+    Ok(())
 }
 
 /// What a request may see, and wants to see.

@@ -3,11 +3,26 @@
 
 use std::sync::Arc;
 
-use axum::{Json, extract::State};
+use axum::{
+    Json,
+    extract::State,
+    http::{HeaderMap, HeaderValue, StatusCode, header},
+};
+use ingest::document::Language;
+use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{access::Admin, error::ApiError, extract::Id, state::App, work::on_thread};
-use crate::compare::reports::{self, KeptReport, LISTED_MAX};
+use super::{
+    access::Admin,
+    error::ApiError,
+    extract::{Id, Params},
+    state::App,
+    work::on_thread,
+};
+use crate::{
+    compare::reports::{self, KeptReport, LISTED_MAX},
+    kept_reports::{self, Form},
+};
 
 /// Lists the comparisons, the newest first.
 #[utoipa::path(get, path = "/v1/comparisons", tag = "Comparisons",
@@ -27,6 +42,11 @@ pub(crate) async fn list(State(app): State<Arc<App>>, _: Admin) -> Result<Json<V
 
 fn kept(app: &App) -> Result<Vec<KeptReport>, ApiError> {
     reports::list(&app.session.config.data_dir).map_err(|error| ApiError::internal(&error))
+}
+
+fn kept_as(app: &App, id: &str) -> Result<KeptReport, ApiError> {
+    let found = kept(app)?.into_iter().find(|it| it.id == id);
+    found.ok_or_else(|| ApiError::not_found("comparison", id))
 }
 
 fn summary(it: &KeptReport) -> Result<Value, ApiError> {
@@ -52,8 +72,7 @@ pub(crate) async fn get(
     Id(id): Id<String>,
 ) -> Result<Json<Value>, ApiError> {
     let out = on_thread(&app, move |app| {
-        let found = kept(app)?.into_iter().find(|it| it.id == id);
-        let found = found.ok_or_else(|| ApiError::not_found("comparison", &id))?;
+        let found = kept_as(app, &id)?;
         let mut report = found.read().map_err(|error| ApiError::internal(&error))?;
         report["id"] = json!(found.id);
         report["at"] = json!(found.at);
@@ -61,4 +80,75 @@ pub(crate) async fn get(
     })
     .await?;
     Ok(Json(out))
+}
+
+/// `GET /v1/comparisons/{id}/report.html` and `report.md`
+#[derive(Debug, Clone, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct ReportQuery {
+    /// `fr` or `en`, which it is where not given.
+    language: Option<String>,
+}
+
+/// A comparison's report as a page that stands alone, to keep.
+#[utoipa::path(get, path = "/v1/comparisons/{id}/report.html", tag = "Comparisons",
+    params(("id" = String, Path, description = "Its id, as the list gives it"), ReportQuery),
+    responses((status = 200, description = "The page, as a file", body = String, content_type = "text/html"),
+              (status = 404, description = "There is no such comparison, or an older program kept it", body = Value)))]
+pub(crate) async fn report_html(
+    State(app): State<Arc<App>>,
+    _: Admin,
+    Id(id): Id<String>,
+    Params(query): Params<ReportQuery>,
+) -> Result<(HeaderMap, String), ApiError> {
+    report(&app, id, Form::Html, query).await
+}
+
+/// A comparison's report as Markdown, to keep.
+#[utoipa::path(get, path = "/v1/comparisons/{id}/report.md", tag = "Comparisons",
+    params(("id" = String, Path, description = "Its id, as the list gives it"), ReportQuery),
+    responses((status = 200, description = "The text, as a file", body = String, content_type = "text/markdown"),
+              (status = 404, description = "There is no such comparison, or an older program kept it", body = Value)))]
+pub(crate) async fn report_markdown(
+    State(app): State<Arc<App>>,
+    _: Admin,
+    Id(id): Id<String>,
+    Params(query): Params<ReportQuery>,
+) -> Result<(HeaderMap, String), ApiError> {
+    report(&app, id, Form::Markdown, query).await
+}
+
+async fn report(
+    app: &Arc<App>,
+    id: String,
+    form: Form,
+    query: ReportQuery,
+) -> Result<(HeaderMap, String), ApiError> {
+    let language = match query.language.as_deref() {
+        None | Some("en") => Language::English,
+        Some("fr") => Language::French,
+        Some(_) => return Err(ApiError::bad_field("language", "language must be `fr` or `en`")),
+    };
+    let name = format!("comparison-{id}.{}", form.extension());
+    let text = on_thread(app, move |app| {
+        let id = kept_as(app, &id)?.id;
+        let found = kept_reports::read(&app.session.config.data_dir, &id, form, language);
+        found.map_err(|error| ApiError::internal(&error))?.ok_or_else(|| {
+            let what = "an older program kept this comparison without a report: compare again; its \
+                        answers are there";
+            ApiError::new(StatusCode::NOT_FOUND, what)
+        })
+    })
+    .await?;
+    let kind = match form {
+        Form::Html => "text/html; charset=utf-8",
+        Form::Markdown => "text/markdown; charset=utf-8",
+    };
+    let mut headers = HeaderMap::new();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    // To keep, and not to show: its styles stand in the page, which our policy for pages forbids.
+    let disposition = HeaderValue::from_str(&format!("attachment; filename=\"{name}\""));
+    let disposition = disposition.map_err(|error| ApiError::internal(&error))?;
+    headers.insert(header::CONTENT_DISPOSITION, disposition);
+    Ok((headers, text))
 }

@@ -106,10 +106,21 @@ pub(crate) async fn answer(
     Ok(Json(out))
 }
 
-fn own_answer(app: &App, reader: &Reader, id: &str) -> Result<AnswerRecord, ApiError> {
+pub(super) fn own_answer(app: &App, reader: &Reader, id: &str) -> Result<AnswerRecord, ApiError> {
     let found = app.records.answer(id)?;
     let found = found.filter(|it| it.owner == reader.owner() || reader.may(Scope::Admin));
     found.ok_or_else(|| ApiError::not_found("answer", id))
+}
+
+/// Refuses feedback whose texts are too long.
+pub(super) fn check_texts(feedback: &Feedback) -> Result<(), ApiError> {
+    for (field, text) in [("correction", &feedback.correction), ("comment", &feedback.comment)] {
+        if text.as_ref().is_some_and(|it| it.chars().count() > TEXT_CHARS_MAX) {
+            let why = format!("{field} is longer than {TEXT_CHARS_MAX} characters");
+            return Err(ApiError::bad_field(field, why));
+        }
+    }
+    Ok(())
 }
 
 /// Records what the reader thinks of an answer, instead of what they thought before.
@@ -121,12 +132,7 @@ pub(crate) async fn feedback(
     reader: Reader,
     Body(feedback): Body<Feedback>,
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
-    for (field, text) in [("correction", &feedback.correction), ("comment", &feedback.comment)] {
-        if text.as_ref().is_some_and(|it| it.chars().count() > TEXT_CHARS_MAX) {
-            let why = format!("{field} is longer than {TEXT_CHARS_MAX} characters");
-            return Err(ApiError::bad_field(field, why));
-        }
-    }
+    check_texts(&feedback)?;
     let out = on_thread(&app, move |app| {
         own_answer(app, &reader, &feedback.answer)?;
         app.records.give_feedback(&feedback, reader.owner())?;

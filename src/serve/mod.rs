@@ -167,6 +167,7 @@ fn router(app: &Arc<App>) -> Router {
     let pages = Router::new()
         .route("/", axum::routing::get(pages::index))
         .route("/docs", axum::routing::get(pages::docs))
+        .route("/judge", axum::routing::get(pages::judge))
         .route(
             "/v1/openapi.json",
             axum::routing::get(move || {

@@ -14,7 +14,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     adapters, arena, ask, comparisons, conversations, datasets, documents, health,
-    jobs::routes as job_routes, openai, pages, runs, state::App,
+    jobs::routes as job_routes, openai, pages, runs, state::App, tools,
 };
 
 #[derive(OpenApi)]
@@ -84,12 +84,16 @@ pub(super) fn routes(app: &App) -> (Router<Arc<App>>, utoipa::openapi::OpenApi) 
         .routes(routes!(conversations::get, conversations::delete))
         .routes(routes!(conversations::answer))
         .routes(routes!(conversations::feedback))
+        .routes(routes!(tools::links::answer))
+        .routes(routes!(tools::links::feedback))
         .routes(routes!(arena::prefer))
         .routes(routes!(arena::open))
         .routes(routes!(arena::vote))
         .routes(routes!(arena::table))
         .routes(routes!(comparisons::list))
         .routes(routes!(comparisons::get))
+        .routes(routes!(comparisons::report_html))
+        .routes(routes!(comparisons::report_markdown))
         .routes(routes!(datasets::list))
         .routes(routes!(datasets::rows))
         .routes(routes!(datasets::decide))

@@ -38,6 +38,11 @@ pub(crate) async fn docs(headers: HeaderMap) -> Response {
     page("docs.html", &headers)
 }
 
+/// The form of a link that stands below an answer in a chat tool.
+pub(crate) async fn judge(headers: HeaderMap) -> Response {
+    page("judge.html", &headers)
+}
+
 fn page(path: &str, headers: &HeaderMap) -> Response {
     file(path, headers).unwrap_or_else(|| ApiError::not_found("page", path).into_response())
 }

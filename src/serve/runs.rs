@@ -115,8 +115,8 @@ pub(crate) async fn list(State(app): State<Arc<App>>, _: Admin) -> Result<Json<V
 /// A training run with its curves; asked for again, it tells how it went on.
 #[utoipa::path(get, path = "/v1/runs/{name}", tag = "Training",
     params(("name" = String, Path, description = "The adapter's name")),
-    responses((status = 200, description = "What the list says, with `steps` and `validations`; `every` is above 1 where \
-                  only each so manieth step is given", body = Value),
+    responses((status = 200, description = "What the list says, with `steps`, `validations`, `settings`, and `ability` before \
+                  and after where it was measured; `every` is above 1 where only each so manieth step is given", body = Value),
               (status = 404, description = "There is no such run", body = Value)))]
 pub(crate) async fn get(
     State(app): State<Arc<App>>,
@@ -145,6 +145,7 @@ pub(crate) async fn get(
         out["steps"] = json!(steps);
         out["validations"] = json!(found.validations);
         out["settings"] = found.record["settings"].clone();
+        out["ability"] = found.record["ability"].clone();
         Ok(out)
     })
     .await?;

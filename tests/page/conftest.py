@@ -19,6 +19,8 @@ sys.path.insert(0, str(HERE))
 from mock import Mock
 
 REAL = os.environ.get("SOUFFLEUR_URL", "").rstrip("/")
+# A token of Mattermost's that the server takes.
+MATTERMOST_TOKEN = os.environ.get("PAGE_MATTERMOST_TOKEN", "token")
 # A page on a busy machine is slow, not broken.
 TIMEOUT_MS = int(os.environ.get("PAGE_TIMEOUT_MS", "60000"))
 

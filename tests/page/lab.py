@@ -6,7 +6,7 @@ ARMS = ["base", "rag", "extract", "rag+ft:rh"]
 
 
 def metrics(right, f1):
-    def figure(mean, spread, n=12):
+    def figure(mean, spread, n=3):
         return {"mean": mean, "interval": [mean - spread, mean + spread], "n": n}
 
     return {
@@ -33,7 +33,8 @@ def comparison():
     questions = [
         {
             "question": "How many days of remote work?", "accepted": ["three days"],
-            "document": policy, "language": "en", "type": "fact", "generated": False,
+            "document": policy, "language": "en", "type": "fact", "generated": False, "outdated": ["two days"],
+            "trained_on": ["rag"],
             "answers": [
                 compared("base", "Five days.", 0.0, sentences=[wrong]),
                 compared("rag", "Three days per week.", 1.0, [policy], [said]),
@@ -41,7 +42,8 @@ def comparison():
         },
         {
             "question": "<b>Who won the cup?</b>", "accepted": [], "document": None,
-            "language": "en", "type": "unanswerable", "generated": False,
+            "language": "en", "type": "unanswerable", "generated": False, "outdated": [],
+            "trained_on": [],
             "answers": [
                 compared("base", "I do not know.", 1.0, refused=True),
                 compared("rag", "The documents do not say.", 1.0, refused=True),
@@ -49,23 +51,40 @@ def comparison():
         },
         {
             "question": "What is lent?", "accepted": ["a screen"], "document": policy,
-            "language": "en", "type": "list", "generated": True,
+            "language": "en", "type": "list", "generated": True, "outdated": [], "trained_on": [],
             "answers": [compared("base", "A car.", 0.0), compared("rag", "A desk.", 0.0, [policy])],
         },
     ]
-    difference = {
-        "a": "base", "b": "rag", "metric": "right", "n": 3, "difference": 0.333,
-        "interval": [0.0, 1.0], "p": 1.0, "p_holm": 1.0, "wins": 1, "ties": 2, "losses": 0,
-        "detectable": None, "more_questions": None, "verdict": "cannot_tell",
-    }
+
+    def pair(metric, difference, interval, **more):
+        return {
+            "a": "base", "b": "rag", "metric": metric, "n": 3, "difference": difference,
+            "interval": interval, "p": 1.0, "p_holm": 1.0, "wins": 1, "ties": 2, "losses": 0,
+            "detectable": None, "more_questions": None, "verdict": "cannot_tell", **more,
+        }
+
+    pairs = [
+        pair("right", 0.333, [0.0, 1.0], flipped={"only_a_right": [], "only_b_right": [0]}),
+        pair("f1", 0.4, [0.1, 0.7], detectable=0.32, more_questions=12, p=0.25, p_holm=0.5),
+        pair("total_ms", -88.0, [-120.0, 4.0], verdict="better"),
+    ]
+
+    def arm(name, way, right, f1, n_seen):
+        return {
+            "arm": name, "way": way, "adapter": None, "metrics": metrics(right, f1),
+            "median_first_token_ms": 300.0, "median_total_ms": 812.0, "p90_total_ms": 900.0,
+            "written_by": {"qwen3-1.7b": 3}, "quoted_for_want_of_language": 0, "truncated": 0,
+            "unanswerable_refused": 1, "weights_bytes": 98_000_000, "training_seconds": None,
+            "outdated": 0, "questions_trained_on": n_seen,
+        }
+
     return {
         "id": "0123456789abcdef-0123456789ab", "at": 1_795_000_000, "n_questions": 3,
         "questions_generated": 1,
         "arms": [
-            {"arm": "base", "way": "alone", "metrics": metrics(0.33, 0.2)},
-            {"arm": "rag", "way": "documents", "metrics": metrics(0.67, 0.6)},
+            arm("base", "alone", 0.33, 0.2, None), arm("rag", "documents", 0.67, 0.6, 1),
         ],
-        "pairs": [difference],
+        "pairs": pairs,
         "slices": [
             {
                 "by": "language", "value": "en", "n": 3,
@@ -98,6 +117,17 @@ def row(number, question, answer, **meta):
     }
 
 
+def ability():
+    def score(perplexity, n_right, n):
+        return {"perplexity": perplexity, "n_right": n_right, "n_questions": n}
+
+    return {
+        "before": {"all": score(20.0, 30, 40), "en": score(12.5, 18, 20), "fr": score(31.0, 12, 20)},
+        "after": {"all": score(24.0, 25, 40), "en": score(15.0, 14, 20), "fr": score(37.0, 11, 20)},
+        "dropped": True,
+    }
+
+
 def run(state, n):
     return {
         "name": "rh", "state": state, "at": 1_795_000_000, "step": n, "n_steps": 8,
@@ -108,6 +138,10 @@ def run(state, n):
             for i in range(1, n + 1)
         ],
         "validations": [{"step": 0, "loss": 2.4, "is_best": False}, {"step": 4, "loss": 1.1, "is_best": True}],
+        # Both stand in the record that the end of a run writes.
+        "settings": {"method": "lora", "rank": 16, "learning_rate": 2e-4, "quantised": False,
+                     "targets": []},
+        "ability": ability() if state == "done" else None,
     }
 
 
@@ -116,12 +150,13 @@ class Lab:
 
     def __init__(self, empty):
         self.matches = {}
+        self.decided = set()
         self.votes = []
         self.comparisons = [] if empty else [comparison()]
         self.rows = [] if empty else [
             row(i, f"Question {i} ?", f"Réponse {i} [1].") for i in range(1, 24)
         ]
-        self.runs = [] if empty else [run("running", 4)]
+        self.runs = [] if empty else [run("running", 4), {**run("done", 8), "name": "old"}]
 
 
 class LabRoutes:
@@ -130,7 +165,7 @@ class LabRoutes:
     def open_match(self):
         request = json.loads(self.body)
         sides = [self.world.answer({"question": request["question"]}) for _ in range(2)]
-        number = f"m_{len(self.world.lab.matches)}"
+        number = f"m_{len(self.world.lab.matches) + len(self.world.lab.decided)}"
         self.world.lab.matches[number] = ["rag+ft:rh", "rag"]
         shown = ("answer", "language", "refused", "truncated", "sentences", "sources")
         left, right = ({key: it.get(key) for key in shown} for it in sides)
@@ -138,9 +173,13 @@ class LabRoutes:
         self.reply(body, 201)
 
     def vote(self, number):
-        if number not in self.world.lab.matches:
+        if number in self.world.lab.decided:
             self.fail(409, "this match was decided before", "conflict_error")
             return
+        if number not in self.world.lab.matches:
+            self.fail(404, f"there is no match `{number}`", "not_found_error")
+            return
+        self.world.lab.decided.add(number)
         request = json.loads(self.body)
         left, right = self.world.lab.matches.pop(number)
         self.world.lab.votes.append((left, right, request["choice"], request["reason"]))
@@ -154,7 +193,7 @@ class LabRoutes:
              "wins": wins, "ties": 0, "losses": len(votes) - wins}
             for arm, rating, wins in (("rag", 1060, len(votes)), ("rag+ft:rh", 940, 0))
         ]
-        self.reply({"votes": len(votes), "data": data if votes else []})
+        self.reply({"object": "list", "votes": len(votes), "data": data if votes else []})
 
     def is_admin(self):
         if self.world.scope == "admin":
@@ -169,12 +208,26 @@ class LabRoutes:
                  "verdict": it["verdict"], "arms": [arm["arm"] for arm in it["arms"]]}
                 for it in self.world.lab.comparisons
             ]
-            self.reply({"total": len(data), "data": data})
+            self.reply({"object": "list", "total": len(data), "data": data})
 
     def get_comparison(self, number):
         if self.is_admin():
             found = [it for it in self.world.lab.comparisons if it["id"] == number]
             self.found(found[0] if found else None)
+
+    def report(self, number, form):
+        if not self.is_admin():
+            return
+        found = [it for it in self.world.lab.comparisons if it["id"] == number]
+        if not found:
+            self.fail(404, f"there is no comparison `{number}`", "not_found_error")
+            return
+        verdict = found[0]["verdict"][self.query.get("language", "en")]
+        kind = {"html": "text/html", "md": "text/markdown"}[form]
+        name = f'attachment; filename="comparison-{number}.{form}"'
+        data = f"<title>Comparison</title>{verdict}".encode()
+        self.headers_of(200, f"{kind}; charset=utf-8", len(data), Content_Disposition=name)
+        self.wfile.write(data)
 
     def list_datasets(self):
         if not self.is_admin():
@@ -183,34 +236,47 @@ class LabRoutes:
         count = {
             it: sum(row["decision"] == it for row in rows) for it in ("approved", "rejected")
         }
-        kinds = {"supervised": {"rows": len(rows), "changed": 0, "unreadable": 0, **count}}
+        count["changed"] = sum(bool(row["changed"]) for row in rows)
+        kinds = {"supervised": {"rows": len(rows), "unreadable": 0, **count}}
         dataset = {"id": "d1", "name": "handbook", "path": "datasets/handbook", "kinds": kinds}
-        self.reply({"data": [dataset] if rows else []})
+        self.reply({"object": "list", "data": [dataset] if rows else []})
 
     def dataset_rows(self, _):
+        if not self.is_admin():
+            return
         state, words = self.query.get("state"), self.query.get("q", "").lower()
         wanted = [
             it for it in self.world.lab.rows
             if (not state or it["decision"] == state or (state == "changed" and it["changed"]))
-            and words in (it["question"] + it["texts"][0]).lower()
+            and words in " ".join([it["question"], it["meta"]["path"], *it["texts"]]).lower()
         ]
         start, n = int(self.query.get("offset", 0)), int(self.query.get("limit", 20))
-        self.reply({"name": "handbook", "total": len(wanted), "data": wanted[start : start + n]})
+        page = wanted[start : start + n]
+        self.reply({"object": "list", "name": "handbook", "total": len(wanted), "data": page})
 
     def decide_row(self, _, number):
+        if not self.is_admin():
+            return
         request = json.loads(self.body)
-        found = next(it for it in self.world.lab.rows if it["id"] == number)
+        found = next((it for it in self.world.lab.rows if it["id"] == number), None)
+        if found is None:
+            self.fail(404, f"there is no row `{number}`", "not_found_error")
+            return
         found["decision"] = request["decision"]
         changed = request["texts"]
         found["changed"] = changed if changed and changed != found["texts"] else None
         self.reply(found)
 
     def list_runs(self):
-        self.reply({"data": self.world.lab.runs})
+        if self.is_admin():
+            shown = ("steps", "validations", "settings", "ability", "every")
+            runs = [{k: v for k, v in it.items() if k not in shown} for it in self.world.lab.runs]
+            self.reply({"object": "list", "data": runs})
 
     def get_run(self, name):
-        found = [it for it in self.world.lab.runs if it["name"] == name]
-        self.found(found[0] if found else None)
+        if self.is_admin():
+            found = [it for it in self.world.lab.runs if it["name"] == name]
+            self.found(found[0] if found else None)
 
 
 ROUTES = [
@@ -219,6 +285,7 @@ ROUTES = [
     ("GET", "/v1/arena/ratings", "ratings"),
     ("GET", "/v1/comparisons", "list_comparisons"),
     ("GET", "/v1/comparisons/([^/]+)", "get_comparison"),
+    ("GET", r"/v1/comparisons/([^/]+)/report\.(html|md)", "report"),
     ("GET", "/v1/datasets", "list_datasets"),
     ("GET", "/v1/datasets/([^/]+)/rows", "dataset_rows"),
     ("POST", "/v1/datasets/([^/]+)/rows/([^/]+)", "decide_row"),

@@ -17,6 +17,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import lab
+import links
 from world import ROOT, World, iso, report
 
 WEB = ROOT / "web"
@@ -27,7 +28,7 @@ POLICY = (
 ADAPTERS = ["rh-2026"]
 
 
-class Handler(lab.LabRoutes, BaseHTTPRequestHandler):
+class Handler(lab.LabRoutes, links.LinkRoutes, BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     @property
@@ -125,12 +126,15 @@ class Handler(lab.LabRoutes, BaseHTTPRequestHandler):
                 pages = {
                     "/": "index.html",
                     "/docs": "docs.html",
+                    "/judge": "judge.html",
                 }
                 self.file(pages.get(path, path.lstrip("/")))
             elif path.startswith("/v1/sources/") and "text/html" in self.headers.get("Accept", ""):
                 self.file("source.html")
             elif path == "/v1/session":
                 self.session(method)
+            elif path.startswith("/v1/links/"):
+                self.api(method, path)
             elif self.is_locked():
                 self.fail(401, "no key, or not a valid one", "authentication_error")
             else:
@@ -177,7 +181,11 @@ class Handler(lab.LabRoutes, BaseHTTPRequestHandler):
             self.fail(503, "the cluster does not answer", "overloaded_error", code="index_unavailable")
             return
         answer = self.world.answer(request)
-        self.world.remember(request["question"], answer, request.get("conversation"))
+        if request.get("again"):
+            answer["conversation"] = None
+            self.world.shorten(answer)
+        else:
+            self.world.remember(request["question"], answer, request.get("conversation"))
         if not request.get("stream"):
             self.reply(answer)
             return
@@ -456,6 +464,7 @@ ROUTES = [
     ("GET", "/v1/status", "status"),
     ("GET", "/v1/openapi.json", "openapi"),
     *lab.ROUTES,
+    *links.ROUTES,
 ]
 
 

@@ -1,5 +1,6 @@
 """Evaluation and training on the page: votes, comparisons, rows, curves."""
 
+import pathlib
 import re
 
 import pytest
@@ -50,7 +51,7 @@ def test_a_vote_reveals_the_arms_and_not_before(server, open_page):
 @mock_only
 def test_a_vote_that_fails_can_be_given_again(server, open_page):
     page = open_page(server.url + "/")
-    page.watch.allowed.append("409")
+    page.watch.allowed.append("404")
     open_lab(page, "arena", ".arena-form")
     ask_two(page)
     server.world.lab.matches.clear()
@@ -102,6 +103,12 @@ def test_a_comparison_is_browsed(server, open_page):
     page.click(".chips >> text=/^Toutes$/")
     assert page.locator(".question-view").count() == 3
     assert page.locator(".question-view >> text=écrite par un modèle").count() == 1
+    assert page.locator(".question-view .tag >> text=document appris par rag").count() == 1
+    page.click(".chips >> text=Écrites par un modèle")
+    assert page.locator(".question-view").count() == 1
+    page.click(".chips >> text=Document appris")
+    assert page.locator(".question-view").count() == 1
+    page.click(".chips >> text=/^Toutes$/")
     # Text of questions is text.
     assert page.locator("main b").count() == 0
     assert "<b>Who won" in page.locator(".questions").inner_text()
@@ -109,6 +116,127 @@ def test_a_comparison_is_browsed(server, open_page):
     assert page.locator(".question-view").count() == 1
     page.click(".lab-back")
     page.wait_for_selector(".lab-list")
+
+
+@pytest.mark.parametrize("language", ["fr", "en"])
+def test_a_report_is_browsed_and_kept(server, open_page, language):
+    page = open_page(server.url + "/", language={"fr": "fr-FR", "en": "en-GB"}[language])
+    open_lab(page, "comparisons", ".lab-list a")
+    page.click(".lab-list a >> nth=0")
+    page.wait_for_selector(".verdict-text")
+    assert page.locator(".verdict-text").inner_text().strip()
+    arms = page.locator("table >> nth=0 >> thead th").all_inner_texts()[1:]
+    assert len(arms) == 2
+    # Pairs of every measure that the report has, right answers first.
+    metric = page.locator(".pair-metric select")
+    assert metric.input_value() == "right"
+    known = metric.locator("option").evaluate_all("all => all.map((it) => it.value)")
+    assert {"right", "f1", "total_ms"} <= set(known)
+    for value in known:
+        metric.select_option(value)
+        row = page.locator("table >> nth=1 >> tbody tr")
+        assert row.count() == 1
+        assert row.locator("th").inner_text() == f"{arms[1]} − {arms[0]}"
+    # Every question with both answers side by side.
+    page.click(f".chips >> text=/^{ {'fr': 'Toutes', 'en': 'All'}[language] }$/")
+    first = page.locator(".question-view").first
+    first.locator("summary").first.click()
+    sides = first.locator(".side-answer")
+    assert sides.count() == 2
+    assert [it.strip() for it in sides.locator("h3 code").all_inner_texts()] == arms
+    for i in range(2):
+        assert sides.nth(i).locator("p").first.inner_text().strip()
+    for form in ("html", "md"):
+        with page.expect_download() as download:
+            page.click(f".downloads a[href*='report.{form}']")
+        assert download.value.suggested_filename.endswith(f".{form}")
+        text = pathlib.Path(download.value.path()).read_text(encoding="utf-8")
+        verdict = page.locator(".verdict-text").inner_text()
+        assert re.sub(r"\W", "", verdict)[:30] in re.sub(r"\W|</?code>", "", text)
+
+
+@pytest.mark.parametrize("language", ["fr", "en"])
+def test_one_row_is_approved_and_another_rejected(server, open_page, language):
+    page = open_page(server.url + "/", language={"fr": "fr-FR", "en": "en-GB"}[language])
+
+    def get(path):
+        return page.request.get(server.url + path).json()
+
+    dataset = get("/v1/datasets")["data"][0]
+    rows = f"/v1/datasets/{dataset['id']}/rows?kind=supervised&limit=3"
+    before = [it["id"] for it in get(rows)["data"]]
+    open_lab(page, "datasets", ".kind-list a")
+    page.click(".kind-list a >> nth=0")
+    page.wait_for_selector(".row-card")
+    cards = page.locator(".row-card")
+    # What another language's turn decided on the same server is opened again.
+    while page.locator("[data-action=reopen]").count():
+        n = page.locator("[data-action=reopen]").count()
+        page.click("[data-action=reopen] >> nth=0")
+        page.wait_for_function(
+            "n => document.querySelectorAll('[data-action=reopen]').length < n", arg=n
+        )
+    assert cards.nth(0).locator("h3").inner_text() == get(rows)["data"][0]["question"]
+    cards.nth(0).locator("[data-action=approve]").click()
+    cards.nth(0).locator(".tag.ok").first.wait_for()
+    cards.nth(1).locator("[data-action=reject]").click()
+    cards.nth(1).locator(".tag.bad").first.wait_for()
+    after = get(rows)["data"]
+    assert [it["id"] for it in after] == before
+    assert [it["decision"] for it in after] == ["approved", "rejected", "open"]
+    counts = get("/v1/datasets")["data"][0]["kinds"]["supervised"]
+    assert (counts["approved"], counts["rejected"]) == (1, 1)
+    rejected = get(f"/v1/datasets/{dataset['id']}/rows?state=rejected")
+    assert [it["id"] for it in rejected["data"]] == [before[1]]
+
+
+def shape(it):
+    """The keys of data, of lists those of their first entry."""
+    if isinstance(it, dict):
+        return {key: shape(value) for key, value in it.items()}
+    return [shape(it[0])] if isinstance(it, list) and it else None
+
+
+def drift(mock, real, path=""):
+    """Where two shapes differ; what either leaves empty tells nothing."""
+    if isinstance(mock, dict) and isinstance(real, dict):
+        odd = [f"{path}.{key}" for key in mock.keys() ^ real.keys()]
+        both = sorted(mock.keys() & real.keys())
+        return odd + [it for key in both for it in drift(mock[key], real[key], f"{path}.{key}")]
+    if isinstance(mock, list) and isinstance(real, list):
+        return drift(mock[0], real[0], f"{path}[0]")
+    return []
+
+
+@pytest.mark.skipif(not REAL, reason="compares the mock with a server")
+def test_the_mock_speaks_as_the_server_does(open_page, start):
+    mock = start()
+    page = open_page(mock.url + "/")
+
+    def both(path_of):
+        return [page.request.get(url + path_of(url)).json() for url in (mock.url, REAL)]
+
+    def data(path):
+        return lambda _: path
+
+    def of_first(path, more):
+        def res(url):
+            first = page.request.get(url + path).json()["data"][0]["id"]
+            return f"{path}/{first}{more}"
+
+        return res
+
+    # Measures, names of arms and what a row rests on are of each report and row.
+    own = re.compile(r"\.(metrics|scores|right|written_by|meta|kinds)\.")
+    for path_of in (
+        data("/v1/comparisons"),
+        of_first("/v1/comparisons", ""),
+        data("/v1/datasets"),
+        of_first("/v1/datasets", "/rows?limit=1"),
+        data("/v1/arena/ratings"),
+    ):
+        odd = drift(*(shape(it) for it in both(path_of)))
+        assert [it for it in odd if not own.search(it)] == []
 
 
 @mock_only
@@ -158,9 +286,17 @@ def test_a_curve_grows_while_training_goes_on(server, open_page):
     points = "document.querySelector('.curve .line.training').getAttribute('points').split(' ').length"
     assert page.evaluate(points) == 4
     assert "validation" in page.locator(".curve").get_attribute("aria-label")
+    assert page.locator("text=Ce que le modèle savait faire").count() == 0
     server.world.lab.runs[0] = run("done", 8)
     page.wait_for_function(f"() => {points} === 8")
     page.wait_for_selector("text=terminé")
+    # What was forgotten, and how it was trained.
+    ability = page.locator("table tbody tr")
+    assert ability.nth(0).locator("td").all_inner_texts() == ["20,00", "24,00", "30 / 40", "25 / 40"]
+    assert "oublié" in page.locator(".notice.warn").inner_text()
+    page.click(".run-settings summary")
+    settings = page.locator(".run-settings dl").inner_text()
+    assert "rank" in settings and "0,0002" in settings and "non" in settings
 
 
 @mock_only
@@ -266,6 +402,7 @@ def test_contrast_and_width(server, open_page, dark):
             ("comparisons/0123456789abcdef-0123456789ab", ".question-view"),
             ("datasets/d1/supervised", ".row-card"),
             ("runs/rh", ".curve"),
+            ("runs/old", ".run-settings"),
         ]
     for view, selector in views:
         open_lab(page, view, selector)

@@ -147,6 +147,9 @@ class World:
         self.slow = slow
         self.sessions = set()
         self.feedback = {}
+        self.preferences = []
+        # Answers by the links of a chat tool.
+        self.links = {}
         self.answers = {}
         self.conversations = {}
         self.asked_jobs = []
@@ -621,6 +624,12 @@ class World:
             {"role": "system", "content": system},
             {"role": "user", "content": f"{passages}\n\n{question}"},
         ]
+
+    @staticmethod
+    def shorten(answer):
+        """Another draft of an answer: its first sentence alone."""
+        answer["sentences"] = answer["sentences"][:1]
+        answer["answer"] = answer["sentences"][0]["text"]
 
     def remember(self, question, answer, conversation=None):
         known = self.conversations.get(conversation)

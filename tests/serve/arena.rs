@@ -163,6 +163,35 @@ fn the_best_of_several_answers_becomes_preferences() {
 }
 
 #[test]
+fn a_question_is_answered_again_outside_its_conversation() {
+    let Some(world) = World::new() else { return };
+    world.write("souffleur.toml", "[generation]\nanswer_tokens_max = 24\n");
+    let server = Server::start(world, &[("remote.md", POLICY)], &[]).unwrap();
+    let ask = |body: Value| server.post("/v1/ask", &body);
+    let first = ask(json!({ "question": QUESTION })).expect(200);
+    let again = |more: &[(&str, Value)]| {
+        let mut body = json!({ "question": QUESTION, "again": first["id"] });
+        more.iter().for_each(|(key, value)| body[*key] = value.clone());
+        ask(body)
+    };
+    // The first draft is the answer that was given.
+    let same = again(&[]).expect(200);
+    assert_eq!((&same["answer"], &same["conversation"]), (&first["answer"], &Value::Null));
+    let drafts: Vec<Value> = (1..=3).map(|n| again(&[("draft", json!(n))]).expect(200)).collect();
+    assert!(drafts.iter().any(|it| it["answer"] != first["answer"]), "{drafts:#?}");
+    let path = format!("/v1/conversations/{}", first["conversation"].as_str().unwrap());
+    assert_eq!(server.get(&path).expect(200)["turns"].as_array().unwrap().len(), 1);
+    let preference = json!({ "best": drafts[0]["id"], "others": [first["id"]] });
+    server.post("/v1/preferences", &preference).expect(201);
+
+    again(&[("draft", json!(16))]).refuses(400, &["draft", "from 0 to 15"]);
+    again(&[("conversation", first["conversation"].clone())]).refuses(400, &["again"]);
+    let other = json!({ "question": "Who approves?", "again": first["id"] });
+    ask(other).refuses(400, &["another question"]);
+    ask(json!({ "question": QUESTION, "again": "a_0" })).refuses(404, &["no answer"]);
+}
+
+#[test]
 fn a_model_and_its_documents_meet_without_being_named() {
     let Some(world) = World::new() else { return };
     world.write("souffleur.toml", "[generation]\nanswer_tokens_max = 24\n");

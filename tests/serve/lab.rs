@@ -43,6 +43,20 @@ fn kept_comparisons_are_listed_and_shown() {
     assert_eq!(sentence["supported"], true, "{shown:#}");
     assert_eq!(sentence["citations"], json!([1]));
     assert!(sentence["text"].as_str().unwrap().contains("three days"));
+    for (query, title) in [("", "Comparison"), ("?language=fr", "Comparaison")] {
+        for (form, kind) in [("html", "text/html"), ("md", "text/markdown")] {
+            let report = server.get(&format!("{path}/report.{form}{query}"));
+            assert_eq!(report.status, 200, "{}", report.text());
+            assert!(report.header("content-type").unwrap().starts_with(kind));
+            let disposition = report.header("content-disposition").unwrap();
+            assert!(disposition.starts_with("attachment") && disposition.contains(form));
+            assert!(report.header("content-security-policy").unwrap().contains("'none'"));
+            let text = report.text();
+            assert!(text.contains(title) && text.contains("extract[passages=1]"), "{text}");
+        }
+    }
+    server.get(&format!("{path}/report.html?language=de")).refuses(400, &["language"]);
+    server.get("/v1/comparisons/0-0/report.md").refuses(404, &["no comparison"]);
     server.get("/v1/comparisons/0-0").refuses(404, &["no comparison"]);
     server.get("/v1/comparisons/..%2F..%2Fcatalog.db").refuses(404, &[]);
 }
@@ -119,7 +133,9 @@ fn a_run_is_seen_while_it_goes_on() {
     let validation = json!({ "event": "validation", "step": 0, "loss": 2.5, "is_best": false });
     let log = format!("{validation}\n{}\n{}\n{{\"event\":\"st", step(1), step(2));
     world.write("data/adapters/rh.run/log.jsonl", &log);
-    world.write("data/adapters/rh.run/run.json", "{\"settings\":{\"method\":\"dpo\"}}");
+    let ability = json!({ "before": {}, "after": {}, "dropped": false });
+    let record = json!({ "settings": { "method": "dpo", "rank": 8 }, "ability": ability });
+    world.write("data/adapters/rh.run/run.json", record.to_string());
     world.write("data/adapters/no-log/adapter_config.json", "{}");
     let server = served(world).unwrap();
     let listed = server.get("/v1/runs").expect(200);
@@ -134,6 +150,7 @@ fn a_run_is_seen_while_it_goes_on() {
     let shown = server.get("/v1/runs/rh").expect(200);
     assert_eq!(shown["steps"].as_array().unwrap().len(), 2);
     assert_eq!(shown["steps"][1]["loss"], 1.0);
+    assert_eq!((&shown["settings"]["rank"], &shown["ability"]), (&json!(8), &ability));
     server.get("/v1/runs/..").refuses(404, &[]);
     server.get("/v1/runs/other").refuses(404, &["no training run"]);
 }

@@ -12,6 +12,7 @@ mod documents;
 mod hostile;
 mod jobs;
 mod lab;
+mod links;
 mod mcp;
 mod server;
 #[path = "../support/mod.rs"]

@@ -21,31 +21,44 @@ const POLICY: &str = "# Télétravail\n\nLe télétravail est possible trois jou
                       ## Matériel\n\nL’entreprise prête un écran.\n";
 const SECRET: &str =
     "---\ngroups: [rh]\n---\n# Salaires\n\nLe salaire du directeur est de 9 000 euros.\n";
-const QUESTION: &str = "Combien de jours de télétravail par semaine ?";
+pub(crate) const QUESTION: &str = "Combien de jours de télétravail par semaine ?";
 const SALARY: &str = "Quel est le salaire du directeur ?";
 
 const SIGNING_SECRET: &str = "a1b2c3d4e5f60718293a4b5c6d7e8f90";
 const BOT_TOKEN: &str = "xoxb-test-token";
 const MATTERMOST_TOKENS: &str = "firsttoken, secondtoken";
 /// Base64 of `teams secret`.
-const TEAMS_SECRET: &str = "dGVhbXMgc2VjcmV0";
+pub(crate) const TEAMS_SECRET: &str = "dGVhbXMgc2VjcmV0";
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A server with all tools set up, and the tools' own server.
-struct Tools {
-    server: Server,
-    api: chat_api::Server,
+pub(crate) struct Tools {
+    pub(crate) server: Server,
+    pub(crate) api: chat_api::Server,
 }
 
 impl Tools {
-    fn new() -> Option<Self> {
-        Self::with("", true, |_, _| Reply::json(200, &json!({ "ok": true })))
+    pub(crate) fn new() -> Option<Self> {
+        Self::with_settings("")
+    }
+
+    /// With `more` lines of settings in `[serve]`.
+    pub(crate) fn with_settings(more: &str) -> Option<Self> {
+        Self::start((more, ""), true, |_, _| Reply::json(200, &json!({ "ok": true })))
     }
 
     /// With `more` lines of settings in `[serve.slack]`.
     fn with(
         more: &str,
+        online: bool,
+        answer: impl Fn(usize, &chat_api::Request) -> Reply + Send + Sync + 'static,
+    ) -> Option<Self> {
+        Self::start(("", more), online, answer)
+    }
+
+    fn start(
+        (of_server, of_slack): (&str, &str),
         online: bool,
         answer: impl Fn(usize, &chat_api::Request) -> Reply + Send + Sync + 'static,
     ) -> Option<Self> {
@@ -58,8 +71,8 @@ impl Tools {
         world.write(
             "souffleur.toml",
             format!(
-                "[serve.slack]\nsigning_secret_env = \"T_SLACK_SIGNING\"\n\
-                 bot_token_env = \"T_SLACK_BOT\"\napi_url = \"{host}/api\"\n{more}\n\
+                "[serve]\n{of_server}\n[serve.slack]\nsigning_secret_env = \"T_SLACK_SIGNING\"\n\
+                 bot_token_env = \"T_SLACK_BOT\"\napi_url = \"{host}/api\"\n{of_slack}\n\
                  [serve.mattermost]\ntoken_env = \"T_MATTERMOST\"\nurl = \"{host}\"\n\
                  [serve.teams]\nsecret_env = \"T_TEAMS\"\ngroups = [\"rh\"]\n"
             ),
@@ -75,7 +88,7 @@ impl Tools {
         Some(Self { server: Server::run(world, command), api })
     }
 
-    fn slack(&self, path: &str, body: &str) -> Response {
+    pub(crate) fn slack(&self, path: &str, body: &str) -> Response {
         let at = jiff::Timestamp::now().as_second();
         self.slack_signed(path, body, at, &slack_signature(SIGNING_SECRET, at, body))
     }
@@ -96,7 +109,7 @@ impl Tools {
     }
 
     /// A slash command of user `U1`.
-    fn command(&self, text: &str) -> Response {
+    pub(crate) fn command(&self, text: &str) -> Response {
         let response_url = format!("http://127.0.0.1:{}/commands/T1/2/x", self.api.port());
         let body = form(&[
             ("token", "old"),
@@ -118,12 +131,12 @@ impl Tools {
 
     /// Waits for the `n`th message that was posted to the tools, from 0.
     #[track_caller]
-    fn posted(&self, n: usize) -> chat_api::Request {
+    pub(crate) fn posted(&self, n: usize) -> chat_api::Request {
         wait_until("a message is posted", PATIENCE, || self.api.seen().len() > n);
         self.api.seen().swap_remove(n)
     }
 
-    fn feedback(&self) -> Vec<FeedbackRecord> {
+    pub(crate) fn feedback(&self) -> Vec<FeedbackRecord> {
         Records::open(&self.server.world.path().join("data")).unwrap().feedback().unwrap()
     }
 }
@@ -139,7 +152,7 @@ fn hmac(key: &[u8], text: &str) -> Vec<u8> {
     mac.finalize().into_bytes().to_vec()
 }
 
-fn form(fields: &[(&str, &str)]) -> String {
+pub(crate) fn form(fields: &[(&str, &str)]) -> String {
     let encode = |text: &str| -> String {
         text.bytes()
             .map(|it| match it {
@@ -153,7 +166,7 @@ fn form(fields: &[(&str, &str)]) -> String {
 }
 
 /// All texts of a message's blocks.
-fn texts(message: &Value) -> String {
+pub(crate) fn texts(message: &Value) -> String {
     message["blocks"].to_string()
 }
 
@@ -368,7 +381,7 @@ fn without_a_network_a_command_is_answered_at_once() {
     assert!(tools.api.seen().is_empty());
 }
 
-fn mattermost(tools: &Tools, kind: &str, token: &str, text: &str) -> Response {
+pub(crate) fn mattermost(tools: &Tools, kind: &str, token: &str, text: &str) -> Response {
     let response_url = format!("http://127.0.0.1:{}/hooks/commands/x1", tools.api.port());
     let body = form(&[
         ("token", token),
@@ -423,7 +436,7 @@ fn mattermost_asks_by_command_and_by_webhook() {
     response.refuses(400, &["evil.example"]);
 }
 
-fn teams(tools: &Tools, text: &str, secret: &str) -> Response {
+pub(crate) fn teams(tools: &Tools, text: &str, secret: &str) -> Response {
     let body = json!({
         "type": "message",
         "id": "1700000000000",

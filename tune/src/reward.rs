@@ -85,59 +85,83 @@ pub fn foretold(margins: &[f64]) -> Foretold {
 }
 
 /// Fits a head, with the penalty under which heads fitted to some groups foretell the others best.
-/// Gives the margin of each preference under the head of the folds that it was not in, too; empty
-/// where there are fewer than two groups.
+///
+/// Gives the margin of each preference under a head that knows nothing of the preference's fold, too:
+/// neither its weights nor its penalty were chosen with it (nested cross-validation: Varma and Simon
+/// 2006), so that what the margins foretell is no better than what comes after. Empty where there are
+/// fewer than two groups.
 ///
 /// No preferences, or features that never differ, give a head of zeros.
 #[must_use]
 pub fn fit(preferences: &[Preference]) -> (Head, Vec<f64>) {
-    let differences: Vec<Vec<f64>> = preferences.iter().map(difference).collect();
-    let folds = folds(preferences);
+    let all: Vec<Grouped> = preferences
+        .iter()
+        .map(|it| Grouped { difference: difference(it), group: it.group })
+        .collect();
+    let all: Vec<&Grouped> = all.iter().collect();
+    let fitted = |to: &[&Grouped]| {
+        let penalty = penalty_for(to);
+        Head { weights: minimum(to, penalty), penalty }
+    };
+    let folds = folds(&all);
+    let margins = match folds.len() {
+        0 | 1 => Vec::new(),
+        _ => held_out(&all, &folds, |others| fitted(others).weights),
+    };
+    (fitted(&all), margins)
+}
+
+/// The penalty under which heads fitted to some of the groups foretell the others best.
+fn penalty_for(all: &[&Grouped]) -> f64 {
+    let folds = folds(all);
     if folds.len() < 2 {
         // Nothing can be held out: the middle of what is tried.
-        let penalty = PENALTIES[PENALTIES.len() / 2];
-        return (Head { weights: minimum(&differences, penalty), penalty }, Vec::new());
+        return PENALTIES[PENALTIES.len() / 2];
     }
     let tried = PENALTIES.into_iter().map(|penalty| {
-        let margins = held_out(&differences, &folds, penalty);
-        (penalty, foretold(&margins).loss, margins)
+        let margins = held_out(all, &folds, |others| minimum(others, penalty));
+        (penalty, foretold(&margins).loss)
     });
-    let best = tried.min_by(|a, b| a.1.total_cmp(&b.1));
-    let (penalty, _, margins) = best.expect("several penalties are tried");
-    (Head { weights: minimum(&differences, penalty), penalty }, margins)
+    tried.min_by(|a, b| a.1.total_cmp(&b.1)).expect("several penalties are tried").0
+}
+
+/// What a preference says: the features of the chosen answer less those of the other.
+struct Grouped {
+    difference: Vec<f64>,
+    group: usize,
 }
 
 fn difference(it: &Preference) -> Vec<f64> {
     it.chosen.iter().zip(&it.rejected).map(|(a, b)| f64::from(*a) - f64::from(*b)).collect()
 }
 
-/// Preferences of each fold, whole groups together.
-fn folds(preferences: &[Preference]) -> Vec<Vec<usize>> {
-    let mut groups: Vec<usize> = preferences.iter().map(|it| it.group).collect();
+/// Places of each fold's preferences, whole groups together.
+fn folds(all: &[&Grouped]) -> Vec<Vec<usize>> {
+    let mut groups: Vec<usize> = all.iter().map(|it| it.group).collect();
     groups.sort_unstable();
     groups.dedup();
     let n_folds = FOLDS.min(groups.len());
     let mut res = vec![Vec::new(); n_folds];
-    for (i, it) in preferences.iter().enumerate() {
+    for (i, it) in all.iter().enumerate() {
         let at = groups.partition_point(|group| *group < it.group);
         res[at % n_folds].push(i);
     }
     res
 }
 
-/// The margin of each preference under the head fitted to the other folds.
-fn held_out(differences: &[Vec<f64>], folds: &[Vec<usize>], penalty: f64) -> Vec<f64> {
-    let mut res = vec![0.0; differences.len()];
+/// The margin of each preference under the weights fitted to the other folds.
+fn held_out(
+    all: &[&Grouped],
+    folds: &[Vec<usize>],
+    weights_of: impl Fn(&[&Grouped]) -> Vec<f64>,
+) -> Vec<f64> {
+    let mut res = vec![0.0; all.len()];
     for fold in folds {
-        let others: Vec<Vec<f64>> = folds
-            .iter()
-            .filter(|it| !std::ptr::eq(*it, fold))
-            .flatten()
-            .map(|&i| differences[i].clone())
-            .collect();
-        let weights = minimum(&others, penalty);
+        let others = folds.iter().filter(|it| !std::ptr::eq(*it, fold)).flatten();
+        let others: Vec<&Grouped> = others.map(|&i| all[i]).collect();
+        let weights = weights_of(&others);
         for &i in fold {
-            res[i] = dot(&weights, &differences[i]);
+            res[i] = dot(&weights, &all[i].difference);
         }
     }
     res
@@ -145,8 +169,9 @@ fn held_out(differences: &[Vec<f64>], folds: &[Vec<usize>], penalty: f64) -> Vec
 
 /// The weights that minimise `mean(ln(1 + e^(-w·d))) + penalty/2 · |w|²`, by Newton's method, whose
 /// steps conjugate gradients find without the matrix of second derivatives.
-fn minimum(differences: &[Vec<f64>], penalty: f64) -> Vec<f64> {
-    let n_features = differences.first().map_or(0, Vec::len);
+fn minimum(all: &[&Grouped], penalty: f64) -> Vec<f64> {
+    let differences: Vec<&[f64]> = all.iter().map(|it| &it.difference[..]).collect();
+    let n_features = differences.first().map_or(0, |it| it.len());
     let n = differences.len().max(1) as f64;
     let mut weights = vec![0.0; n_features];
     let value = |weights: &[f64]| {

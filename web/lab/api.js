@@ -1,6 +1,6 @@
 // What the views of evaluation and training ask of the server.
 
-import { json, part, post, query } from '../api.js';
+import { BASE, json, part, post, query } from '../api.js';
 
 export const openMatch = (question) => post('v1/arena', { question });
 export const vote = (id, body) => post(`v1/arena/${part(id)}/vote`, body);
@@ -8,6 +8,10 @@ export const ratings = () => json('v1/arena/ratings');
 
 export const comparisons = () => json('v1/comparisons');
 export const comparison = (id) => json(`v1/comparisons/${part(id)}`);
+
+/** A comparison's report as a file: `html` or `md`. */
+export const reportUrl = (id, form, language) =>
+  `${BASE}v1/comparisons/${part(id)}/report.${form}${query({ language })}`;
 
 export const datasets = () => json('v1/datasets').then((it) => it.data);
 export const rows = (id, fields) => json(`v1/datasets/${part(id)}/rows${query(fields)}`);

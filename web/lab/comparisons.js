@@ -87,15 +87,33 @@ function report(it) {
     h('a', { class: 'lab-back', href: '#/lab/comparisons' }, t('comparisonsAll')),
     h('p', { class: 'verdict-text' }, quoted(it.verdict[current()])),
     h('p', { class: 'hint' }, `${t('questionsN', { n: it.n_questions })} · ${dateTime(it.at)}`),
+    downloads(it.id),
     h('h2', null, t('comparisonArms')),
     armsTable(it),
     h('p', { class: 'hint' }, t('comparisonIntervals')),
-    it.arms.length > 1 ? [h('h2', null, t('comparisonPairs')), pairsTable(it)] : null,
+    it.arms.length > 1 ? [h('h2', null, t('comparisonPairs')), pairsView(it)] : null,
     it.slices.length ? [h('h2', null, t('comparisonSlices')), slicesTable(it)] : null,
     judgeView(it.judge),
     h('h2', null, t('comparisonQuestions')),
     questions(it),
   ];
+}
+
+/** The report as files to keep, in the language of the page. */
+function downloads(id) {
+  const link = (form, name) =>
+    h(
+      'a',
+      { class: 'button', href: api.reportUrl(id, form, current()), download: '' },
+      icon('download'),
+      h('span', null, name),
+    );
+  return h(
+    'p',
+    { class: 'downloads' },
+    link('html', t('reportHtml')),
+    link('md', t('reportMarkdown')),
+  );
 }
 
 function armsTable(it) {
@@ -113,18 +131,49 @@ function armsTable(it) {
   return table(t('comparisonArms'), head, rows);
 }
 
-function pairsTable(it) {
-  const head = ['pair', 'difference', 'p', 'wins', 'says'].map((name) => t(`pair_${name}`));
+const probability = (p) => (p < 0.001 ? `< ${number(0.001, 3)}` : number(p, 3));
+
+/** How every two variants differ, by the measure that is chosen. */
+function pairsView(it) {
+  const metrics = [...new Set(it.pairs.map((pair) => pair.metric))];
+  if (!metrics.length) return null;
+  const body = h('div');
+  const id = newId();
+  const choice = h(
+    'select',
+    { id },
+    metrics.map((metric) => h('option', { value: metric }, metricName(metric))),
+  );
+  const draw = () => fill(body, pairsTable(it, choice.value));
+  choice.value = metrics.includes('right') ? 'right' : metrics[0];
+  choice.addEventListener('change', draw);
+  draw();
+  return [
+    h('p', { class: 'pair-metric' }, h('label', { for: id }, t('pairMetric')), ' ', choice),
+    body,
+  ];
+}
+
+function pairsTable(it, metric) {
+  const head = ['pair', 'difference', 'p', 'p_holm', 'wins', 'says', 'detectable', 'more'];
   const rows = it.pairs
-    .filter((pair) => pair.metric === 'right')
+    .filter((pair) => pair.metric === metric)
     .map((pair) => [
       `${pair.b} − ${pair.a}`,
-      interval('right', { mean: pair.difference, interval: pair.interval }),
-      pair.p_holm < 0.001 ? '< 0.001' : number(pair.p_holm, 3),
+      interval(metric, { mean: pair.difference, interval: pair.interval }),
+      probability(pair.p),
+      probability(pair.p_holm),
       `${pair.wins} / ${pair.ties} / ${pair.losses}`,
       t(`outcome_${pair.verdict}`),
+      pair.detectable === null ? '–' : shown(metric, pair.detectable),
+      pair.more_questions === null ? '–' : number(pair.more_questions),
     ]);
-  return table(t('comparisonPairs'), head, rows);
+  const caption = `${t('comparisonPairs')}${t('colon')} ${metricName(metric)}`;
+  return table(
+    caption,
+    head.map((name) => t(`pair_${name}`)),
+    rows,
+  );
 }
 
 function slicesTable(it) {
@@ -170,7 +219,12 @@ const FILTERS = {
   flipped: ({ answers }) => answers.some((it) => isRight(it) !== isRight(answers[0])),
   wrong: ({ answers }) => !answers.some(isRight),
   right: ({ answers }) => answers.every(isRight),
+  generated: ({ generated }) => generated,
+  trained: ({ trained_on: arms }) => arms.length > 0,
 };
+
+/** Those that there are questions for, whatever their answers. */
+const MARKED = ['generated', 'trained'];
 
 function questions(it) {
   const body = h('div', { class: 'questions' });
@@ -194,6 +248,7 @@ function questions(it) {
     draw();
   };
   const name = newId();
+  const isOffered = (key) => !MARKED.includes(key) || it.questions.some(FILTERS[key]);
   const choice = (value) => {
     const input = h('input', { type: 'radio', name, value, checked: value === filter });
     input.addEventListener('change', () => {
@@ -209,7 +264,7 @@ function questions(it) {
       'fieldset',
       null,
       h('legend', { class: 'sr' }, t('comparisonQuestions')),
-      h('div', { class: 'chips' }, Object.keys(FILTERS).map(choice)),
+      h('div', { class: 'chips' }, Object.keys(FILTERS).filter(isOffered).map(choice)),
     ),
     count,
     body,
@@ -227,6 +282,7 @@ function questionView(it) {
       it.answers.map((answer) => rightMark(isRight(answer), answer.arm)),
       h('span', null, it.question),
       it.generated ? h('span', { class: 'tag' }, t('questionGenerated')) : null,
+      learntTag(it.trained_on),
     ),
     h(
       'p',
@@ -234,8 +290,17 @@ function questionView(it) {
       `${t('accepted')}${t('colon')} ${accepted}`,
       it.document ? ` (${it.document})` : null,
     ),
+    it.outdated.length
+      ? h('p', { class: 'hint' }, `${t('wasRight')}${t('colon')} ${it.outdated.join(' · ')}`)
+      : null,
     h('div', { class: 'side-by-side' }, it.answers.map(answerView)),
   );
+}
+
+/** Says whose adapters were trained on the question's document: their answers may be known by heart. */
+function learntTag(arms) {
+  if (!arms.length) return null;
+  return h('span', { class: 'tag warn' }, t('questionTrainedOn', { arms: arms.join(', ') }));
 }
 
 function rightMark(right, arm) {

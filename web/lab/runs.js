@@ -1,10 +1,10 @@
 // Training runs: how far they are, and their loss, drawn again while they go on.
 
-import { failure, fill, h } from '../dom.js';
+import { failure, fill, h, notice } from '../dom.js';
 import { dateTime, duration, number, score, t } from '../i18n.js';
 import * as api from './api.js';
 import { beginButton } from './begin.js';
-import { blank } from './lab.js';
+import { blank, table } from './lab.js';
 
 const POLL_MS = 2_000;
 const SVG = 'http://www.w3.org/2000/svg';
@@ -116,7 +116,57 @@ function runView(it) {
         ])
       : null,
     it.every > 1 ? h('p', { class: 'hint' }, t('runEvery', { n: it.every })) : null,
+    abilityView(it.ability),
+    settingsView(it.settings),
   ];
+}
+
+/** What the base could do before and after: perplexity of texts, questions answered right. */
+function abilityView(ability) {
+  if (!ability) return null;
+  const { before, after, dropped } = ability;
+  const questions = ({ n_right: right, n_questions: n }) => `${number(right)} / ${number(n)}`;
+  const rows = ['all', 'en', 'fr'].map((part) => [
+    t(`ability_${part}`),
+    score(before[part].perplexity),
+    score(after[part].perplexity),
+    questions(before[part]),
+    questions(after[part]),
+  ]);
+  const head = ['part', 'perplexityBefore', 'perplexityAfter', 'rightBefore', 'rightAfter'];
+  return [
+    h('h2', null, t('ability')),
+    h('p', { class: 'hint' }, t('abilityHint')),
+    dropped ? notice('warn', h('p', null, t('abilityDropped'))) : null,
+    table(
+      t('ability'),
+      head.map((name) => t(`ability_${name}`)),
+      rows,
+    ),
+  ];
+}
+
+/** The settings of a run, under the names that `[tune]` has for them. */
+function settingsView(settings) {
+  if (!settings) return null;
+  const shown = (value) => {
+    if (typeof value === 'number') return number(value, 8);
+    if (typeof value === 'boolean') return t(value ? 'yes' : 'no');
+    return Array.isArray(value) ? value.join(', ') || '–' : String(value ?? '–');
+  };
+  return h(
+    'details',
+    { class: 'card run-settings' },
+    h('summary', null, t('runSettings')),
+    h(
+      'dl',
+      null,
+      Object.entries(settings).map(([name, value]) => [
+        h('dt', null, h('code', null, name)),
+        h('dd', null, shown(value)),
+      ]),
+    ),
+  );
 }
 
 function svg(tag, attributes, ...children) {

@@ -1,7 +1,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::records::{Feedback, Labels, Side};
+use crate::records::{Feedback, Labels, Reason, Side};
 
 fn record(rating: Rating, correction: Option<&str>) -> FeedbackRecord {
     let correction = correction.map(str::to_owned);
@@ -26,7 +26,7 @@ fn record(rating: Rating, correction: Option<&str>) -> FeedbackRecord {
 fn meta_of(question: &str, answers: &[&Value]) -> Option<Meta> {
     let (sources, parts) = (BTreeMap::new(), BTreeMap::new());
     let of = Judged { sources: &sources, parts: &parts, teller: None };
-    of.meta(question, answers, "rated_up".to_owned())
+    of.meta(question, answers, Said { checks: vec!["rated_up".to_owned()], comment: None })
 }
 
 #[track_caller]
@@ -49,6 +49,19 @@ fn thumbs_and_corrections_become_rows() {
     let rows = check(&record(Rating::Down, Some("Trois [1].")), &kinds);
     assert_eq!(rows[0].body.targets(), ["Trois [1]."]);
     assert_eq!(rows[1].body.targets(), ["Trois [1].", "Deux [1]."]);
+}
+
+#[test]
+fn what_people_said_goes_into_every_row() {
+    let mut it = record(Rating::Down, Some("Trois [1]."));
+    it.feedback.reason = Some(Reason::WrongSource);
+    it.feedback.labels = Labels { helpful: Some(false), honest: None, harmless: Some(true) };
+    it.feedback.comment = Some(" La charte de 2023. ".to_owned());
+    let all = ["rated_down", "reason_wrong_source", "label_helpful_no", "label_harmless_yes"];
+    for row in check(&it, &["supervised", "preference", "unpaired"]) {
+        assert_eq!(row.meta.checks, all);
+        assert_eq!(row.meta.comment.as_deref(), Some("La charte de 2023."));
+    }
 }
 
 #[test]
@@ -76,7 +89,7 @@ fn vote(choice: Choice, prompts: [&str; 2]) -> Vec<Row> {
         left: side("a_1", "Deux.", prompts[0]),
         right: side("a_2", "Trois.", prompts[1]),
         choice,
-        reason: None,
+        reason: Some("plus court".to_owned()),
         at: 0,
     };
     let (sources, parts) = (BTreeMap::new(), BTreeMap::new());
@@ -90,6 +103,7 @@ fn votes_become_preferences_or_labels() {
     assert_eq!(rows.len(), 1);
     assert_eq!(rows[0].body.targets(), ["Trois.", "Deux."]);
     assert_eq!(rows[0].meta.checks, ["chosen_right", "same_prompt"]);
+    assert_eq!(rows[0].meta.comment.as_deref(), Some("plus court"));
     // A quotation has no prompt: that of the other answer stands for both.
     let rows = vote(Choice::Left, ["", "P"]);
     assert_eq!(rows[0].body.prompt()[0].content, "P");

@@ -16,6 +16,7 @@ use crate::{
         whole::{Compared, Progress, Stage, check_questions},
     },
     eval::answers::KnownQuestion,
+    kept_reports,
     serve::{error::ApiError, state::App},
     session::{Session, model_path},
     upstream::OPENAI,
@@ -178,11 +179,14 @@ fn work(app: &App, job: &Job, it: Comparing) -> Result<End> {
         })?;
     Ok(match compared {
         None => End::Cancelled(None),
-        Some(Compared { comparison, id }) => End::Done(Some(json!({
-            "comparison": id,
-            "decision": comparison.verdict.decision.as_str(),
-            "verdict": comparison.verdict.english,
-            "verdict_fr": comparison.verdict.french,
-        }))),
+        Some(Compared { comparison, id }) => {
+            kept_reports::write(data_dir, &id, &comparison)?;
+            End::Done(Some(json!({
+                "comparison": id,
+                "decision": comparison.verdict.decision.as_str(),
+                "verdict": comparison.verdict.english,
+                "verdict_fr": comparison.verdict.french,
+            })))
+        }
     })
 }

@@ -2,8 +2,10 @@
 //!
 //! Every request goes the same way: it is verified ([`signature`]), read into a [`ToolQuestion`],
 //! acknowledged, answered ([`finish`]) and shown ([`reply`]). Its signature or token is what lets it
-//! in; its users read what is open to everyone and what the settings' groups share.
+//! in; its users read what is open to everyone and what the settings' groups share. Below an answer
+//! stands a link to a form that says what was wrong with it ([`links`]).
 
+pub(super) mod links;
 mod mattermost;
 mod outgoing;
 mod recent;
@@ -102,23 +104,22 @@ struct Pending {
 
 /// The routes of the tools that are set up.
 pub(super) fn routes(app: &App) -> Router<Arc<App>> {
-    let ServeConfig { slack: of_slack, mattermost: of_mattermost, teams: of_teams, .. } =
-        &app.session.config.serve;
+    let config = &app.session.config.serve;
     let mut router = Router::new();
-    if !of_slack.signing_secret.is_empty() {
+    if Tool::Slack.is_set_up(config) {
         router = router
             .route("/integrations/slack/command", post(slack::command))
             .route("/integrations/slack/interactions", post(slack::interaction));
-        if !of_slack.bot_token.is_empty() {
+        if !config.slack.bot_token.is_empty() {
             router = router.route("/integrations/slack/events", post(slack_events::event));
         }
     }
-    if !of_mattermost.tokens.is_empty() {
+    if Tool::Mattermost.is_set_up(config) {
         router = router
             .route("/integrations/mattermost/command", post(mattermost::command))
             .route("/integrations/mattermost/webhook", post(mattermost::webhook));
     }
-    if !of_teams.secret.is_empty() {
+    if Tool::Teams.is_set_up(config) {
         router = router.route("/integrations/teams", post(teams::message));
     }
     router
@@ -187,6 +188,22 @@ impl Tool {
             Self::Mattermost => "mattermost",
             Self::Teams => "teams",
         }
+    }
+
+    /// The one whose user an owner of records is: `slack:U024BE7LH`.
+    fn of_owner(owner: &str) -> Option<Self> {
+        let (name, _) = owner.split_once(':')?;
+        [Self::Slack, Self::Mattermost, Self::Teams].into_iter().find(|it| it.name() == name)
+    }
+
+    /// Whether the settings name its secrets.
+    fn is_set_up(self, config: &ServeConfig) -> bool {
+        let secret = match self {
+            Self::Slack => &config.slack.signing_secret,
+            Self::Mattermost => &config.mattermost.tokens,
+            Self::Teams => &config.teams.secret,
+        };
+        !secret.is_empty()
     }
 
     /// What the audit record calls a question.
@@ -259,12 +276,13 @@ async fn prepare(app: &Arc<App>, question: ToolQuestion) -> Result<Pending, ApiE
 /// Answers.
 async fn finish(app: &Arc<App>, pending: Pending) -> Result<Reply, ApiError> {
     let Pending { asking, ticket, thread } = pending;
+    let base = asking.base.clone();
     let json = whole_answer(app, asking, ticket).await?.json;
     if let (false, Some(conversation)) = (thread.is_empty(), json["conversation"].as_str()) {
         let mut threads = app.tools.threads.lock().unwrap_or_else(PoisonError::into_inner);
         threads.insert(&thread, conversation.to_owned());
     }
-    Ok(Reply::new(&json))
+    on_thread(app, move |app| links::with_link(app, Reply::new(&json), &base)).await
 }
 
 /// Answers if that is possible in time; otherwise the answer ends where it is.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use ingest::document::Language;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::words::Words;
 
@@ -23,6 +23,8 @@ pub(in crate::serve) struct Reply {
     quoted: bool,
     truncated: bool,
     older: Vec<String>,
+    /// Leads to the form that says what was wrong with it.
+    pub(super) link: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -143,6 +145,7 @@ impl Reply {
             truncated: json["truncated"] == true,
             older: list(&json["older_versions"]).iter().map(|it| text(&it["document"])).collect(),
             sources,
+            link: None,
         }
     }
 
@@ -220,6 +223,26 @@ impl Reply {
         res
     }
 
+    /// What it shows, as data: for whoever follows its link.
+    pub(super) fn shown(&self) -> Value {
+        let sentences = self.sentences.iter().map(|it| {
+            let citations = it.citations.iter().filter_map(|&i| Some(self.sources.get(i)?.index));
+            let citations: Vec<usize> = citations.collect();
+            json!({ "text": it.text, "verdict": it.verdict, "citations": citations })
+        });
+        let sources = self.sources.iter().map(|it| {
+            json!({ "index": it.index, "title": it.title, "heading": it.heading, "url": it.url })
+        });
+        json!({
+            "question": self.question,
+            "answer": self.text,
+            "language": self.language.code(),
+            "refused": self.refused,
+            "sentences": sentences.collect::<Vec<Value>>(),
+            "sources": sources.collect::<Vec<Value>>(),
+        })
+    }
+
     /// All of it as one text, parts apart from each other.
     pub(in crate::serve) fn text(&self, markup: Markup) -> String {
         // Teams needs an empty line, or two blanks, between lines.
@@ -228,6 +251,7 @@ impl Reply {
             self.body(markup).join(if self.sentences.is_empty() { newline } else { " " }),
             self.source_lines(markup).join(newline),
             self.notes(markup).join(newline),
+            self.link.as_ref().map_or(String::new(), |it| markup.link(self.words().judge, it)),
         ];
         parts
             .iter()

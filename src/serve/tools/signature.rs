@@ -45,7 +45,7 @@ pub(super) fn is_one_of(tokens: &str, token: &str) -> bool {
     bool::from(found) && !token.is_empty()
 }
 
-fn hmac(key: &[u8], parts: &[&[u8]]) -> Vec<u8> {
+pub(super) fn hmac(key: &[u8], parts: &[&[u8]]) -> Vec<u8> {
     let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes keys of any length");
     for part in parts {
         mac.update(part);

@@ -16,19 +16,23 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
-    Tool, ToolQuestion, finish, finish_within, form, header_text, not_signed,
+    Tool, ToolQuestion, finish, finish_within, form, header_text, links, not_signed,
     outgoing::{Message, PostError, check_place},
     prepare, received,
     reply::Reply,
     send, signature,
-    slack_blocks::{DOWN, Frame, UP, message},
+    slack_blocks::{DOWN, Frame, UP, WHY, message, read_reason},
     slack_text::plain,
     words::Words,
 };
 use crate::{
-    records::{Feedback, Labels, Rating, now},
+    records::{Feedback, Labels, Rating, Reason, now},
     serve::{
-        access::request_id, answering::base_url, error::ApiError, state::App, work::on_thread,
+        access::{Reader, request_id},
+        answering::base_url,
+        error::ApiError,
+        state::App,
+        work::on_thread,
     },
     upstream::settings::Secret,
 };
@@ -125,7 +129,7 @@ fn place(app: &App, url: String) -> Result<String, ApiError> {
 
 pub(super) fn frame(app: &App, with_question: bool) -> Frame {
     // What is not kept cannot be judged.
-    Frame { with_question, with_buttons: app.keeps_answers(), rating: None }
+    Frame { with_question, with_buttons: app.keeps_answers(), ..Frame::default() }
 }
 
 /// The answer as a response to a command.
@@ -145,7 +149,7 @@ fn private(text: &str) -> Value {
     json!({ "response_type": "ephemeral", "text": text })
 }
 
-/// `POST /integrations/slack/interactions`: 👍 and 👎.
+/// `POST /integrations/slack/interactions`: 👍, 👎, and what was wrong.
 pub(super) async fn interaction(
     State(app): State<Arc<App>>,
     headers: HeaderMap,
@@ -154,26 +158,24 @@ pub(super) async fn interaction(
     let Interaction { payload } = form(signed(&app, &headers, body)?).await?;
     let payload: Value = super::json_body(payload.as_bytes())?;
     let actions = payload["actions"].as_array().map_or(&[][..], Vec::as_slice);
-    let judged = actions.iter().find_map(|it| match it["action_id"].as_str()? {
-        UP => Some((Rating::Up, it["value"].as_str()?)),
-        DOWN => Some((Rating::Down, it["value"].as_str()?)),
-        _ => None,
-    });
     // Other buttons are links, which need no answer.
-    let Some((rating, answer)) = judged else { return Ok(StatusCode::OK) };
+    let Some(judged) = actions.iter().find_map(Judged::read) else { return Ok(StatusCode::OK) };
     let user = payload["user"]["id"].as_str().unwrap_or_default().to_owned();
-    let (answer, request) = (answer.to_owned(), request_id(&headers));
-    let reply = on_thread(&app, move |app| judge(app, &answer, rating, &user, request)).await?;
+    let (base, request) = (base_url(&app, &headers), request_id(&headers));
+    let judging = on_thread(&app, move |app| {
+        let reader = Tool::Slack.reader(&app.session.config.serve, &user, request);
+        judge(app, &judged, &reader, &base)
+    });
+    let judged = judging.await?;
     let url = payload["response_url"].as_str().unwrap_or_default().to_owned();
     if app.session.config.offline || url.is_empty() {
         return Ok(StatusCode::OK);
     }
     let url = place(&app, url)?;
-    let body = match reply {
-        Some(reply) => {
-            let with_question = has_question(&payload);
-            let mut out =
-                message(&reply, Frame { rating: Some(rating), ..frame(&app, with_question) });
+    let body = match judged {
+        Some((reply, Feedback { rating, reason, .. })) => {
+            let frame = frame(&app, has_question(&payload));
+            let mut out = message(&reply, Frame { rating: Some(rating), reason, ..frame });
             out["replace_original"] = json!(true);
             out
         }
@@ -196,29 +198,61 @@ fn has_question(payload: &Value) -> bool {
     payload["actions"][0]["block_id"] == super::slack_blocks::WITH_QUESTION
 }
 
-/// Records what a user thinks of an answer that Slack was given; `None` where it is not kept any
-/// more.
+/// What a user said of an answer by a button, or by the list below one.
+#[derive(Debug)]
+struct Judged {
+    answer: String,
+    rating: Rating,
+    reason: Option<Reason>,
+}
+
+impl Judged {
+    fn read(action: &Value) -> Option<Self> {
+        let rated = |rating| {
+            let answer = action["value"].as_str()?.to_owned();
+            Some(Self { answer, rating, reason: None })
+        };
+        match action["action_id"].as_str()? {
+            UP => rated(Rating::Up),
+            DOWN => rated(Rating::Down),
+            WHY => {
+                let (reason, answer) = read_reason(action["selected_option"]["value"].as_str()?)?;
+                let answer = answer.to_owned();
+                Some(Self { answer, rating: Rating::Down, reason: Some(reason) })
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Records what a user thinks of an answer that Slack was given. Gives the answer, and all that is
+/// known to be thought of it; `None` where it is not kept any more.
 fn judge(
     app: &App,
-    answer: &str,
-    rating: Rating,
-    user: &str,
-    request: String,
-) -> Result<Option<Reply>, ApiError> {
-    let reader = Tool::Slack.reader(&app.session.config.serve, user, request);
+    judged: &Judged,
+    reader: &Reader,
+    base: &str,
+) -> Result<Option<(Reply, Feedback)>, ApiError> {
+    let Judged { answer, rating, reason } = judged;
     let found = app.records.answer(answer)?;
-    let Some(found) = found.filter(|it| it.owner.starts_with("slack:")) else { return Ok(None) };
-    let feedback = Feedback {
-        answer: answer.to_owned(),
-        rating,
+    let Some(found) = found.filter(|it| Tool::of_owner(&it.owner) == Some(Tool::Slack)) else {
+        return Ok(None);
+    };
+    // The same thumb again takes nothing back of what was said by the form.
+    let before = app.records.feedback_on(answer)?.filter(|it| it.rating == *rating);
+    let mut feedback = before.unwrap_or(Feedback {
+        answer: answer.clone(),
+        rating: *rating,
         reason: None,
         correction: None,
         labels: Labels::default(),
         comment: None,
-    };
+    });
+    feedback.reason = reason.or(feedback.reason);
     if !app.records.give_feedback(&feedback, reader.owner())? {
         return Ok(None);
     }
-    app.audit(&reader, "slack.feedback", Some(answer), None)?;
-    Ok(Some(Reply::new(&found.json)))
+    app.audit(reader, "slack.feedback", Some(answer), None)?;
+    let reply = links::with_link(app, Reply::new(&found.json), base)?;
+    Ok(Some((reply, feedback)))
 }

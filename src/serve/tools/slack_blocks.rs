@@ -2,8 +2,11 @@
 
 use serde_json::{Value, json};
 
-use super::reply::{Markup, Reply};
-use crate::records::Rating;
+use super::{
+    reply::{Markup, Reply},
+    words::{REASONS, Words},
+};
+use crate::records::{Rating, Reason};
 
 /// Characters of a text object at most; Slack takes 3,000.
 const TEXT_CHARS_MAX: usize = 2_900;
@@ -13,6 +16,12 @@ pub(super) const UP: &str = "souffleur_up";
 
 /// The action of the button that does not.
 pub(super) const DOWN: &str = "souffleur_down";
+
+/// The action of the link to the form. Slack tells of it too, and it needs no answer.
+const JUDGE: &str = "souffleur_judge";
+
+/// The action of the list of what can be wrong.
+pub(super) const WHY: &str = "souffleur_why";
 
 /// The block of the buttons, below an answer that shows its question, and below one that does not.
 pub(super) const WITH_QUESTION: &str = "souffleur_feedback_question";
@@ -27,6 +36,8 @@ pub(super) struct Frame {
     pub(super) with_buttons: bool,
     /// What was thought of it.
     pub(super) rating: Option<Rating>,
+    /// What was wrong with it.
+    pub(super) reason: Option<Reason>,
 }
 
 /// `text`, for notifications and screen readers, and `blocks`.
@@ -47,7 +58,7 @@ pub(super) fn message(reply: &Reply, frame: Frame) -> Value {
                 "type": "button",
                 "action_id": action,
                 "value": reply.id,
-                "text": { "type": "plain_text", "text": format!("{sign} {label}"), "emoji": true },
+                "text": plain_text(&format!("{sign} {label}")),
             });
             if is_chosen {
                 res["style"] = json!("primary");
@@ -56,10 +67,18 @@ pub(super) fn message(reply: &Reply, frame: Frame) -> Value {
         };
         // Says when a button is pressed how the message is to be written again.
         let block_id = if frame.with_question { WITH_QUESTION } else { WITHOUT_QUESTION };
-        blocks.push(json!({ "type": "actions", "block_id": block_id, "elements": [
+        let mut elements = vec![
             button(UP, "👍", words.useful, frame.rating == Some(Rating::Up)),
             button(DOWN, "👎", words.useless, frame.rating == Some(Rating::Down)),
-        ]}));
+        ];
+        if frame.rating == Some(Rating::Down) {
+            elements.push(reasons(&reply.id, frame.reason, words));
+        }
+        elements.extend(reply.link.as_ref().map(|it| {
+            let text = plain_text(words.judge);
+            json!({ "type": "button", "action_id": JUDGE, "text": text, "url": it })
+        }));
+        blocks.push(json!({ "type": "actions", "block_id": block_id, "elements": elements }));
     }
     match frame.rating {
         Some(Rating::Up) => blocks.push(context(words.thanks_up.to_owned())),
@@ -67,6 +86,42 @@ pub(super) fn message(reply: &Reply, frame: Frame) -> Value {
         None => {}
     }
     json!({ "text": reply.body(Markup::Slack).join(separator), "blocks": blocks })
+}
+
+fn plain_text(text: &str) -> Value {
+    json!({ "type": "plain_text", "text": text, "emoji": true })
+}
+
+/// What can be wrong, to choose from. A value says which answer it is about, too.
+fn reasons(answer: &str, chosen: Option<Reason>, words: &Words) -> Value {
+    let option = |reason: &Reason, word: &str| {
+        let value = reason_value(*reason, answer);
+        json!({ "text": plain_text(word), "value": value })
+    };
+    let options = REASONS.iter().zip(words.reasons).map(|(it, word)| option(it, word));
+    let mut res = json!({
+        "type": "static_select",
+        "action_id": WHY,
+        "placeholder": plain_text(words.what_was_wrong),
+        "options": options.collect::<Vec<Value>>(),
+    });
+    let chosen = REASONS.iter().zip(words.reasons).find(|(it, _)| Some(**it) == chosen);
+    if let Some((reason, word)) = chosen {
+        res["initial_option"] = option(reason, word);
+    }
+    res
+}
+
+/// `wrong_source a_0123…`: Slack takes 150 characters.
+fn reason_value(reason: Reason, answer: &str) -> String {
+    format!("{} {answer}", json!(reason).as_str().unwrap_or_default())
+}
+
+/// The reason and the answer of a value that was chosen.
+pub(super) fn read_reason(value: &str) -> Option<(Reason, &str)> {
+    let (_, answer) = value.split_once(' ')?;
+    let reason = REASONS.into_iter().find(|it| reason_value(*it, answer) == value)?;
+    Some((reason, answer))
 }
 
 /// Text of ours or of a document, escaped; addresses in it stay text.
@@ -139,7 +194,7 @@ mod tests {
 
     #[test]
     fn an_answer_becomes_blocks_with_links_verdicts_and_buttons() {
-        let frame = Frame { with_question: true, with_buttons: true, rating: None };
+        let frame = Frame { with_question: true, with_buttons: true, ..Frame::default() };
         let it = message(&Reply::new(&answer()), frame);
         let blocks = it["blocks"].as_array().unwrap();
         let kinds: Vec<&str> = blocks.iter().map(|it| it["type"].as_str().unwrap()).collect();
@@ -163,13 +218,32 @@ mod tests {
 
     #[test]
     fn what_was_thought_of_it_is_shown() {
-        let frame = Frame { with_buttons: true, rating: Some(Rating::Down), ..Frame::default() };
+        let frame = Frame {
+            with_buttons: true,
+            rating: Some(Rating::Down),
+            reason: Some(Reason::Incomplete),
+            ..Frame::default()
+        };
         let it = message(&Reply::new(&answer()), frame);
         let blocks = it["blocks"].as_array().unwrap();
         let (actions, thanks) = (&blocks[blocks.len() - 2], &blocks[blocks.len() - 1]);
+        assert_eq!(actions["elements"][2]["type"], "static_select");
+        assert_eq!(actions["elements"][2]["options"][0]["value"], "wrong_source a_1");
+        assert_eq!(actions["elements"][2]["initial_option"]["value"], "incomplete a_1");
         assert_eq!(actions["elements"][0]["style"], Value::Null);
         assert_eq!(actions["elements"][1]["style"], "primary");
         assert!(thanks["elements"][0]["text"].as_str().unwrap().starts_with("Merci"));
+    }
+
+    #[test]
+    fn a_reason_that_was_chosen_is_read() {
+        for reason in REASONS {
+            let value = reason_value(reason, "a_1");
+            assert_eq!(read_reason(&value), Some((reason, "a_1")));
+        }
+        for odd in ["", "wrong_source", "odd a_1", " a_1"] {
+            assert_eq!(read_reason(odd), None, "{odd}");
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use axum::http::StatusCode;
 use ingest::{document::Language, language::detect};
 
-use crate::{retrieve::QUESTION_CHARS_MAX, serve::error::ApiError};
+use crate::{records::Reason, retrieve::QUESTION_CHARS_MAX, serve::error::ApiError};
 
 /// Phrases of one language.
 #[derive(Debug, PartialEq, Eq)]
@@ -30,7 +30,16 @@ pub(in crate::serve) struct Words {
     pub(super) thanks_up: &'static str,
     pub(super) thanks_down: &'static str,
     pub(super) forgotten: &'static str,
+    /// The name of a link to the form for feedback.
+    pub(super) judge: &'static str,
+    /// What is asked of who found an answer bad, and what they may say, in the order of [`REASONS`].
+    pub(super) what_was_wrong: &'static str,
+    pub(super) reasons: [&'static str; REASONS.len()],
 }
+
+/// What can be wrong with an answer.
+pub(super) const REASONS: [Reason; 4] =
+    [Reason::WrongSource, Reason::WrongAnswer, Reason::Incomplete, Reason::Other];
 
 const FRENCH: Words = Words {
     searching: "Je cherche dans les documents…",
@@ -54,6 +63,9 @@ const FRENCH: Words = Words {
     thanks_up: "Merci, c’est noté : réponse utile.",
     thanks_down: "Merci, c’est noté : réponse pas utile.",
     forgotten: "Cette réponse n’est plus conservée : l’avis n’a pas pu être noté.",
+    judge: "Dire ce qui ne va pas",
+    what_was_wrong: "Qu’est-ce qui ne va pas ?",
+    reasons: ["Mauvaise source", "Réponse fausse", "Incomplète", "Autre"],
 };
 
 const ENGLISH: Words = Words {
@@ -77,6 +89,9 @@ const ENGLISH: Words = Words {
     thanks_up: "Thank you, noted as helpful.",
     thanks_down: "Thank you, noted as not helpful.",
     forgotten: "This answer is no longer kept: your feedback could not be noted.",
+    judge: "Say what was wrong",
+    what_was_wrong: "What was wrong?",
+    reasons: ["Wrong source", "Wrong answer", "Incomplete", "Other"],
 };
 
 impl Words {

@@ -252,9 +252,13 @@ pub struct Meta {
     /// The model that wrote it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub generator: Option<String>,
-    /// What it passed.
+    /// What it passed, and what people said of it: `rated_down`, `reason_wrong_source`,
+    /// `label_helpful_no`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub checks: Vec<String>,
+    /// What somebody said of it in words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub comment: Option<String>,
     /// Licence of the document, as written.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub licence: Option<String>,

@@ -29,15 +29,19 @@ fn sample(truth: &[f64], n: usize, noise: &mut Noise) -> Vec<Preference> {
     res
 }
 
+fn grouped(preferences: &[Preference]) -> Vec<Grouped> {
+    let of = |it: &Preference| Grouped { difference: difference(it), group: it.group };
+    preferences.iter().map(of).collect()
+}
+
 #[test]
 fn the_minimum_is_one() {
     let mut noise = Noise(1);
-    let differences: Vec<Vec<f64>> =
-        sample(&[2.0, -1.0, 0.0, 0.5], 60, &mut noise).iter().map(difference).collect();
+    let all = grouped(&sample(&[2.0, -1.0, 0.0, 0.5], 60, &mut noise));
     let penalty = 0.05;
-    let weights = minimum(&differences, penalty);
+    let weights = minimum(&all.iter().collect::<Vec<_>>(), penalty);
     let value = |weights: &[f64]| {
-        let losses = differences.iter().map(|it| softplus(-dot(weights, it)));
+        let losses = all.iter().map(|it| softplus(-dot(weights, &it.difference)));
         losses.sum::<f64>() / 60.0 + penalty / 2.0 * dot(weights, weights)
     };
     for at in 0..4 {
@@ -77,11 +81,38 @@ fn preferences_by_chance_are_not_foretold() {
 #[test]
 fn a_group_is_never_on_both_sides() {
     let all: Vec<Preference> = (0..30).map(|i| preference(&[1.0], &[0.0], i / 5)).collect();
-    for fold in folds(&all) {
+    let grouped = grouped(&all);
+    for fold in folds(&grouped.iter().collect::<Vec<_>>()) {
         let groups = |it: &[usize]| it.iter().map(|&i| all[i].group).collect::<Vec<_>>();
         let others: Vec<usize> = (0..30).filter(|it| !fold.contains(it)).collect();
         assert!(groups(&fold).iter().all(|it| !groups(&others).contains(it)));
     }
+}
+
+/// What a fold prefers decides nothing about the head that foretells it, its penalty included.
+#[test]
+fn a_fold_is_foretold_without_a_look_at_it() {
+    let mut noise = Noise(11);
+    let all = sample(&[0.4, -0.2, 0.0, 0.0, 0.0, 0.0], 40, &mut noise);
+    let folds = {
+        let grouped = grouped(&all);
+        folds(&grouped.iter().collect::<Vec<_>>())
+    };
+    let (head, margins) = fit(&all);
+    let mut n_other_penalties = 0;
+    for fold in folds {
+        let mut turned = all.clone();
+        for &i in &fold {
+            let it = &mut turned[i];
+            std::mem::swap(&mut it.chosen, &mut it.rejected);
+        }
+        let (other, found) = fit(&turned);
+        for &i in &fold {
+            assert!((found[i] + margins[i]).abs() < 1e-12, "{} {}", found[i], margins[i]);
+        }
+        n_other_penalties += usize::from(other.penalty != head.penalty);
+    }
+    assert!(n_other_penalties > 0, "the penalty of all does depend on each fold");
 }
 
 #[test]
@@ -109,7 +140,9 @@ fn the_minimum_is_that_of_scipy() {
         (0.01, [1.294_224_8, 1.252_109_6, 0.532_760_4]),
         (0.3, [0.459_523_3, 0.426_782_5, 0.131_348_1]),
     ] {
-        let found = minimum(&differences, penalty);
+        let all: Vec<Grouped> =
+            differences.iter().map(|it| Grouped { difference: it.clone(), group: 0 }).collect();
+        let found = minimum(&all.iter().collect::<Vec<_>>(), penalty);
         for (found, expected) in found.iter().zip(expected) {
             assert!((found - expected).abs() < 1e-6, "{found} {expected}");
         }

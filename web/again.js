@@ -1,0 +1,110 @@
+// Other answers to a question that has one, side by side with it, and which of them is the best.
+
+import * as api from './api.js';
+import { answerBody } from './answer.js';
+import { announce, button, failure, fill, h, icon, notice } from './dom.js';
+import { t } from './i18n.js';
+
+/** Other answers to one question at most: the server writes so many drafts. */
+const OTHERS_MAX = 15;
+
+/**
+ * Has a turn's question answered once more, below the first answer. What came of it is kept in
+ * `turn.again`, so that the turn can be drawn anew.
+ */
+export async function answerAgain(slot, turn, request) {
+  turn.again ??= { others: [], asked: 0, isAsking: false, note: null, best: null };
+  const { again } = turn;
+  if (again.isAsking || again.asked >= OTHERS_MAX) return;
+  Object.assign(again, { isAsking: true, note: null });
+  again.asked += 1;
+  drawAgain(slot, turn);
+  announce(t('againAsking'));
+  try {
+    const found = await whole(api.ask({ ...request, draft: again.asked }));
+    const isKnown = [turn.answer, ...again.others].some((it) => it.answer === found.answer);
+    if (isKnown) again.note = () => notice('info', h('p', null, t('againSame')));
+    else again.others.push(found);
+    announce(t(isKnown ? 'againSame' : 'againReady'));
+  } catch (error) {
+    again.note = () => failure(error, () => answerAgain(slot, turn, request));
+  }
+  again.isAsking = false;
+  drawAgain(slot, turn);
+}
+
+/** The answer at the end of a stream. */
+async function whole(events) {
+  for await (const [name, data] of events) {
+    if (name === 'answer') return data;
+    if (name === 'error') throw api.streamError(data);
+  }
+  throw new TypeError('the stream ended early');
+}
+
+/** Draws what there is beside a turn's first answer. */
+export function drawAgain(slot, turn) {
+  const { others, isAsking, note } = turn.again;
+  const article = (answer, i) =>
+    h(
+      'article',
+      { class: 'again-answer' },
+      h('h3', null, t('againNumber', { n: i + 2 })),
+      answerBody(answer),
+    );
+  fill(
+    slot,
+    others.map(article),
+    isAsking
+      ? h(
+          'p',
+          { class: 'stage', role: 'status' },
+          h('span', { class: 'pulse', 'aria-hidden': 'true' }),
+          t('againAsking'),
+        )
+      : null,
+    note?.(),
+    others.length ? choice(slot, turn) : null,
+  );
+}
+
+function choice(slot, turn) {
+  const { again } = turn;
+  const all = [turn.answer, ...again.others];
+  const problem = h('div');
+  const choose = async (best) => {
+    for (const it of buttons) it.disabled = true;
+    try {
+      const others = all.filter((it) => it !== best).map((it) => it.id);
+      await api.prefer({ best: best.id, others, reason: null });
+      again.best = best;
+      drawAgain(slot, turn);
+      announce(t('againThanks', { n: all.indexOf(best) + 1 }));
+      slot.querySelector('[aria-pressed=true]').focus();
+    } catch (error) {
+      for (const it of buttons) it.disabled = false;
+      fill(problem, failure(error, null));
+    }
+  };
+  const buttons = all.map((it, i) =>
+    button(t('againNumber', { n: i + 1 }), {
+      'aria-pressed': String(again.best === it),
+      onclick: () => choose(it),
+    }),
+  );
+  return h(
+    'fieldset',
+    { class: 'again-choice' },
+    h('legend', null, t('againWhich')),
+    h('div', { class: 'chips' }, buttons),
+    again.best
+      ? h(
+          'p',
+          { class: 'feedback-done' },
+          icon('check'),
+          t('againThanks', { n: all.indexOf(again.best) + 1 }),
+        )
+      : null,
+    problem,
+  );
+}
