@@ -2,7 +2,8 @@
 """Checks that `questions.jsonl` agrees with the documents of `handbook/`.
 
 Every accepted answer must occur in the text of its document, on the page that the question
-states. The text is read back from the files themselves, not from what they were made of.
+states; every answer that was right before, in the older version of that document. The text is read
+back from the files themselves, not from what they were made of.
 Needs the packages that `make_handbook.py` names:
 
     /tmp/handbook/bin/python examples/check_questions.py
@@ -29,6 +30,12 @@ from docx.oxml.ns import qn
 HERE = pathlib.Path(__file__).resolve().parent
 HANDBOOK = HERE / "handbook"
 KEYS = ["question", "language", "answers", "document", "page", "type"]
+# What was right before, where a question has it.
+OUTDATED = "outdated"
+OLDER = {
+    "rh/teletravail-2026.md": "rh/teletravail-2023.md",
+    "finance/politique-frais-2026.docx": "finance/politique-frais-2023.docx",
+}
 TYPES = {
     "fact", "table", "list", "procedure", "stale", "code", "cross-language", "unanswerable",
 }
@@ -133,7 +140,7 @@ def pages_of(path):
 
 def faults_of(question, pages):
     """What is wrong with one question, in words."""
-    if list(question) != KEYS:
+    if [key for key in question if key != OUTDATED] != KEYS:
         yield f"its keys are {list(question)}"
         return
     if question["language"] not in ("fr", "en"):
@@ -150,9 +157,20 @@ def faults_of(question, pages):
         yield "a page is stated for PDF files and presentations, and for nothing else"
     text = pages[question["page"] - 1] if question["page"] else "\n".join(pages)
     for answer in question["answers"]:
-        # An answer stands alone: `8` is not found in `18`.
-        if not re.search(rf"(?<!\w){re.escape(folded(answer))}(?!\w)", folded(text)):
+        if not holds(text, answer):
             yield f"`{answer}` is not in {question['document']}, page {question['page']}"
+    older = OLDER.get(question["document"])
+    if OUTDATED in question and older is None:
+        yield "its document has no older version"
+        return
+    for answer in question.get(OUTDATED, []):
+        if not holds("\n".join(pages_of(HANDBOOK / older)), answer):
+            yield f"`{answer}` is not in {older}"
+
+
+def holds(text, answer):
+    """Whether a text has an answer that stands alone: `8` is not found in `18`."""
+    return re.search(rf"(?<!\w){re.escape(folded(answer))}(?!\w)", folded(text))
 
 
 def main():

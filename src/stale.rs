@@ -36,11 +36,14 @@ impl Documents {
     /// # Errors
     /// When the catalog cannot be read.
     pub fn of_index(data_dir: &Path) -> Result<Option<Self>, CatalogError> {
-        let of = |all: Vec<(String, String)>| {
-            let (paths, hashes) = all.into_iter().unzip();
-            Self { paths, hashes }
-        };
-        Ok(content_hashes(data_dir)?.map(of))
+        Ok(content_hashes(data_dir)?.map(Self::new))
+    }
+
+    /// Those of these paths and content hashes.
+    #[must_use]
+    pub fn new(all: Vec<(String, String)>) -> Self {
+        let (paths, hashes) = all.into_iter().unzip();
+        Self { paths, hashes }
     }
 
     /// Looks for the documents of an adapter's record; `None` where the record names none.

@@ -84,6 +84,12 @@ impl LocalModel {
         self.service.encoder()
     }
 
+    /// Bytes of keys and values that it keeps for each token of a prompt and of what it writes.
+    #[must_use]
+    pub fn token_bytes(&self) -> usize {
+        self.service.token_bytes()
+    }
+
     /// Whether it may write in a language.
     #[must_use]
     pub fn writes(&self, language: Language) -> bool {

@@ -7,12 +7,15 @@ mod support;
 
 use std::{
     path::{Path, PathBuf},
-    process::Stdio,
+    process::{Command, Stdio},
     time::Duration,
 };
 
+use model::testing::write_tiny_model;
 use serde_json::{Value, json};
-use support::{POLICY, World, check_failure, check_keys, json_of, signal, wait_until};
+use support::{
+    POLICY, World, check_failure, check_keys, error_of, json_of, program, signal, wait_until,
+};
 
 const QUESTIONS: &str = r#"{"question": "How many days per week may employees work remotely?", "answers": ["three days per week"], "document": "remote.md", "language": "en", "type": "fact"}
 {"question": "What does the company lend?", "answers": ["a screen and a chair"], "document": "remote.md", "language": "en", "type": "list"}
@@ -46,17 +49,25 @@ fn n_lines(path: &Path) -> usize {
     fs_err::read_to_string(path).map_or(0, |it| it.lines().count())
 }
 
-/// A report without what a clock measured.
+/// A report without what a clock measured: in its words, seconds are masked.
 fn without_times(mut report: Value) -> Value {
     fn strip(value: &mut Value) {
         match value {
             Value::Object(it) => {
-                it.retain(|key, _| !key.ends_with("_ms") && !["en", "fr"].contains(&key.as_str()));
+                it.retain(|key, _| !key.ends_with("_ms"));
                 it.values_mut().for_each(strip);
             }
             Value::Array(it) => it.iter_mut().for_each(strip),
             _ => {}
         }
+    }
+    for language in ["en", "fr"] {
+        let said = report["verdict"][language].as_str().unwrap();
+        let is_number = |c: char| c.is_ascii_digit() || c == '.' || c == ',';
+        let rest = said.split("\u{a0}s").map(|it| it.trim_end_matches(is_number));
+        let masked = rest.collect::<Vec<_>>().join("…\u{a0}s");
+        assert_ne!(masked, said, "the verdict tells times");
+        report["verdict"][language] = json!(masked);
     }
     report["pairs"]
         .as_array_mut()
@@ -93,6 +104,17 @@ fn arms_are_compared_and_reported() {
         "alone, nothing is cited"
     );
     assert_eq!(report["questions"][0]["answers"][0]["sources"], json!([]));
+    // The model, the embedder that finds and quotes, and both.
+    let bytes = |arm: usize, of: &str| report["arms"][arm][of].as_u64().unwrap();
+    let weights = [0, 1, 2].map(|arm| bytes(arm, "weights_bytes"));
+    assert!(weights[0] > 50_000_000 && weights[2] > 10_000_000, "{weights:?}");
+    assert_eq!(weights[1], weights[0] + weights[2]);
+    assert_eq!(bytes(2, "memory_bytes"), weights[2], "quotations have no cache");
+    for arm in [0, 1] {
+        let cache = bytes(arm, "memory_bytes") - weights[arm];
+        // 30 layers, 3 heads of 64 values, keys and values, f32.
+        assert!(cache > 0 && cache.is_multiple_of(30 * 3 * 64 * 2 * 4), "{cache}");
+    }
     assert_eq!(report["questions"][3]["answers"][1]["refused"], true);
     let page = fs_err::read_to_string(world.path().join("report.html")).unwrap();
     assert!(page.contains("<svg") && page.contains("car park"), "{page}");
@@ -111,21 +133,28 @@ fn arms_are_compared_and_reported() {
     assert_eq!(report["arms"][2]["arm"], "extract#2");
 }
 
+/// Begins a run again and kills it. Lines that are kept, where those are some and not all.
+fn killed_half_way(world: &World, args: &[&str], path: &Path) -> Option<usize> {
+    fs_err::remove_file(path).unwrap();
+    let mut child =
+        world.command(args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    wait_until("the first answers", Duration::from_secs(120), || n_lines(path) >= 2);
+    signal(&child, "KILL");
+    child.wait().unwrap();
+    let n_kept = n_lines(path);
+    (2..8).contains(&n_kept).then_some(n_kept)
+}
+
 #[test]
 fn a_killed_run_resumes_to_the_same_report() {
     let Some(world) = world() else { return };
-    let args = compare(&["--arms", "rag,extract"]);
+    // A model alone takes its time over each answer.
+    let args = compare(&["--arms", "base,extract", "--answer-tokens", "80"]);
     let whole = world.json(&args);
     let path = answers(&world);
-    let kept = fs_err::read_to_string(&path).unwrap();
-    assert_eq!(kept.lines().count(), 8);
-    fs_err::remove_file(&path).unwrap();
-    let mut child =
-        world.command(&args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    wait_until("the first answers", Duration::from_secs(120), || n_lines(&path) >= 2);
-    signal(&child, "KILL");
-    child.wait().unwrap();
-    let n_kept = n_lines(&path);
+    assert_eq!(n_lines(&path), 8);
+    let mut tries = (0..5).map(|_| killed_half_way(&world, &args, &path));
+    let n_kept = tries.find_map(|it| it).expect("one kill of five hits the run half-way");
     // As if the kill had hit the writing of a line.
     let mut torn = fs_err::read_to_string(&path).unwrap();
     torn.push_str("{\"arm\":\"rag");
@@ -187,8 +216,17 @@ fn wrong_input_is_refused_before_anything_is_read() {
     fails(&["--fail-under", "f2=1"], 2, &["no metric `f2`", "rouge_l"]);
     fails(&["--fail-under", "ft:f1=1"], 2, &["no arm `ft`"]);
     fails(&["--only", "type=none"], 2, &["no question", "--only"]);
-    world.write("missing.jsonl", "{\"question\": \"Who?\"}\n");
-    world.fails(&["compare", "--questions", "missing.jsonl"], 1, &["line 1", "answers"]);
+    fails(&["--arms", "base[style=cot]"], 2, &["`style` has no meaning", "reads no documents"]);
+    let asks = |lines: &str, code, words: &[&str]| {
+        world.write("odd.jsonl", lines);
+        world.fails(&["compare", "--questions", "odd.jsonl"], code, words);
+    };
+    asks("{\"question\": \"Who?\"}\n", 1, &["line 1", "missing field `answers`"]);
+    asks("\n{\"answers\": []}\n", 1, &["line 2", "missing field `question`"]);
+    asks("", 1, &["`odd.jsonl` holds no question"]);
+    asks("{\"question\": \"Who?\", \"answers\": [\"The\"]}\n", 1, &["line 1", "no word"]);
+    asks("{\"question\": \" \", \"answers\": []}\n", 2, &["the question is empty"]);
+    asks("{\"data\": [{\"title\": \"T\"}]}", 1, &["not SQuAD's JSON", "`paragraphs`"]);
     world.write("twice.jsonl", [QUESTIONS, QUESTIONS].concat());
     world.fails(&["compare", "--questions", "twice.jsonl"], 2, &["twice"]);
     assert!(!world.path().join("data/runs").exists(), "nothing was asked");
@@ -199,6 +237,18 @@ fn wrong_input_is_refused_before_anything_is_read() {
     let report =
         json_of(world.command(&compare(&["--arms", "extract", "--limit", "1"])).arg("--json"));
     assert_eq!(report["verdict"]["decision"], "one_arm");
+}
+
+#[test]
+fn an_adapter_of_another_base_is_refused_before_anything_is_asked() {
+    let Some(world) = world() else { return };
+    let other = Path::new(env!("CARGO_MANIFEST_DIR")).join("model/tests/golden/adapter-all");
+    for arm in ["ft:rh", "rag+ft:rh"] {
+        let arms = format!("rag,{arm}={}", other.display());
+        let words = [&format!("could not load the adapter of `{arm}`"), "for another base"];
+        world.fails(&compare(&["--arms", &arms]), 1, &words);
+    }
+    assert!(!world.path().join("data/runs").exists(), "nothing was asked");
 }
 
 #[test]
@@ -233,14 +283,132 @@ fn a_judge_is_asked_once_and_never_says_nan() {
     world.fails(&compare(&["--judge", "extract"]), 2, &["--judge needs a language model"]);
 }
 
+/// A base of a few thousand weights, documents and questions, in a folder of their own; commands run
+/// in another one.
+struct Tiny {
+    dir: tempfile::TempDir,
+    elsewhere: tempfile::TempDir,
+}
+
+impl Tiny {
+    fn new() -> Self {
+        let res =
+            Self { dir: tempfile::tempdir().unwrap(), elsewhere: tempfile::tempdir().unwrap() };
+        write_tiny_model(&res.dir.path().join("base"), 3).unwrap();
+        write_tiny_model(&res.dir.path().join("other"), 4).unwrap();
+        let embedder =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("model/tests/golden/tiny-bert-reranker");
+        res.write("souffleur.toml", &format!("[models]\nembedder = {embedder:?}\n"));
+        res.write("docs/remote.md", POLICY);
+        res.write("docs/parking.md", "# Parking\n\nThe car park opens at 7:00.\n");
+        let questions = QUESTIONS.lines().filter(|it| it.contains("\"fact\""));
+        res.write("q.jsonl", &questions.map(|it| format!("{it}\n")).collect::<String>());
+        res
+    }
+
+    fn at(&self, name: &str) -> String {
+        self.dir.path().join(name).to_string_lossy().into_owned()
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        let path = self.dir.path().join(name);
+        fs_err::create_dir_all(path.parent().unwrap()).unwrap();
+        fs_err::write(path, text).unwrap();
+    }
+
+    /// Makes one step on rows; paths are given as whoever is in the folder gives them.
+    fn tune(&self, out: &str, rows: &[Value]) {
+        self.write("rows.jsonl", &rows.iter().map(|it| format!("{it}\n")).collect::<String>());
+        let mut command = program();
+        command.args(["tune", "--data", "rows.jsonl", "--base", "base", "--out", out]);
+        command.args(["--steps", "1", "--rank", "4", "--batch", "2", "--no-ability"]);
+        command.args(["--offline", "--quiet", "--models-dir", "none"]).current_dir(self.dir.path());
+        let out = command.output().unwrap();
+        assert!(out.status.success(), "{}", error_of(&out));
+    }
+
+    fn compare(&self, arms: &str, more: &[&str]) -> Command {
+        let mut command = program();
+        command.args(["compare", "--questions", &self.at("q.jsonl"), "--docs", &self.at("docs")]);
+        command.args(["--generator", &self.at("base"), "--arms", arms, "--answer-tokens", "4"]);
+        command.args(["--config", &self.at("souffleur.toml"), "--data-dir", &self.at("data")]);
+        command.args(["--offline", "--quiet", "--models-dir", "none"]).args(more);
+        command.current_dir(self.elsewhere.path());
+        command
+    }
+}
+
 #[test]
 fn questions_that_flatter_an_adapter_are_marked_or_refused() {
-    let Some(world) = world() else { return };
-    let report = world.json(&compare(&["--arms", "extract"]));
-    assert_eq!(report["questions"][0]["trained_on"], json!([]));
-    assert_eq!(report["arms"][0]["weights_bytes"], 0, "quotations need no weights");
-    let both = compare(&["--arms", "extract", "--refuse-trained-on"]);
-    assert_eq!(world.json(&both)["n_questions"], 4, "without adapters there is nothing to refuse");
+    let tiny = Tiny::new();
+    let row = |meta: Value| json!({"prompt": "Say red.", "completion": "red!", "meta": meta});
+    let hash = blake3::hash(POLICY.as_bytes()).to_hex().to_string();
+    // The file had another name when rows were made of it.
+    let named = row(json!({"path": "charter.md", "content_hash": hash}));
+    tiny.tune("learnt", &[named.clone(), named.clone()]);
+    tiny.tune("silent", &[named, row(json!({}))]);
+    // What training ran on is no longer there: the adapter itself says it.
+    fs_err::remove_file(tiny.dir.path().join("rows.jsonl")).unwrap();
+    let arms = format!("rag,rag+ft:a={},extract", tiny.at("learnt"));
+    let report = json_of(&mut tiny.compare(&arms, &["--json", "--html", "r.html"]));
+    let trained_on = |i: usize| report["questions"][i]["trained_on"].clone();
+    assert_eq!((trained_on(0), trained_on(1)), (json!(["rag+ft:a"]), json!([])));
+    let adapter = &report["arms"][1];
+    assert_eq!(adapter["questions_trained_on"], 1, "{report:#}");
+    assert_eq!(
+        adapter["staleness"],
+        json!({
+            "stale": false, "documents": 1, "changed": 0, "deleted": 0,
+        })
+    );
+    assert_eq!(adapter["ability"], Value::Null);
+    assert!(adapter["training_seconds"].as_f64().unwrap() > 0.0);
+    assert_eq!(report["arms"][0]["questions_trained_on"], Value::Null);
+    let said = report["verdict"]["en"].as_str().unwrap();
+    for words in [
+        "1 question is about a document that `rag+ft:a` was trained on",
+        "Forgetting (`rag+ft:a`): not measured.",
+        "Staleness (`rag+ft:a`): the documents of its training (1) did not change.",
+    ] {
+        assert!(said.contains(words), "`{words}`: {said}");
+    }
+    assert!(!said.contains("does not say"), "{said}");
+    let page = fs_err::read_to_string(tiny.elsewhere.path().join("r.html")).unwrap();
+    assert_eq!(page.matches("trained on its document: rag+ft:a").count(), 1, "{page}");
+    let refused = tiny.compare(&arms, &["--refuse-trained-on"]).output().unwrap();
+    check_failure(&refused, 2, &["1 questions", "`rag+ft:a` was trained on", "`remote.md`"]);
+
+    let arms = format!("rag,rag+ft:b={}", tiny.at("silent"));
+    let report = json_of(tiny.compare(&arms, &[]).arg("--json"));
+    let said = report["verdict"]["en"].as_str().unwrap();
+    assert!(said.contains("`rag+ft:b` does not say what it was trained on"), "{said}");
+    let said = report["verdict"]["fr"].as_str().unwrap();
+    assert!(said.contains("`rag+ft:b` ne dit pas de quoi elle a été affinée"), "{said}");
+    assert_eq!(report["arms"][1]["questions_trained_on"], Value::Null);
+    let refused = tiny.compare(&arms, &["--refuse-trained-on"]).output().unwrap();
+    check_failure(&refused, 2, &["`rag+ft:b`", "does not say what it was trained on"]);
+    let report = json_of(tiny.compare("extract", &["--refuse-trained-on"]).arg("--json"));
+    assert_eq!(report["n_questions"], 2, "without adapters there is nothing to refuse");
+
+    // The document changes: what was learnt of it is out of date.
+    tiny.write("docs/remote.md", &POLICY.replace("three", "two"));
+    let arms = format!("rag,rag+ft:a={}", tiny.at("learnt"));
+    let report = json_of(tiny.compare(&arms, &[]).arg("--json"));
+    assert_eq!(report["arms"][1]["staleness"]["deleted"], 1, "{report:#}");
+}
+
+#[test]
+fn an_arm_may_have_another_model() {
+    let tiny = Tiny::new();
+    let arms = format!("rag,rag[model={}]", tiny.at("other"));
+    let report = json_of(tiny.compare(&arms, &[]).arg("--json"));
+    let wrote = |arm: usize| {
+        let of = report["arms"][arm]["written_by"].as_object().unwrap();
+        of.keys().cloned().collect::<Vec<String>>()
+    };
+    assert!(wrote(0).iter().all(|it| it.ends_with("base")), "{report:#}");
+    assert!(wrote(1).iter().all(|it| it.ends_with("other")), "{report:#}");
+    assert!(!wrote(0).is_empty() && !wrote(1).is_empty(), "{report:#}");
 }
 
 #[test]
@@ -269,7 +437,7 @@ fn answers_that_are_out_of_date_are_counted() {
 #[test]
 fn what_a_dataset_holds_back_is_asked() {
     let Some(world) = world() else { return };
-    let row = |question: &str, made_by: &str, split: &str, answer: &str| {
+    let row = |question: &str, (made_by, split): (&str, &str), answer: &str, value: Value| {
         let of = json!({
             "id": question,
             "messages": [
@@ -278,32 +446,44 @@ fn what_a_dataset_holds_back_is_asked() {
             ],
             "meta": {
                 "question": question, "made_by": made_by, "split": split, "path": "remote.md",
-                "language": "en",
+                "language": "en", "value": value,
             },
         });
         format!("{of}\n")
     };
+    let days = "How many days per week may employees work remotely?";
+    let length = "The company lends them for as long as somebody works there [1].";
     let rows = [
+        row(days, ("table_cell", "test"), "It is three days [1].", json!("three days")),
         row(
-            "How many days per week may employees work remotely?",
-            "section",
-            "test",
-            "Three days [1].",
+            "What does the company lend?",
+            ("model", "test"),
+            "A screen and a chair [1].",
+            json!(null),
         ),
-        row("What does the company lend?", "model", "test", "A screen and a chair [1]."),
-        row("What is learnt?", "section", "train", "Much [1]."),
-        row("What was rejected?", "section", "test", "This [1]."),
+        row("What is learnt?", ("table_cell", "train"), "Much [1].", json!("much")),
+        row("What was rejected?", ("table_cell", "test"), "This [1].", json!("this")),
+        row("For how long?", ("section", "test"), length, json!(null)),
     ];
     let args = ["compare", "--questions", "dataset:set", "--arms", "extract"];
     world.write("set/supervised.jsonl", &rows[2]);
     world.fails(&args, 1, &["`set` holds no question in its test part"]);
+    world.write("set/supervised.jsonl", &rows[4]);
+    world.fails(&args, 1, &["those of 1 are whole sentences"]);
     world.write("set/supervised.jsonl", rows.concat());
     world.write("set/review.jsonl", "{\"id\":\"What was rejected?\",\"decision\":\"rejected\"}\n");
     let report = world.json(&args);
     assert_eq!(report["n_questions"], 2);
     assert_eq!(report["questions_generated"], 1);
-    assert_eq!(report["questions"][1]["generated"], true);
-    assert_eq!(report["questions"][1]["accepted"], json!(["A screen and a chair."]));
+    assert_eq!(report["questions_made_by_rules"], 1);
+    assert_eq!(report["questions_left_out"], 1);
+    assert_eq!(report["questions"][0]["generated"], "rules");
+    assert_eq!(report["questions"][0]["accepted"], json!(["three days"]));
+    assert_eq!(report["questions"][1]["generated"], "model");
+    assert_eq!(report["questions"][1]["accepted"], json!(["A screen and a chair"]));
+    assert_eq!(report["arms"][0]["metrics"]["right"]["mean"], 1.0, "{report:#}");
     let said = report["verdict"]["en"].as_str().unwrap();
     assert!(said.contains("1 question was written by a language model"), "{said}");
+    assert!(said.contains("1 question was made from the documents by rules"), "{said}");
+    assert!(said.contains("not asked, because their answers are whole sentences: 1."), "{said}");
 }

@@ -102,10 +102,15 @@ enum Positions {
 }
 
 impl Decoder {
+    /// What a token takes in a cache.
+    pub(crate) fn cache_shape(&self) -> CacheShape {
+        let Config { n_layers, n_kv_heads, head_dim, .. } = self.config;
+        CacheShape { n_layers, n_kv_heads, head_dim }
+    }
+
     /// An empty cache for one sequence.
     pub(crate) fn cache(&self) -> KvCache {
-        let Config { n_layers, n_kv_heads, head_dim, .. } = self.config;
-        let shape = CacheShape { n_layers, n_kv_heads, head_dim };
+        let shape = self.cache_shape();
         match &self.backend {
             Backend::Processor => KvCache::Pages(PageCache::new(shape)),
             Backend::Tensors { device, .. } => KvCache::Tensors(TensorCache::new(shape, device)),

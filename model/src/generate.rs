@@ -285,6 +285,11 @@ impl Generator {
         self.decoder.config.n_parameters()
     }
 
+    /// Bytes of keys and values that are kept for each token of a prompt and of its draft.
+    pub fn token_bytes(&self) -> usize {
+        self.decoder.cache_shape().token_bytes()
+    }
+
     /// Continues a prompt with the base model. Tokens that it shares with the beginning of an
     /// earlier prompt and draft are not read again. `on_event` returning `Break` cancels, with the
     /// text so far as result.

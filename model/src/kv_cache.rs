@@ -24,6 +24,11 @@ impl CacheShape {
     fn n_heads(self) -> usize {
         self.n_layers * self.n_kv_heads
     }
+
+    /// Memory of a token's keys and values, without what pages pad.
+    pub(crate) fn token_bytes(self) -> usize {
+        2 * self.n_heads() * self.head_dim * size_of::<f32>()
+    }
 }
 
 /// The keys and values of one sequence, for all layers, in the form that its decoder attends to.

@@ -56,6 +56,7 @@ pub struct Service {
     thread: Option<JoinHandle<()>>,
     encoder: Arc<PromptEncoder>,
     adapters: Arc<Adapters>,
+    token_bytes: usize,
     state: Arc<State>,
 }
 
@@ -159,6 +160,7 @@ impl Service {
     pub fn spawn(generator: Generator, options: ServeOptions) -> io::Result<Self> {
         let (jobs, inbox) = sync_channel(options.queue_max.get());
         let (encoder, adapters) = (generator.encoder(), Arc::clone(&generator.adapters));
+        let token_bytes = generator.token_bytes();
         let state = Arc::new(State::default());
         let worker = Worker {
             generator,
@@ -169,12 +171,17 @@ impl Service {
         };
         let builder = thread::Builder::new().name("generator".to_owned());
         let thread = builder.spawn(move || worker.run())?;
-        Ok(Self { jobs: Some(jobs), thread: Some(thread), encoder, adapters, state })
+        Ok(Self { jobs: Some(jobs), thread: Some(thread), encoder, adapters, token_bytes, state })
     }
 
     /// The part that turns conversations into prompts.
     pub fn encoder(&self) -> &PromptEncoder {
         &self.encoder
+    }
+
+    /// Bytes of keys and values that are kept for each token of a prompt and of its draft.
+    pub fn token_bytes(&self) -> usize {
+        self.token_bytes
     }
 
     /// Queues a request.

@@ -11,6 +11,7 @@ use crate::{
     cli::{CompareArgs, LanguageArg},
     compare::{
         arms::parse_arms,
+        questions::Questions,
         ready,
         report::{
             html::html,
@@ -46,7 +47,7 @@ pub(super) fn run(session: &mut Session, args: &CompareArgs) -> Result<ExitCode>
     let arms = parse_arms(&args.arms)?;
     let limits =
         args.fail_under.iter().map(|it| Limit::read(it, &arms)).collect::<Result<Vec<_>>>()?;
-    let known = questions(session, args)?;
+    let Questions { asked: known, n_left_out } = questions(session, args)?;
     let asked = check_questions(&known, &args.questions.to_string())?;
     let arms = ready::place(session, arms)?;
     if args.answer.adapter.is_some() {
@@ -59,7 +60,8 @@ pub(super) fn run(session: &mut Session, args: &CompareArgs) -> Result<ExitCode>
         false => Some(EXTRACT),
     };
     let engine = ask::open(session, &args.docs, generator, None)?;
-    let ready = ready::open(session, &engine, arms, args.judge.as_deref())?;
+    let mut ready = ready::open(session, &engine, arms, args.judge.as_deref())?;
+    ready.n_left_out = n_left_out;
     if args.refuse_trained_on {
         ready.refuse_trained_on(&known)?;
     }
@@ -93,9 +95,14 @@ pub(super) fn run(session: &mut Session, args: &CompareArgs) -> Result<ExitCode>
     Ok(check(session, &limits, &comparison))
 }
 
-/// The questions of the file that are asked for.
-fn questions(session: &Session, args: &CompareArgs) -> Result<Vec<KnownQuestion>> {
-    let mut known = args.questions.read(&session.config.data_dir)?;
+/// The questions of the source that are asked for.
+fn questions(session: &Session, args: &CompareArgs) -> Result<Questions> {
+    let Questions { asked: mut known, n_left_out } =
+        args.questions.read_all(&session.config.data_dir)?;
+    if n_left_out > 0 {
+        let what = "questions left out: their answers are whole sentences";
+        session.printer.note(format!("{n_left_out} {what}"));
+    }
     for (key, wanted) in &args.only {
         let of = |it: &KnownQuestion| match key.as_str() {
             "language" => it.language.clone(),
@@ -108,7 +115,7 @@ fn questions(session: &Session, args: &CompareArgs) -> Result<Vec<KnownQuestion>
         let what = format!("no question of `{}` is left by --only", args.questions);
         return Err(WrongUsage(what.into()).into());
     }
-    Ok(known)
+    Ok(Questions { asked: known, n_left_out })
 }
 
 /// The language of the report: as asked for, or that of most questions.
@@ -156,7 +163,7 @@ fn table(it: &Comparison, words: Words) -> Vec<String> {
         format!("{name:<24}  {}", cells.collect::<Vec<_>>().join("  "))
     };
     let n = it.questions.len();
-    let mut res = vec![styled(DIM, format!("{n} questions; 95 % bootstrap intervals"))];
+    let mut res = vec![styled(DIM, format!("{n} questions; 95 % intervals"))];
     let head: Vec<String> = labels.iter().map(|it| (*it).to_owned()).collect();
     res.push(styled(BOLD, line("", &head)));
     for metric in SHOWN {

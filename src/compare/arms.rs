@@ -10,7 +10,12 @@ use std::{
 
 use clap::ValueEnum;
 
-use crate::{best_of::DRAFTS_MAX, config::Style, engine::Engine, writer::Writer};
+use crate::{
+    best_of::DRAFTS_MAX,
+    config::Style,
+    engine::{AnswerSettings, Engine},
+    writer::Writer,
+};
 
 /// How arms are written.
 pub const KNOWN: &str =
@@ -269,7 +274,9 @@ impl Arm {
         };
         let meaningless =
             |why| ArmError::Meaningless { arm: arm.to_owned(), key: key.to_owned(), why };
-        let of_documents = ["passages", "candidates", "relevance", "rerank", "shots", "best-of"];
+        // A model alone is asked the bare question: there are no passages to go through in steps.
+        let of_documents =
+            ["passages", "candidates", "relevance", "rerank", "style", "shots", "best-of"];
         let of_model = ["style", "shots", "best-of", "model"];
         if self.way == Way::Alone && of_documents.contains(&key) {
             return Err(meaningless("reads no documents"));
@@ -337,20 +344,28 @@ impl Arm {
             Way::Quotes => Arc::new(Writer::Extract { reason: None }),
             Way::Alone | Way::Documents => Arc::clone(writer),
         };
-        res.settings.adapter = self.adapter.as_ref().map(|it| it.name.clone());
+        res.settings = self.answer_settings(&shared.settings);
+        if self.settings.without_reranker {
+            res.reranker = None;
+        }
+        res
+    }
+
+    /// The settings of all arms, with what this one sets otherwise.
+    #[must_use]
+    fn answer_settings(&self, shared: &AnswerSettings) -> AnswerSettings {
+        let mut res = shared.clone();
+        res.adapter = self.adapter.as_ref().map(|it| it.name.clone());
         let own = &self.settings;
-        let retrieval = &mut res.settings.retrieval;
+        let retrieval = &mut res.retrieval;
         retrieval.passages_max = own.passages.unwrap_or(retrieval.passages_max);
         retrieval.candidates_max = own.candidates.unwrap_or(retrieval.candidates_max);
         retrieval.relevance_min = own.relevance.unwrap_or(retrieval.relevance_min);
-        let generation = &mut res.settings.generation;
+        let generation = &mut res.generation;
         generation.best_of = own.best_of.unwrap_or(generation.best_of);
-        let prompts = &mut res.settings.prompts;
+        let prompts = &mut res.prompts;
         prompts.style = own.style.unwrap_or(prompts.style);
         prompts.examples_max = own.shots.unwrap_or(prompts.examples_max);
-        if own.without_reranker {
-            res.reranker = None;
-        }
         res
     }
 }
@@ -358,6 +373,7 @@ impl Arm {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{Config, GenerationConfig, Overrides, PromptsConfig, RetrievalConfig};
 
     #[track_caller]
     fn fails(text: &str, words: &[&str]) {
@@ -409,7 +425,52 @@ mod tests {
         fails("rag[passages=0]", &["`passages` is `0`", "a number from 1"]);
         fails("rag[style=poem]", &["plain or cot"]);
         fails("base[passages=3]", &["no meaning", "reads no documents"]);
+        fails("base[style=cot]", &["`base[style=cot]`: `style`", "reads no documents"]);
+        fails("ft:rh=a[style=cot]", &["`style`", "reads no documents"]);
         fails("extract[style=cot]", &["has no model"]);
         fails("ft:rh=a,rag+ft:rh=b", &["two adapters are called `rh`"]);
+    }
+    /// The settings of an arm among others.
+    fn settings(arm: &str) -> (AnswerSettings, AnswerSettings) {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("souffleur.toml");
+        fs_err::write(&file, "models_dir = \"m\"\n").unwrap();
+        let config = Config::resolve(&Overrides::default(), Some(&file)).unwrap();
+        let shared = AnswerSettings {
+            retrieval: config.retrieval,
+            generation: config.generation,
+            prompts: config.prompts,
+            adapter: None,
+        };
+        (parse_arms(arm).unwrap()[0].answer_settings(&shared), shared)
+    }
+
+    #[test]
+    fn an_arm_answers_with_its_own_settings_and_the_rest_of_those_of_all() {
+        let (own, shared) = settings(
+            "rag+ft:rh=x[passages=3,candidates=7,relevance=0.25,style=cot,shots=1,best-of=2,model=m]",
+        );
+        let expected = AnswerSettings {
+            retrieval: RetrievalConfig {
+                passages_max: NonZeroUsize::new(3).unwrap(),
+                candidates_max: NonZeroUsize::new(7).unwrap(),
+                relevance_min: 0.25,
+                ..shared.retrieval.clone()
+            },
+            generation: GenerationConfig {
+                best_of: NonZeroUsize::new(2).unwrap(),
+                ..shared.generation.clone()
+            },
+            prompts: PromptsConfig { style: Style::Cot, examples_max: 1, ..shared.prompts.clone() },
+            adapter: Some("rh".to_owned()),
+        };
+        assert_eq!(own, expected);
+        let (own, shared) = settings("rag");
+        assert_eq!(own, shared, "nothing is set otherwise");
+        let (own, shared) = settings("rag[shots=0]");
+        assert_eq!(own.prompts, PromptsConfig { examples_max: 0, ..shared.prompts });
+        assert_eq!((own.retrieval, own.generation), (shared.retrieval, shared.generation));
+        let model = parse_arms("rag[model=m.gguf]").unwrap()[0].settings.model.clone();
+        assert_eq!(model.as_deref(), Some("m.gguf"));
     }
 }

@@ -19,8 +19,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{
+    intervals::wilson,
     kept::Reply,
-    stats::{holm, mcnemar},
+    stats::{ALPHA, holm, mcnemar},
 };
 use crate::{
     cite::Case,
@@ -422,18 +423,7 @@ fn agreement_of(pairs: &[(Choice, Better)]) -> Option<Agreement> {
     };
     let (n, agreed) = (told.len(), told.iter().filter(is_same).count());
     let ties = told.iter().filter(|it| it.1 == Better::Tie).count();
-    Some(Agreement { n, agreed, ties, interval: wilson(agreed, n) })
-}
-
-/// Wilson's (1927) 95 % interval of a share, which stays within 0 and 1 and says something of few.
-fn wilson(k: usize, n: usize) -> (f64, f64) {
-    const Z: f64 = 1.959_963_984_540_054;
-    let (k, n) = (k as f64, n as f64);
-    let share = k / n;
-    let centre = share + Z * Z / (2.0 * n);
-    let spread = Z * (share * (1.0 - share) / n + Z * Z / (4.0 * n * n)).sqrt();
-    let scale = 1.0 + Z * Z / n;
-    (((centre - spread) / scale).max(0.0), ((centre + spread) / scale).min(1.0))
+    Some(Agreement { n, agreed, ties, interval: wilson(agreed, n, ALPHA) })
 }
 
 #[cfg(test)]

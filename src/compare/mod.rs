@@ -4,6 +4,7 @@
 //! The rules are stated in `docs/compare.md`.
 
 pub mod arms;
+pub mod intervals;
 pub mod judge;
 pub mod kept;
 pub mod questions;

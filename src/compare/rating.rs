@@ -3,10 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::{
-    eval::metrics::{SplitMix64, quantile},
-    records::Choice,
-};
+use super::{intervals::z_of, stats::ALPHA};
+use crate::records::Choice;
 
 /// What an average arm has.
 const CENTRE: f64 = 1_000.0;
@@ -21,7 +19,6 @@ const PRIOR: f64 = 0.5;
 const STEPS_MAX: usize = 10_000;
 /// Of the logarithm of a strength: a millionth of a point.
 const PRECISION: f64 = 1e-8;
-const N_SAMPLES: usize = 1_000;
 
 /// A vote between two arms: left, right, and what was chosen.
 pub type ArenaVote = (String, String, Choice);
@@ -33,7 +30,8 @@ pub struct Rating {
     pub arm: String,
     /// On Elo's scale: 1000 is average, 400 more win ten times in eleven.
     pub rating: f64,
-    /// The 95 % percentile bootstrap interval over votes.
+    /// The 95 % interval by the curvature of what was maximised, half votes included: around the mean
+    /// of all arms, of which votes say nothing. One vote leaves it wide.
     pub interval: (f64, f64),
     /// Votes for it.
     pub wins: usize,
@@ -71,18 +69,18 @@ pub fn ratings(votes: &[ArenaVote]) -> Vec<Rating> {
     let n = arms.len();
     let strengths = fit(&met, vec![1.0; n]);
     let values = points(&strengths);
-    let samples = samples(&met, &strengths);
+    let errors = errors(&met, &strengths);
+    let points_per_error = z_of(ALPHA) * SCALE / std::f64::consts::LN_10;
     let mut res: Vec<Rating> = arms
         .into_iter()
         .map(|(arm, i)| {
             let of: Vec<f64> = met.iter().filter_map(|it| it.of(i)).collect();
             let count = |won: f64| of.iter().filter(|it| **it == won).count();
-            let mut drawn: Vec<f64> = samples.iter().map(|it| it[i]).collect();
-            drawn.sort_by(f64::total_cmp);
+            let spread = points_per_error * errors[i];
             Rating {
                 arm: arm.to_owned(),
                 rating: values[i],
-                interval: (quantile(&drawn, 0.025), quantile(&drawn, 0.975)),
+                interval: (values[i] - spread, values[i] + spread),
                 wins: count(1.0),
                 ties: count(0.5),
                 losses: count(0.0),
@@ -149,19 +147,58 @@ fn fit(met: &[Met], mut strength: Vec<f64>) -> Vec<f64> {
     strength
 }
 
-/// Ratings by votes drawn with replacement, always the same draws. Each begins where all votes led.
-fn samples(met: &[Met], strengths: &[f64]) -> Vec<Vec<f64>> {
-    let mut random = SplitMix64(0);
-    let draw = |_| {
-        let drawn: Vec<Met> = met.iter().map(|_| met[random.below(met.len())]).collect();
-        points(&fit(&drawn, strengths.to_vec()))
-    };
-    (0..N_SAMPLES).map(draw).collect()
+/// Standard errors of the logarithms of strengths, around the mean of all of them: the inverse of the
+/// information, without the direction in which all arms are better together.
+fn errors(met: &[Met], strengths: &[f64]) -> Vec<f64> {
+    let n = strengths.len();
+    let share = |i: usize, other: f64| strengths[i] / (strengths[i] + other);
+    let mut information = vec![vec![0.0; n]; n];
+    for (i, row) in information.iter_mut().enumerate() {
+        let won = share(i, 1.0);
+        row[i] = 2.0 * PRIOR * won * (1.0 - won);
+    }
+    for it in met {
+        let won = share(it.a, strengths[it.b]);
+        let told = won * (1.0 - won);
+        information[it.a][it.a] += told;
+        information[it.b][it.b] += told;
+        information[it.a][it.b] -= told;
+        information[it.b][it.a] -= told;
+    }
+    let covariance = inverse(information);
+    let mean = |of: &[f64]| of.iter().sum::<f64>() / n as f64;
+    let of_row: Vec<f64> = covariance.iter().map(|row| mean(row)).collect();
+    let of_all = mean(&of_row);
+    let variance = |i: usize| covariance[i][i] - 2.0 * of_row[i] + of_all;
+    (0..n).map(|i| variance(i).max(0.0).sqrt()).collect()
+}
+
+/// The inverse of a symmetric matrix, (n, n), whose diagonal outweighs the rest of each row: by
+/// Gauss and Jordan, with no need to look for pivots.
+fn inverse(mut matrix: Vec<Vec<f64>>) -> Vec<Vec<f64>> {
+    let n = matrix.len();
+    let unit = |i: usize| (0..n).map(|j| f64::from(u8::from(i == j))).collect::<Vec<f64>>();
+    let mut res: Vec<Vec<f64>> = (0..n).map(unit).collect();
+    for at in 0..n {
+        let pivot = matrix[at][at];
+        matrix[at].iter_mut().chain(&mut res[at]).for_each(|it| *it /= pivot);
+        let (of_matrix, of_res) = (matrix[at].clone(), res[at].clone());
+        for i in (0..n).filter(|i| *i != at) {
+            let factor = matrix[i][at];
+            let less = |row: &mut Vec<f64>, by: &[f64]| {
+                row.iter_mut().zip(by).for_each(|(it, by)| *it -= factor * by);
+            };
+            less(&mut matrix[i], &of_matrix);
+            less(&mut res[i], &of_res);
+        }
+    }
+    res
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::eval::metrics::SplitMix64;
 
     fn vote(left: &str, right: &str, choice: Choice) -> ArenaVote {
         (left.to_owned(), right.to_owned(), choice)
@@ -233,6 +270,10 @@ mod tests {
             for it in found {
                 let expected = case["ratings"][&it.arm].as_f64().unwrap();
                 assert!((it.rating - expected).abs() < 0.01, "{it:?} is not {expected}");
+                let spread = case["spread"][&it.arm].as_f64().unwrap();
+                let (low, high) = it.interval;
+                assert!((high - it.rating - spread).abs() < 0.01, "{it:?} is not ± {spread}");
+                assert!((it.rating - low - spread).abs() < 0.01, "{it:?} is not ± {spread}");
             }
         }
     }
@@ -242,5 +283,44 @@ mod tests {
         let found = ratings(&[vote("a", "b", Choice::Left)]);
         assert!(found[0].rating > found[1].rating);
         assert!(found[0].rating - found[1].rating < SCALE, "one vote is no tenfold strength");
+        for it in &found {
+            let (low, high) = it.interval;
+            assert!(high - low > SCALE, "one vote leaves everything open: {it:?}");
+            assert!((low..=high).contains(&CENTRE), "{it:?}");
+        }
+    }
+
+    /// Intervals hold the true rating at least as often as they say, from the first vote on.
+    #[test]
+    fn ratings_lie_in_their_intervals_as_often_as_said() {
+        const RUNS: usize = 400;
+        let mut random = SplitMix64(11);
+        let truths: [&[f64]; 3] = [&[0.7, 0.0, -0.7], &[0.5, -0.5], &[0.0; 4]];
+        for truth in truths {
+            let names: Vec<String> = (0..truth.len()).map(|i| i.to_string()).collect();
+            for n_votes in [1, 10, 100] {
+                let (mut n_covered, mut n_rated) = (0, 0);
+                for _ in 0..RUNS {
+                    let draw = |_| {
+                        let a = random.below(truth.len());
+                        let b = (a + 1 + random.below(truth.len() - 1)) % truth.len();
+                        let uniform = (random.draw() >> 11) as f64 / (1_u64 << 53) as f64;
+                        let wins = uniform < 1.0 / (1.0 + (truth[b] - truth[a]).exp());
+                        let choice = if wins { Choice::Left } else { Choice::Right };
+                        vote(&names[a], &names[b], choice)
+                    };
+                    let votes: Vec<ArenaVote> = (0..n_votes).map(draw).collect();
+                    for it in ratings(&votes) {
+                        let strength = truth[it.arm.parse::<usize>().unwrap()];
+                        let true_rating = CENTRE + SCALE * strength / std::f64::consts::LN_10;
+                        let (low, high) = it.interval;
+                        n_covered += usize::from((low..=high).contains(&true_rating));
+                        n_rated += 1;
+                    }
+                }
+                let covered = n_covered as f64 / n_rated as f64;
+                assert!(covered >= 0.93, "{truth:?}, {n_votes} votes: {covered}");
+            }
+        }
     }
 }

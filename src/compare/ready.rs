@@ -8,18 +8,21 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
+use model::catalogue::ModelRole;
 use serde_json::json;
 
 use super::{
     arms::{Arm, Way},
     reports,
     run::Contestant,
-    trained::{Trained, trained},
+    scores::Footprint,
+    trained::{Indexed, Trained, trained},
 };
 use crate::{
     engine::Engine,
     prompts::Prompts,
     session::{EXTRACT, Session, WrongUsage},
+    upstream::OPENAI,
     writer::Writer,
 };
 
@@ -33,8 +36,10 @@ pub struct Ready {
     pub contestants: Vec<Contestant>,
     /// What is known of each arm's adapter.
     pub trained: Vec<Trained>,
-    /// Bytes of each arm's weights.
-    pub weights: Vec<Option<u64>>,
+    /// What each arm keeps in memory.
+    pub footprints: Vec<Option<Footprint>>,
+    /// Questions of the source that are not asked, where whoever reads them has counted.
+    pub n_left_out: usize,
     /// Where answers are kept.
     pub dir: PathBuf,
     /// Who judges, where somebody shall.
@@ -70,7 +75,10 @@ pub fn open(
 ) -> Result<Ready> {
     let mut writers: BTreeMap<String, Arc<Writer>> = BTreeMap::new();
     let mut contestants = Vec::new();
-    let (mut records, mut weights) = (Vec::new(), Vec::new());
+    let (mut records, mut footprints) = (Vec::new(), Vec::new());
+    let documents = engine.index.catalog().list()?.into_iter();
+    let indexed: Vec<(String, String)> =
+        documents.map(|it| (it.source.path, it.source.content_hash)).collect();
     for (arm, place) in arms {
         let writer = match &arm.settings.model {
             None => Arc::clone(&engine.writer),
@@ -84,15 +92,16 @@ pub fn open(
             },
         };
         check_writer(&arm, &writer)?;
-        records.push(load_adapter(&arm, &writer, place.as_deref())?);
-        weights.push(weights_of(session, &arm, &writer, place.as_deref())?);
+        records.push(load_adapter(&arm, &writer, place.as_deref(), &indexed)?);
         let key = key_of(session, &arm, &writer, place.as_deref())?;
-        contestants.push(Contestant { engine: arm.engine(engine, &writer), key, arm });
+        let contestant = Contestant { engine: arm.engine(engine, &writer), key, arm };
+        footprints.push(footprint(session, &contestant, place.as_deref())?);
+        contestants.push(contestant);
     }
     let dir = reports::folder(&session.config.data_dir).join(shared_hash(session, engine)?);
     let judge = judge.map(|it| judge_of(session, it, engine)).transpose()?;
     let prompts = Arc::clone(&engine.prompts);
-    Ok(Ready { contestants, trained: records, weights, dir, judge, prompts })
+    Ok(Ready { contestants, trained: records, footprints, n_left_out: 0, dir, judge, prompts })
 }
 
 /// The judge: a model that writes. That of the arms is not loaded twice.
@@ -155,7 +164,12 @@ fn check_writer(arm: &Arm, writer: &Writer) -> Result<()> {
     }
 }
 
-fn load_adapter(arm: &Arm, writer: &Writer, place: Option<&Path>) -> Result<Trained> {
+fn load_adapter(
+    arm: &Arm,
+    writer: &Writer,
+    place: Option<&Path>,
+    indexed: &Indexed,
+) -> Result<Trained> {
     let (Some(adapter), Some(place), Writer::Model(model)) = (&arm.adapter, place, writer) else {
         return Ok(Trained::default());
     };
@@ -164,7 +178,8 @@ fn load_adapter(arm: &Arm, writer: &Writer, place: Option<&Path>) -> Result<Trai
             .load_adapter(&adapter.name, place)
             .with_context(|| format!("could not load the adapter of `{}`", arm.label))?;
     }
-    trained(place).with_context(|| format!("could not read the record of `{}`", place.display()))
+    trained(place, indexed)
+        .with_context(|| format!("could not read the record of `{}`", place.display()))
 }
 
 /// What an arm's answers are kept under: what it does, with which weights.
@@ -187,28 +202,66 @@ fn key_of(session: &Session, arm: &Arm, writer: &Writer, place: Option<&Path>) -
     Ok(format!("{label} {}", &hash[..16]))
 }
 
-/// Bytes of the weights that an arm needs: its model's and its adapter's. `None` where a server has
-/// them.
-fn weights_of(
+/// What an arm keeps in memory: its model's and its adapter's weights, those of what reads questions
+/// and documents, and the cache of its model. `None` where a server writes.
+fn footprint(
     session: &Session,
-    arm: &Arm,
-    writer: &Writer,
+    contestant: &Contestant,
     place: Option<&Path>,
-) -> Result<Option<u64>> {
-    let model = match (arm.way, writer) {
-        (_, Writer::Upstream(_)) if arm.way != Way::Quotes => return Ok(None),
-        (Way::Quotes, _) | (_, Writer::Extract { .. } | Writer::Upstream(_)) => None,
-        (_, Writer::Model(model)) => Some(session.generator_path(&model.name)?),
-    };
-    let is_weights =
-        |it: &PathBuf| it.extension().is_some_and(|it| it == "gguf" || it == "safetensors");
-    let mut res = 0;
-    for path in model.iter().map(PathBuf::as_path).chain(place) {
-        for file in files_of(path)?.iter().filter(|it| is_weights(it)) {
-            res += fs_err::metadata(file)?.len();
+) -> Result<Option<Footprint>> {
+    let Contestant { arm, engine, .. } = contestant;
+    let mut paths: Vec<PathBuf> = Vec::new();
+    let mut token_bytes = 0;
+    match &*engine.writer {
+        Writer::Upstream(_) => return Ok(None),
+        Writer::Extract { .. } => {}
+        Writer::Model(model) => {
+            paths.push(session.generator_path(&model.name)?);
+            paths.extend(place.map(Path::to_owned));
+            token_bytes = u64::try_from(model.token_bytes())?;
         }
     }
-    Ok(Some(res))
+    if arm.reads_documents() {
+        paths.extend(encoder(session, &session.config.models.embedder, ModelRole::Embedder)?);
+        if engine.reranker.is_some() {
+            let name = &session.config.retrieval.reranker;
+            paths.extend(encoder(session, name, ModelRole::Reranker)?);
+        }
+    }
+    let mut weights_bytes = 0;
+    for path in paths {
+        weights_bytes += weights_of(&path)?;
+    }
+    Ok(Some(Footprint { weights_bytes, token_bytes }))
+}
+
+/// Where the weights of an encoder are; `None` where a server has them.
+fn encoder(session: &Session, name: &str, role: ModelRole) -> Result<Option<PathBuf>> {
+    if name == OPENAI {
+        return Ok(None);
+    }
+    let folder = Path::new(name);
+    if folder.is_dir() {
+        return Ok(Some(folder.to_owned()));
+    }
+    let entry = session.entry(name, Some(role))?;
+    Ok(Some(session.files(entry)?.dir))
+}
+
+/// Bytes of weights in a file or folder; those of PyTorch's own form where there is no other.
+fn weights_of(path: &Path) -> Result<u64> {
+    let files = files_of(path)?;
+    let bytes_of = |endings: &[&str]| {
+        let has = |it: &&PathBuf| {
+            it.extension().is_some_and(|it| endings.iter().any(|ending| it == *ending))
+        };
+        let sizes = files.iter().filter(has).map(|it| fs_err::metadata(it).map(|it| it.len()));
+        sizes.sum::<std::io::Result<u64>>()
+    };
+    Ok(match bytes_of(&["gguf", "safetensors"])? {
+        0 => bytes_of(&["bin"])?,
+        n => n,
+    })
 }
 
 /// A file itself, or those of a folder, in order.

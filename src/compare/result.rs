@@ -6,14 +6,14 @@ use super::{
     arms::{Arm, Way},
     judge::Judged,
     kept::Reply,
-    scores::{Better, Metric, Scores},
-    stats::{Difference, Judge, Outcome, holm},
+    scores::{Better, Footprint, Metric, Scored, Scores, is_word_for_word},
+    stats::{ALPHA, Difference, Judge, Outcome, holm, mean_of},
     trained::Trained,
     verdict::{ArmLine, Case, Verdict, verdict},
 };
 use crate::eval::{
-    answers::{KnownQuestion, score},
-    metrics::{Bootstrap, Mean, quantile},
+    answers::{KnownQuestion, Maker, score},
+    metrics::{Mean, quantile},
 };
 
 /// Shares that differ by less are alike for whoever must choose.
@@ -24,6 +24,9 @@ pub const MARGIN: f64 = 0.05;
 pub struct Comparison {
     /// The questions.
     pub questions: Vec<KnownQuestion>,
+    /// Questions of their source that were not asked, because words alone do not tell whether an
+    /// answer to them is right.
+    pub n_left_out: usize,
     /// The arms.
     pub arms: Vec<ArmResult>,
     /// The answers to each question, in the order of the arms.
@@ -65,9 +68,10 @@ pub struct ArmResult {
     pub n_seen: usize,
     /// Of the questions whose answer has changed, those to which it still says the old one.
     pub n_outdated: usize,
-    /// Bytes of the files of weights that it needs, its adapter's included; `None` where they are on
-    /// a server.
-    pub weights_bytes: Option<u64>,
+    /// What it keeps in memory; `None` where a server writes.
+    pub footprint: Option<Footprint>,
+    /// Bytes that its largest answer needs, by that.
+    pub memory_bytes: Option<u64>,
 }
 
 impl ArmResult {
@@ -114,21 +118,42 @@ pub struct Slice {
     pub right: Vec<Mean>,
 }
 
+/// An arm, and what is known of it before it answers.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Entrant {
+    /// The arm.
+    pub arm: Arm,
+    /// What is known of its adapter's training.
+    pub trained: Trained,
+    /// What it keeps in memory; `None` where a server writes.
+    pub footprint: Option<Footprint>,
+}
+
+/// What was asked.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Asked {
+    /// The questions.
+    pub questions: Vec<KnownQuestion>,
+    /// Those of their source that were not asked.
+    pub n_left_out: usize,
+}
+
 /// Compares arms by their answers to each question (in the order of the arms).
 ///
 /// # Panics
 /// When there is not one answer of each arm to each question.
 #[must_use]
-pub fn compare(
-    arms: Vec<(Arm, Trained)>,
-    questions: Vec<KnownQuestion>,
-    replies: Vec<Vec<Reply>>,
-) -> Comparison {
+pub fn compare(arms: Vec<Entrant>, asked: Asked, replies: Vec<Vec<Reply>>) -> Comparison {
+    let Asked { questions, n_left_out } = asked;
     assert_eq!(questions.len(), replies.len(), "each question has its answers");
     assert!(replies.iter().all(|it| it.len() == arms.len()), "each arm has answered");
     let of_question = |(known, replies): (&KnownQuestion, &Vec<Reply>)| {
         let each = replies.iter().zip(&arms);
-        each.map(|(reply, (arm, _))| Scores::of(known, reply, arm.reads_documents())).collect()
+        let scored = |it: &Entrant| Scored {
+            reads_documents: it.arm.reads_documents(),
+            footprint: it.footprint,
+        };
+        each.map(|(reply, arm)| Scores::of(known, reply, scored(arm))).collect()
     };
     let scores: Vec<Vec<Scores>> = questions.iter().zip(&replies).map(of_question).collect();
     let arms: Vec<ArmResult> = arms
@@ -146,24 +171,40 @@ pub fn compare(
     let n_changed = questions.iter().filter(|it| !it.outdated.is_empty()).count();
     let lines: Vec<ArmLine<'_>> =
         arms.iter().map(|it| line(it, n_unanswerable, n_changed)).collect();
+    let count = |of: &dyn Fn(&KnownQuestion) -> bool| questions.iter().filter(|it| of(it)).count();
     let verdict = verdict(&Case {
         n_questions: questions.len(),
-        n_generated: questions.iter().filter(|it| it.generated).count(),
+        n_by_model: count(&|it| it.generated == Some(Maker::Model)),
+        n_by_rules: count(&|it| it.generated == Some(Maker::Rules)),
+        n_approved: count(&|it| it.approved),
+        n_word_for_word: count(&is_word_for_word),
+        n_left_out,
         arms: &lines,
         pairs: &pairs,
     });
-    Comparison { questions, arms, replies, scores, pairs, slices, judged: None, verdict }
+    Comparison {
+        questions,
+        n_left_out,
+        arms,
+        replies,
+        scores,
+        pairs,
+        slices,
+        judged: None,
+        verdict,
+    }
 }
 
 fn line(it: &ArmResult, n_unanswerable: usize, n_changed: usize) -> ArmLine<'_> {
     ArmLine {
         label: &it.arm.label,
         retrieves: it.arm.way == Way::Documents,
-        tuned: it.arm.adapter.is_some(),
+        adapter: it.arm.adapter.as_ref().map(|it| it.name.as_str()),
+        trained: &it.trained,
+        memory_bytes: it.memory_bytes,
         right: it.mean(Metric::Right).map_or(0.0, |it| it.value),
         seconds: it.total_ms.0 / 1000.0,
         first_seconds: it.first_ms / 1000.0,
-        training_seconds: it.trained.seconds,
         n_refused: it.n_refused,
         n_unanswerable,
         n_quoted: it.n_quoted,
@@ -174,7 +215,7 @@ fn line(it: &ArmResult, n_unanswerable: usize, n_changed: usize) -> ArmLine<'_> 
 }
 
 fn arm_result(
-    (arm, trained): (Arm, Trained),
+    Entrant { arm, trained, footprint }: Entrant,
     questions: &[KnownQuestion],
     replies: &[&Reply],
     scores: &[Scores],
@@ -182,7 +223,7 @@ fn arm_result(
     let values = |metric| scores.iter().filter_map(|it| it.get(metric)).collect::<Vec<f64>>();
     let means = Metric::ALL.into_iter().filter_map(|metric| {
         let values = values(metric);
-        Bootstrap::default().mean(&values).map(|mean| (metric, values.len(), mean))
+        mean_of(&values, metric.is_binary()).map(|mean| (metric, values.len(), mean))
     });
     let share = |metric, share| {
         let mut values = values(metric);
@@ -207,7 +248,8 @@ fn arm_result(
         n_outdated: (questions.iter().zip(replies))
             .filter(|(known, reply)| says_outdated(known, reply))
             .count(),
-        weights_bytes: None,
+        memory_bytes: replies.iter().filter_map(|it| Some(footprint?.bytes(it))).max(),
+        footprint,
         arm,
         trained,
     }
@@ -223,15 +265,27 @@ fn says_outdated(known: &KnownQuestion, reply: &Reply) -> bool {
 fn pairs(n_arms: usize, replies: &[Vec<Reply>], scores: &[Vec<Scores>]) -> Vec<Pair> {
     let mut res = Vec::new();
     for metric in Metric::ALL.into_iter().filter(|it| it.better() != Better::Neither) {
-        let mut found = Vec::new();
+        let mut both = Vec::new();
         for a in 0..n_arms {
             for b in a + 1..n_arms {
-                let both = scores.iter().filter_map(|it| it[a].get(metric).zip(it[b].get(metric)));
-                let (first, second): (Vec<f64>, Vec<f64>) = both.unzip();
-                let difference = Difference::of(&first, &second, metric.is_binary());
-                found.extend(difference.map(|it| (a, b, it)));
+                let values =
+                    scores.iter().filter_map(|it| it[a].get(metric).zip(it[b].get(metric)));
+                let values: (Vec<f64>, Vec<f64>) = values.unzip();
+                if !values.0.is_empty() {
+                    both.push((a, b, values));
+                }
             }
         }
+        // What shows, and what more questions would show, is told at the level that a pair is judged
+        // at when it is the most telling one of them.
+        let level = ALPHA / both.len().max(1) as f64;
+        let found: Vec<(usize, usize, Difference)> = both
+            .into_iter()
+            .filter_map(|(a, b, (first, second))| {
+                let is_binary = metric.is_binary();
+                Some((a, b, Difference::at_level(&first, &second, is_binary, level)?))
+            })
+            .collect();
         let corrected = holm(&found.iter().map(|it| it.2.p).collect::<Vec<f64>>());
         let higher_is_better = metric.better() == Better::Higher;
         let judge = Judge { margin: higher_is_better.then_some(MARGIN), higher_is_better };
@@ -284,7 +338,7 @@ fn slices(questions: &[KnownQuestion], scores: &[Vec<Scores>]) -> Vec<Slice> {
             let right = (0..n_arms).filter_map(|arm| {
                 let values: Vec<f64> =
                     of.iter().filter_map(|i| scores[*i][arm].get(Metric::Right)).collect();
-                Bootstrap::default().mean(&values)
+                mean_of(&values, Metric::Right.is_binary())
             });
             res.push(Slice { by, value, n: of.len(), right: right.collect() });
         }

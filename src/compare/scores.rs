@@ -41,6 +41,8 @@ pub enum Metric {
     FirstToken,
     /// Milliseconds in all.
     Total,
+    /// Megabytes of weights and of the cache that the answer needs: computed, not measured.
+    Memory,
 }
 
 /// Which way is better.
@@ -50,13 +52,13 @@ pub enum Better {
     Higher,
     /// Less.
     Lower,
-    /// Neither: a length is good or bad only by what is asked.
+    /// Neither: a length is good or bad only by what is asked, and what is computed is no sample.
     Neither,
 }
 
 impl Metric {
     /// All of them, as reports list them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Right,
         Self::ExactMatch,
         Self::F1,
@@ -72,6 +74,7 @@ impl Metric {
         Self::Tokens,
         Self::FirstToken,
         Self::Total,
+        Self::Memory,
     ];
 
     /// Its name in JSON and on the command line.
@@ -93,6 +96,7 @@ impl Metric {
             Self::Tokens => "tokens",
             Self::FirstToken => "first_token_ms",
             Self::Total => "total_ms",
+            Self::Memory => "memory_mb",
         }
     }
 
@@ -106,7 +110,7 @@ impl Metric {
     #[must_use]
     pub fn better(self) -> Better {
         match self {
-            Self::Words | Self::Tokens => Better::Neither,
+            Self::Words | Self::Tokens | Self::Memory => Better::Neither,
             Self::FirstToken | Self::Total => Better::Lower,
             _ => Better::Higher,
         }
@@ -127,6 +131,34 @@ impl Metric {
     }
 }
 
+/// What an arm keeps in memory to answer. Computed from its files and its model's shape.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Footprint {
+    /// Bytes of the weights of its model, adapter, embedder and reranker, as their files have them.
+    pub weights_bytes: u64,
+    /// Bytes of keys and values that its model keeps for each token; 0 without a model.
+    pub token_bytes: u64,
+}
+
+impl Footprint {
+    /// Bytes that an answer needs: the weights, and the keys and values of its prompt and of what
+    /// was written.
+    #[must_use]
+    pub fn bytes(self, reply: &Reply) -> u64 {
+        let n_tokens = u64::try_from(reply.n_prompt_tokens + reply.n_tokens).unwrap_or(u64::MAX);
+        self.weights_bytes.saturating_add(self.token_bytes.saturating_mul(n_tokens))
+    }
+}
+
+/// What scores need to know of an arm.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Scored {
+    /// Whether it can cite at all.
+    pub reads_documents: bool,
+    /// What it keeps in memory; `None` where a server writes.
+    pub footprint: Option<Footprint>,
+}
+
 /// What an answer is worth: `None` where a metric says nothing of it.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Scores([Option<f64>; Metric::ALL.len()]);
@@ -142,15 +174,15 @@ impl Scores {
         self.0[metric as usize] = value;
     }
 
-    /// Scores an answer. `reads_documents` is whether its arm can cite at all.
+    /// Scores an answer of an arm.
     #[must_use]
-    pub fn of(known: &KnownQuestion, reply: &Reply, reads_documents: bool) -> Self {
+    pub fn of(known: &KnownQuestion, reply: &Reply, arm: Scored) -> Self {
         let mut res = Self::default();
         let is_answerable = !known.answers.is_empty();
         res.set(Metric::Refusal, Some(flag(reply.refused != is_answerable)));
         if is_answerable {
             res.of_accepted(known, reply);
-            if reads_documents {
+            if arm.reads_documents {
                 res.of_citations(known, reply);
             }
         } else {
@@ -164,6 +196,7 @@ impl Scores {
         let first = if reply.first_us == 0 { reply.total_us } else { reply.first_us };
         res.set(Metric::FirstToken, Some(first as f64 / 1000.0));
         res.set(Metric::Total, Some(reply.total_us as f64 / 1000.0));
+        res.set(Metric::Memory, arm.footprint.map(|it| it.bytes(reply) as f64 / 1e6));
         res
     }
 
@@ -232,6 +265,18 @@ fn facts_stated(accepted: &str, answer: &str) -> Option<f64> {
     share(n_facts.saturating_sub(n_missing), n_facts)
 }
 
+/// Words of a sentence at least: an answer of fewer is found in most answers that say it.
+const SENTENCE_WORDS_MIN: usize = 6;
+
+/// Whether only these very words are right: every accepted answer is a sentence without a figure, date
+/// or code, so that the same in other words counts as wrong.
+#[must_use]
+pub fn is_word_for_word(known: &KnownQuestion) -> bool {
+    let is_sentence =
+        |it: &String| normalised(it).len() >= SENTENCE_WORDS_MIN && facts_stated(it, it).is_none();
+    !known.answers.is_empty() && known.answers.iter().all(is_sentence)
+}
+
 /// Words that both have, each counted as often as both have it.
 fn shared(own: &[String], theirs: &[String]) -> usize {
     let mut rest: Vec<&String> = own.iter().collect();
@@ -280,6 +325,9 @@ mod tests {
         Reply { text: text.to_owned(), total_us: 2_500, ..Reply::default() }
     }
 
+    /// An arm that reads documents, of which nothing else is known.
+    const READS: Scored = Scored { reads_documents: true, footprint: None };
+
     #[track_caller]
     fn check(scores: Scores, metric: Metric, expected: Option<f64>) {
         let found = scores.get(metric);
@@ -292,7 +340,7 @@ mod tests {
 
     #[test]
     fn an_answer_in_other_words_is_right_when_its_figures_are() {
-        let of = |text| Scores::of(&known(&["three days per week"]), &reply(text), true);
+        let of = |text| Scores::of(&known(&["three days per week"]), &reply(text), READS);
         check(of("It is three days per week."), Metric::Right, Some(1.0));
         check(of("It is three days per week."), Metric::Contains, Some(1.0));
         check(of("3 days a week are allowed."), Metric::Right, Some(1.0));
@@ -324,14 +372,14 @@ mod tests {
             }],
             ..reply("three days")
         };
-        let of = |it: &Reply| Scores::of(&known(&["three days"]), it, true);
+        let of = |it: &Reply| Scores::of(&known(&["three days"]), it, READS);
         check(of(&cites(&[0, 1])), Metric::CitationPrecision, Some(0.5));
         check(of(&cites(&[0, 1])), Metric::CitationRecall, Some(1.0));
         check(of(&cites(&[1])), Metric::CitationRecall, Some(0.0));
         check(of(&cites(&[])), Metric::CitationPrecision, None);
         check(of(&cites(&[])), Metric::CitationRecall, Some(0.0));
         check(of(&cites(&[0])), Metric::Supported, Some(1.0));
-        let alone = Scores::of(&known(&["three days"]), &reply("three days"), false);
+        let alone = Scores::of(&known(&["three days"]), &reply("three days"), Scored::default());
         check(alone, Metric::CitationRecall, None);
         check(alone, Metric::Supported, None);
     }
@@ -339,7 +387,7 @@ mod tests {
     #[test]
     fn a_refusal_is_right_where_nothing_can_be_answered() {
         let refused = Reply { refused: true, ..reply("The documents do not say.") };
-        let of = |answers: &[&str], it: &Reply| Scores::of(&known(answers), it, true);
+        let of = |answers: &[&str], it: &Reply| Scores::of(&known(answers), it, READS);
         check(of(&[], &refused), Metric::Right, Some(1.0));
         check(of(&[], &refused), Metric::Refusal, Some(1.0));
         check(of(&[], &refused), Metric::F1, None);
@@ -351,12 +399,34 @@ mod tests {
 
     #[test]
     fn another_language_than_the_question_s_is_wrong() {
-        let of = |text| Scores::of(&known(&["three days"]), &reply(text), true);
+        let of = |text| Scores::of(&known(&["three days"]), &reply(text), READS);
         let metric = Metric::RightLanguage;
         check(of("Employees may work from home on three days."), metric, Some(1.0));
         check(of("Les salariés peuvent travailler chez eux trois jours."), metric, Some(0.0));
         check(of("57"), metric, None);
         check(of("57"), Metric::Total, Some(2.5));
+    }
+
+    #[test]
+    fn memory_is_that_of_weights_and_of_the_tokens_that_were_read_and_written() {
+        let footprint = Some(Footprint { weights_bytes: 3_000_000, token_bytes: 10_000 });
+        let arm = Scored { reads_documents: true, footprint };
+        let written = Reply { n_prompt_tokens: 80, n_tokens: 20, ..reply("three days") };
+        let of = |it: &Reply, arm| Scores::of(&known(&["three days"]), it, arm);
+        check(of(&written, arm), Metric::Memory, Some(4.0));
+        // What refuses without asking the model holds the weights all the same.
+        check(of(&reply("No."), arm), Metric::Memory, Some(3.0));
+        check(of(&written, READS), Metric::Memory, None);
+    }
+
+    #[test]
+    fn sentences_without_a_figure_are_right_in_their_own_words_only() {
+        let of = |answers: &[&str]| is_word_for_word(&known(answers));
+        assert!(of(&["The company lends a screen and a chair to everybody."]));
+        assert!(!of(&["The company lends a screen and a chair to everybody.", "a screen"]));
+        assert!(!of(&["Employees may work from home for three days per week."]), "a figure");
+        assert!(!of(&["a screen and a chair"]));
+        assert!(!of(&[]));
     }
 
     #[test]

@@ -6,6 +6,7 @@ use super::{
     result::{MARGIN, Pair},
     scores::Metric,
     stats::{Outcome, QUESTIONS_MIN},
+    trained::Trained,
 };
 
 /// Questions without an answer that an arm's refusals are told of.
@@ -18,16 +19,18 @@ pub struct ArmLine<'a> {
     pub label: &'a str,
     /// Whether its model writes from passages.
     pub retrieves: bool,
-    /// Whether its model has an adapter.
-    pub tuned: bool,
+    /// The adapter of its model.
+    pub adapter: Option<&'a str>,
+    /// What that says of its training.
+    pub trained: &'a Trained,
     /// Share of right answers.
     pub right: f64,
     /// Median seconds of an answer.
     pub seconds: f64,
     /// Median seconds to the first piece of it.
     pub first_seconds: f64,
-    /// Seconds that training its adapter took, where that is known.
-    pub training_seconds: Option<f64>,
+    /// Bytes that its largest answer needs; `None` where a server writes.
+    pub memory_bytes: Option<u64>,
     /// Questions without an answer that it refuses.
     pub n_refused: usize,
     /// Questions without an answer.
@@ -48,7 +51,15 @@ pub struct Case<'a> {
     /// Questions asked.
     pub n_questions: usize,
     /// Those that a language model wrote.
-    pub n_generated: usize,
+    pub n_by_model: usize,
+    /// Those that rules made.
+    pub n_by_rules: usize,
+    /// Those whose accepted answer is one that a variant gave and somebody called good.
+    pub n_approved: usize,
+    /// Those to which only the very words that are accepted are right.
+    pub n_word_for_word: usize,
+    /// Questions of the source that were not asked.
+    pub n_left_out: usize,
     /// The arms.
     pub arms: &'a [ArmLine<'a>],
     /// Their differences.
@@ -200,12 +211,26 @@ impl Case<'_> {
             let fitting = (0..self.arms.len()).filter(|it| of(&self.arms[*it]));
             fitting.reduce(|a, b| if self.arms[b].right > self.arms[a].right { b } else { a })
         };
-        let rag = most(&|it| it.retrieves && !it.tuned)?;
-        let tuned = most(&|it| it.tuned)?;
+        let rag = most(&|it| it.retrieves && it.adapter.is_none())?;
+        let tuned = most(&|it| it.adapter.is_some())?;
         let outcome = self.outcome(rag, tuned)?;
         let form = self.pair(rag, tuned, Metric::F1).map(|(it, _)| it.outcome);
         let changes_form = matches!(form, Some(Outcome::Better | Outcome::Worse));
         Some(Tuning { rag, tuned, outcome, changes_form })
+    }
+
+    /// Each adapter with the arms that write with it, in their order.
+    #[must_use]
+    pub fn adapters(&self) -> Vec<(Vec<&str>, &Trained)> {
+        let mut res: Vec<(&str, Vec<&str>, &Trained)> = Vec::new();
+        for arm in self.arms {
+            let Some(name) = arm.adapter else { continue };
+            match res.iter_mut().find(|it| it.0 == name) {
+                Some((_, labels, _)) => labels.push(arm.label),
+                None => res.push((name, vec![arm.label], arm.trained)),
+            }
+        }
+        res.into_iter().map(|(_, labels, trained)| (labels, trained)).collect()
     }
 
     /// Whether refusals are worth a sentence.

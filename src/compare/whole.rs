@@ -10,7 +10,7 @@ use super::{
     ready::Ready,
     report::json,
     reports,
-    result::{Comparison, compare},
+    result::{Asked, Comparison, Entrant, compare},
     run::run,
 };
 use crate::{
@@ -51,16 +51,27 @@ pub struct Compared {
     pub id: String,
 }
 
-/// Refuses questions that cannot be asked, or that would count twice. `from` says whose they are.
+/// Refuses questions that cannot be asked, that no answer could be right to, or that would count
+/// twice. `from` says whose they are.
 ///
 /// # Errors
-/// [`QuestionError`], or [`WrongUsage`] where one is asked twice.
+/// [`QuestionError`], or [`WrongUsage`] where one is asked twice or accepts no word.
 pub fn check_questions(known: &[KnownQuestion], from: &str) -> Result<Vec<Question>> {
     let mut seen = std::collections::BTreeSet::new();
     if let Some(twice) = known.iter().find(|it| !seen.insert(it.question.trim())) {
         let what = format!(
             "`{from}` asks \u{201c}{}\u{201d} twice: it would count twice",
             twice.question.trim()
+        );
+        return Err(WrongUsage(what.into()).into());
+    }
+    let is_hopeless =
+        |it: &&KnownQuestion| !it.answers.is_empty() && it.wordless().count() == it.answers.len();
+    if let Some(hopeless) = known.iter().find(is_hopeless) {
+        let what = format!(
+            "`{from}`: no accepted answer to \u{201c}{}\u{201d} has a word beside articles, so that \
+             none could be right",
+            hopeless.question.trim()
         );
         return Err(WrongUsage(what.into()).into());
     }
@@ -76,8 +87,11 @@ impl Ready {
     pub fn refuse_trained_on(&self, known: &[KnownQuestion]) -> Result<()> {
         for (contestant, trained) in self.contestants.iter().zip(&self.trained) {
             let label = &contestant.arm.label;
-            if contestant.arm.adapter.is_some() && trained.documents.is_none() {
-                let what = format!("`{label}`: its adapter does not say what it was trained on");
+            if contestant.arm.adapter.is_some() && !trained.tells_documents {
+                let what = format!(
+                    "`{label}`: its adapter does not say what it was trained on, or not of every \
+                     row"
+                );
                 return Err(WrongUsage(what.into()).into());
             }
             let seen: Vec<&KnownQuestion> = known.iter().filter(|it| trained.saw(it)).collect();
@@ -124,11 +138,11 @@ impl Ready {
             ControlFlow::Continue(it) => it,
             ControlFlow::Break(()) => return Ok(None),
         };
-        let arms = self.contestants.into_iter().map(|it| it.arm).zip(self.trained).collect();
-        let mut comparison = Comparison { judged, ..compare(arms, known, replies) };
-        for (arm, bytes) in comparison.arms.iter_mut().zip(self.weights) {
-            arm.weights_bytes = bytes;
-        }
+        let known_of = self.trained.into_iter().zip(self.footprints);
+        let arms = self.contestants.into_iter().map(|it| it.arm).zip(known_of);
+        let arms = arms.map(|(arm, (trained, footprint))| Entrant { arm, trained, footprint });
+        let asked = Asked { questions: known, n_left_out: self.n_left_out };
+        let comparison = Comparison { judged, ..compare(arms.collect(), asked, replies) };
         let id = reports::keep(&self.dir, &keys, &json::comparison(&comparison))?;
         Ok(Some(Compared { comparison, id }))
     }

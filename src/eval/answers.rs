@@ -6,7 +6,8 @@
 
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
 
 use crate::cite::fold;
 
@@ -32,9 +33,43 @@ pub struct KnownQuestion {
     /// What was right before: an answer that says it rests on an older version of the documents.
     #[serde(default)]
     pub outdated: Vec<String>,
-    /// Whether a language model wrote the question, and nobody checked it.
+    /// Who made the question, where nobody asked it.
+    #[serde(default, deserialize_with = "maker")]
+    pub generated: Option<Maker>,
+    /// Whether the accepted answer is one that a variant gave and somebody called good.
     #[serde(default)]
-    pub generated: bool,
+    pub approved: bool,
+}
+
+/// Who makes questions that nobody asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Maker {
+    /// A language model.
+    Model,
+    /// Rules, from headings, tables and what documents say of themselves.
+    Rules,
+}
+
+/// `model`, `rules` or nothing; `true`, as older files have it, is for a model.
+fn maker<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Maker>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Said {
+        Flag(bool),
+        Maker(Option<Maker>),
+    }
+    Ok(match Said::deserialize(deserializer)? {
+        Said::Flag(flag) => flag.then_some(Maker::Model),
+        Said::Maker(maker) => maker,
+    })
+}
+
+impl KnownQuestion {
+    /// Accepted answers that no answer can match: they have no word beside articles.
+    pub fn wordless(&self) -> impl Iterator<Item = &String> {
+        self.answers.iter().filter(|it| normalised(it).is_empty())
+    }
 }
 
 /// Why a file of questions cannot be used.
@@ -50,6 +85,28 @@ pub enum QuestionsError {
         path: PathBuf,
         /// Its line, from 1.
         line: usize,
+        /// What is wrong.
+        source: serde_json::Error,
+    },
+    /// An accepted answer has no word.
+    #[error(
+        "`{}`, line {line}: no answer can be compared with the accepted one \u{201c}{answer}\u{201d}, \
+         which has no word beside articles; leave `answers` empty where the documents hold none",
+        path.display()
+    )]
+    Wordless {
+        /// The file.
+        path: PathBuf,
+        /// Its line, from 1.
+        line: usize,
+        /// The answer.
+        answer: String,
+    },
+    /// It is SQuAD's JSON, but for something.
+    #[error("`{}` is not SQuAD's JSON: {source}", path.display())]
+    Squad {
+        /// The file.
+        path: PathBuf,
         /// What is wrong.
         source: serde_json::Error,
     },
@@ -122,9 +179,13 @@ fn paragraph_path(i: usize) -> String {
 /// [`QuestionsError`]
 pub fn read_questions(path: &Path) -> Result<QuestionSet, QuestionsError> {
     let text = fs_err::read_to_string(path)?;
-    let res = match serde_json::from_str::<Squad>(&text) {
-        Ok(squad) => of_squad(squad),
-        Err(_) => QuestionSet { questions: of_lines(path, &text)?, ..QuestionSet::default() },
+    // One value that has `data` is SQuAD's, also where something else is missing.
+    let is_squad = serde_json::from_str::<Value>(&text).is_ok_and(|it| it.get("data").is_some());
+    let res = if is_squad {
+        let squad = serde_json::from_str::<Squad>(&text);
+        of_squad(squad.map_err(|source| QuestionsError::Squad { path: path.to_owned(), source })?)
+    } else {
+        QuestionSet { questions: of_lines(path, &text)?, ..QuestionSet::default() }
     };
     if res.questions.is_empty() {
         return Err(QuestionsError::Empty { path: path.to_owned() });
@@ -135,11 +196,15 @@ pub fn read_questions(path: &Path) -> Result<QuestionSet, QuestionsError> {
 fn of_lines(path: &Path, text: &str) -> Result<Vec<KnownQuestion>, QuestionsError> {
     let mut res = Vec::new();
     for (i, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
-        res.push(serde_json::from_str(line).map_err(|source| QuestionsError::Line {
-            path: path.to_owned(),
-            line: i + 1,
-            source,
-        })?);
+        let (path, at) = (path.to_owned(), i + 1);
+        let known: KnownQuestion = match serde_json::from_str(line) {
+            Ok(known) => known,
+            Err(source) => return Err(QuestionsError::Line { path, line: at, source }),
+        };
+        if let Some(answer) = known.wordless().next().cloned() {
+            return Err(QuestionsError::Wordless { path, line: at, answer });
+        }
+        res.push(known);
     }
     Ok(res)
 }
@@ -277,6 +342,48 @@ mod tests {
             .unwrap();
         let error = read_questions(&lines).unwrap_err().to_string();
         assert!(error.contains("line 3"), "{error}");
+    }
+
+    #[test]
+    fn files_that_ask_nothing_say_where() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("questions");
+        let fails = |text: &str, words: &[&str]| {
+            fs_err::write(&path, text).unwrap();
+            let error = read_questions(&path).unwrap_err().to_string();
+            for word in words {
+                assert!(error.contains(word), "must say `{word}`: {error}");
+            }
+        };
+        let right = "{\"question\":\"Q?\",\"answers\":[\"three\"]}\n";
+        fails("", &["holds no question"]);
+        fails("\n \n", &["holds no question"]);
+        fails(&format!("{right}{{\"answers\":[]}}\n"), &["line 2", "missing field `question`"]);
+        fails(&format!("{right}{{\"question\":\"Q?\"}}\n"), &["line 2", "missing field `answers`"]);
+        for answer in ["", "The", " – "] {
+            let line = format!("{{\"question\":\"Q?\",\"answers\":[\"three\",\"{answer}\"]}}\n");
+            fails(&format!("{right}\n{line}"), &["line 3", "no word"]);
+        }
+        fails(
+            "{\"data\":[{\"title\":\"T\"}]}",
+            &["not SQuAD's JSON", "missing field `paragraphs`"],
+        );
+        fails("{\n\"data\": [{\"paragraphs\": [{\"qas\": []}]}]\n}", &["missing field `context`"]);
+        fails("{\"data\":[]}", &["holds no question"]);
+    }
+
+    #[test]
+    fn questions_say_who_made_them() {
+        let of = |generated: &str| {
+            let line = format!("{{\"question\":\"Q?\",\"answers\":[]{generated}}}");
+            serde_json::from_str::<KnownQuestion>(&line).map(|it| it.generated)
+        };
+        assert_eq!(of("").unwrap(), None);
+        assert_eq!(of(",\"generated\":null").unwrap(), None);
+        assert_eq!(of(",\"generated\":false").unwrap(), None);
+        assert_eq!(of(",\"generated\":true").unwrap(), Some(Maker::Model));
+        assert_eq!(of(",\"generated\":\"rules\"").unwrap(), Some(Maker::Rules));
+        assert!(of(",\"generated\":\"people\"").is_err());
     }
 
     #[test]

@@ -9,6 +9,9 @@ use crate::{
     records::{FeedbackRecord, Rating},
 };
 
+/// The kind of questions whose accepted answer is one that was called good.
+pub const APPROVED: &str = "approved";
+
 /// Questions of feedback.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FromFeedback {
@@ -70,7 +73,7 @@ fn question_of(record: &FeedbackRecord) -> Option<KnownQuestion> {
     let (answers, kind) = match correction {
         Some(it) => (vec![without_marks(it)], "corrected"),
         None if is_good && is_refusal => (Vec::new(), "refused"),
-        None if is_good => (vec![without_marks(&record.text)], "approved"),
+        None if is_good => (vec![without_marks(&record.text)], APPROVED),
         None => return None,
     };
     if answers.iter().any(String::is_empty) {

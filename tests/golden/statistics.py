@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """Writes `statistics.json`: what SciPy and statsmodels say of fixed data.
 
-The statistics of `src/compare/stats.rs` are tested against it.
+The statistics of `src/compare/stats.rs`, `intervals.rs` and `rating.rs` are tested against it.
 Needs scipy and statsmodels:
 
     python tests/golden/statistics.py
 """
 
+import itertools
 import json
 import pathlib
 
@@ -57,16 +58,67 @@ def bootstrap_cases(random):
 
 
 def size_cases():
-    for deviation, difference in [(0.5, 0.1), (0.62, 0.05), (0.35, 0.2), (0.48, 0.012)]:
+    cases = [(0.5, 0.1), (0.62, 0.05), (0.35, 0.2), (0.48, 0.012)]
+    for alpha, (deviation, difference) in itertools.product([0.05, 0.05 / 10], cases):
         needed = normal_sample_size_one_tail(
-            difference, power=0.8, alpha=0.025, std_null=deviation,
+            difference, power=0.8, alpha=alpha / 2, std_null=deviation,
         )
-        yield {"deviation": deviation, "difference": difference, "needed": float(needed)}
+        yield {
+            "alpha": alpha, "deviation": deviation, "difference": difference,
+            "needed": float(needed),
+        }
+
+
+def quantile_cases():
+    for alpha in [0.05, 0.05 / 3, 0.05 / 10, 0.05 / 45, 0.4]:
+        yield {"alpha": alpha, "z": float(stats.norm.isf(alpha / 2))}
+
+
+def share_cases():
+    for k, n in [(0, 1), (1, 1), (0, 10), (9, 10), (10, 10), (61, 80), (98, 100), (700, 1310)]:
+        for alpha in [0.05, 0.0125]:
+            case = {"k": k, "n": n, "alpha": alpha}
+            for method in ["wilson", "exact"]:
+                found = stats.binomtest(k, n).proportion_ci(1 - alpha, method=method)
+                case[method] = [float(found.low), float(found.high)]
+            yield case
+
+
+def paired_cases():
+    """Tango's interval by its definition: the differences whose likeliest nuisance share, found by
+    search, puts what was seen within 1.96 standard errors."""
+    z = stats.norm.isf(0.025)
+
+    def score(difference, wins, losses, n):
+        # Shares of wins and losses that differ by `difference`, both of them at least 0.
+        low, high = max(0.0, -difference), (1 - difference) / 2
+
+        def loss(share):
+            neither = 1 - 2 * share - difference
+            ways = [(wins, share + difference), (losses, share), (n - wins - losses, neither)]
+            return -sum(count * np.log(max(it, 1e-300)) for count, it in ways if count)
+
+        share = optimize.minimize_scalar(
+            loss, bounds=(low, high), method="bounded", options={"xatol": 1e-13},
+        ).x
+        # The search does not reach the ends of the range.
+        share = min([low, share, high], key=loss)
+        variance = n * (2 * share + difference * (1 - difference))
+        return (wins - losses - n * difference) / np.sqrt(variance)
+
+    cases = [(0, 0, 40), (1, 0, 88), (3, 9, 50), (25, 10, 100), (12, 2, 50), (5, 5, 12)]
+    for wins, losses, n in cases:
+        seen = (wins - losses) / n
+        edge = 1e-9
+        low = optimize.brentq(lambda it: score(it, wins, losses, n) - z, -1 + edge, seen - edge)
+        high = optimize.brentq(lambda it: score(it, wins, losses, n) + z, seen + edge, 1 - edge)
+        yield {"wins": wins, "losses": losses, "n": n, "interval": [float(low), float(high)]}
 
 
 def rating_cases(random):
     """Bradley and Terry's model by direct maximisation, with half a win and half a loss of each
-    arm against an arm of strength 1."""
+    arm against an arm of strength 1; spreads around the arms' mean by the curvature there, in finite
+    differences."""
     strengths = {"base": 0.4, "rag": 2.0, "extract": 1.0, "rag+ft:rh": 2.5}
     for n, arms in [(60, list(strengths)), (400, list(strengths)), (9, ["rag", "base"])]:
         votes = []
@@ -91,8 +143,25 @@ def rating_cases(random):
             return total
 
         found = optimize.minimize(loss, np.zeros(len(arms)), method="BFGS", options={"gtol": 1e-9})
-        ratings = {arm: 1000 + 400 * float(found.x[i]) / np.log(10) for arm, i in index.items()}
-        yield {"votes": votes, "ratings": ratings}
+        scale = 400 / np.log(10)
+        ratings = {arm: 1000 + scale * float(found.x[i]) for arm, i in index.items()}
+        centred = np.eye(len(arms)) - 1 / len(arms)
+        covariance = centred @ np.linalg.inv(curvature(loss, found.x)) @ centred
+        errors = np.sqrt(np.diag(covariance))
+        spread = {arm: float(scale * stats.norm.isf(0.025) * errors[i]) for arm, i in index.items()}
+        yield {"votes": votes, "ratings": ratings, "spread": spread}
+
+
+def curvature(loss, at, step=1e-3):
+    n = len(at)
+    res = np.zeros((n, n))
+    for i, j in itertools.product(range(n), range(n)):
+        for a, b in itertools.product([-step, step], [-step, step]):
+            moved = np.array(at)
+            moved[i] += a
+            moved[j] += b
+            res[i, j] += np.sign(a * b) * loss(moved) / (4 * step * step)
+    return res
 
 
 def main():
@@ -103,6 +172,9 @@ def main():
         "sign_flips": list(sign_flip_cases(random)),
         "bootstrap": list(bootstrap_cases(random)),
         "sizes": list(size_cases()),
+        "quantiles": list(quantile_cases()),
+        "shares": list(share_cases()),
+        "paired": list(paired_cases()),
         "ratings": list(rating_cases(random)),
     }
     (HERE / "statistics.json").write_text(json.dumps(golden) + "\n")

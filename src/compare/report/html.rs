@@ -8,12 +8,13 @@ use super::{
         scores::{Better, Metric},
         stats::Outcome,
     },
+    costs::facts,
     judged::{JudgedTable, judged_table},
     markdown::value,
     plots::{Mark, bars, intervals},
     words::Words,
 };
-use crate::eval::metrics::Mean;
+use crate::eval::{answers::KnownQuestion, metrics::Mean};
 
 /// Colours of the style sheet.
 const N_COLOURS: usize = 6;
@@ -40,10 +41,7 @@ pub fn html(it: &Comparison, words: Words) -> String {
         words.language.code(),
         include_str!("report.css"),
         quoted(it.verdict.text(words.language)),
-        words.pick(
-            "Means over questions with 95 % bootstrap intervals.",
-            "Moyennes sur les questions, intervalles à 95 % par bootstrap."
-        )
+        words.intervals()
     );
     section(&mut res, words.pick("Arms", "Variantes"), &arms(it, words));
     if it.arms.len() > 1 {
@@ -109,21 +107,9 @@ fn arms(it: &Comparison, words: Words) -> String {
             res.push_str(&cells("td", [name].into_iter().chain(shown)));
         }
     }
-    let wrote = it.arms.iter().map(|it| {
-        let each = it.generators.iter().map(|(name, n)| format!("{name}: {n}"));
-        each.collect::<Vec<_>>().join(", ")
-    });
-    let name = words.pick("written by", "écrites par").to_owned();
-    res.push_str(&cells("td", [name].into_iter().chain(wrote)));
-    let name = words.pick("weights on disk, MB", "poids sur disque, Mo").to_owned();
-    let weights = it.arms.iter().map(|it| {
-        let megabytes = |bytes: u64| words.number(bytes as f64 / 1e6, 0);
-        it.weights_bytes.map_or_else(|| "–".to_owned(), megabytes)
-    });
-    res.push_str(&cells("td", [name].into_iter().chain(weights)));
-    let name = words.pick("cut at the limit of tokens", "coupées à la limite de jetons").to_owned();
-    let cut = it.arms.iter().map(|it| it.n_truncated.to_string());
-    res.push_str(&cells("td", [name].into_iter().chain(cut)));
+    for (name, each) in facts(it, words) {
+        res.push_str(&cells("td", [name].into_iter().chain(each)));
+    }
     res + "</table></div>"
 }
 
@@ -216,7 +202,7 @@ fn slices(it: &Comparison, words: Words) -> String {
                 class: colour(i),
             })
             .collect();
-        let title = format!("{}: {} ({})", slice.by, slice.value, slice.n);
+        let title = format!("{} ({})", words.slice(slice), slice.n);
         format!("<h3>{}</h3>\n{}\n", escape(&title), bars(&title, &marks, 1.0))
     };
     it.slices.iter().map(of_slice).collect()
@@ -250,6 +236,15 @@ fn times(it: &Comparison, words: Words) -> String {
     )
 }
 
+/// What a question must not be read without: who made it, and which arms were trained on its document.
+fn tags(it: &Comparison, known: &KnownQuestion, words: Words) -> String {
+    let maker = known.generated.map(|it| words.maker(it).to_owned());
+    let trained = it.arms.iter().filter(|it| it.was_trained_on(known));
+    let trained = trained.map(|it| format!("{} {}", words.trained_on(), it.arm.label));
+    let all = maker.into_iter().chain(trained);
+    all.map(|it| format!(" <span class=\"tag\">{}</span>", escape(&it))).collect()
+}
+
 fn side_by_side(it: &Comparison, i: usize, words: Words) -> String {
     let known = &it.questions[i];
     let is_right = |arm: usize| it.scores[i][arm].get(Metric::Right) == Some(1.0);
@@ -259,9 +254,10 @@ fn side_by_side(it: &Comparison, i: usize, words: Words) -> String {
         format!("<b class=\"{class}\">{mark}</b>")
     });
     let mut res = format!(
-        "<details><summary>{} {}</summary>\n",
+        "<details><summary>{} {}{}</summary>\n",
         marks.collect::<String>(),
-        escape(&known.question)
+        escape(&known.question),
+        tags(it, known, words)
     );
     let accepted = match known.answers.as_slice() {
         [] => words.pick("the documents do not say", "les documents ne le disent pas").to_owned(),

@@ -6,9 +6,10 @@ use crate::{
     compare::{
         judge::Judged,
         result::{ArmResult, Comparison, Pair, Slice},
-        scores::Metric,
+        scores::{Better, Metric},
+        trained::General,
     },
-    eval::metrics::Mean,
+    eval::{answers::Maker, metrics::Mean},
 };
 
 /// Four digits behind the point: more are noise.
@@ -29,9 +30,12 @@ pub fn comparison(it: &Comparison) -> Value {
     let questions: Vec<Value> = (0..it.questions.len()).map(|i| question(it, i)).collect();
     let named: Vec<&str> =
         it.verdict.decision.arms().into_iter().map(|i| it.arms[i].arm.label.as_str()).collect();
+    let made_by = |maker| it.questions.iter().filter(|it| it.generated == Some(maker)).count();
     json!({
         "n_questions": it.questions.len(),
-        "questions_generated": it.questions.iter().filter(|it| it.generated).count(),
+        "questions_generated": made_by(Maker::Model),
+        "questions_made_by_rules": made_by(Maker::Rules),
+        "questions_left_out": it.n_left_out,
         "arms": arms,
         "pairs": pairs,
         "slices": slices,
@@ -65,11 +69,19 @@ fn arm(it: &ArmResult) -> Value {
         "quoted_for_want_of_language": it.n_quoted,
         "truncated": it.n_truncated,
         "unanswerable_refused": it.n_refused,
-        "weights_bytes": it.weights_bytes,
+        "weights_bytes": it.footprint.map(|it| it.weights_bytes),
+        "memory_bytes": it.memory_bytes,
         "training_seconds": it.trained.seconds,
+        "training_peak_bytes": it.trained.peak_bytes,
+        "ability": it.trained.ability.as_ref().map(ability),
+        "staleness": it.trained.stale.as_ref().map(|it| it.json(false)),
         "outdated": it.n_outdated,
-        "questions_trained_on": it.trained.documents.is_some().then_some(it.n_seen),
+        "questions_trained_on": it.trained.tells_documents.then_some(it.n_seen),
     })
+}
+
+fn ability(it: &General) -> Value {
+    json!({ "before": it.before, "after": it.after, "dropped": it.dropped })
 }
 
 fn of_pair(it: &Comparison, pair: &Pair) -> Value {
@@ -86,6 +98,7 @@ fn of_pair(it: &Comparison, pair: &Pair) -> Value {
         "wins": of.wins,
         "ties": of.ties,
         "losses": of.losses,
+        "largest": (pair.metric.better() == Better::Higher).then(|| round(of.largest)),
         "detectable": of.detectable.map(round),
         "more_questions": of.more_questions,
         "verdict": pair.outcome.as_str(),

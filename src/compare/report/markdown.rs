@@ -5,6 +5,7 @@ use super::{
         result::{Comparison, Pair},
         scores::{Better, Metric},
     },
+    costs::facts,
     judged::judged_table,
     words::Words,
 };
@@ -41,14 +42,8 @@ pub fn markdown(it: &Comparison, words: Words) -> String {
 }
 
 fn intro(it: &Comparison, words: Words) -> String {
-    let n = it.questions.len();
-    words
-        .pick(
-            "Questions: {n}. Means over questions; 95 % bootstrap intervals in brackets.",
-            "Questions : {n}. Moyennes sur les questions ; entre crochets, intervalles à 95 % par \
-             bootstrap.",
-        )
-        .replace("{n}", &n.to_string())
+    let questions = words.pick("Questions:", "Questions :");
+    format!("{questions} {}. {}", it.questions.len(), words.intervals())
 }
 
 /// A mean as people read it: shares in percent, the rest in its own unit.
@@ -86,7 +81,9 @@ fn arms(it: &Comparison, words: Words) -> String {
             row([format!("{}{unit}", words.metric(metric))].into_iter().chain(shown))
         })
     });
-    table(head, rows)
+    let facts = facts(it, words).into_iter();
+    let facts = facts.map(|(name, each)| row([name].into_iter().chain(each)));
+    table(head, rows.chain(facts))
 }
 
 fn pairs(it: &Comparison, words: Words) -> String {
@@ -131,8 +128,7 @@ fn slices(it: &Comparison, words: Words) -> String {
     let head = [String::new(), "n".to_owned()].into_iter().chain(labels(it)).collect();
     let rows = it.slices.iter().map(|slice| {
         let right = slice.right.iter().map(|it| value(Metric::Right, it, words));
-        let name = format!("{}: {}", slice.by, slice.value);
-        row([name, slice.n.to_string()].into_iter().chain(right))
+        row([words.slice(slice), slice.n.to_string()].into_iter().chain(right))
     });
     table(head, rows)
 }

@@ -3,12 +3,12 @@
 use ingest::document::Language;
 
 use super::super::{
-    result::Pair,
+    result::{Pair, Slice},
     scores::Metric,
     stats::{Outcome, QUESTIONS_MIN},
     verdict::{Case, Decision, margin_points},
 };
-use crate::eval::metrics::Mean;
+use crate::eval::{answers::Maker, metrics::Mean};
 
 /// Says things in a language.
 #[derive(Debug, Clone, Copy)]
@@ -79,8 +79,13 @@ impl Words {
         if p < 0.001 { format!("< {}", self.number(0.001, 3)) } else { self.number(p, 3) }
     }
 
-    /// Names in quotes, joined.
-    fn names(self, labels: &[&str]) -> String {
+    /// Names in quotes, one after another.
+    pub(super) fn quoted(self, labels: &[&str]) -> String {
+        labels.iter().map(|it| format!("`{it}`")).collect::<Vec<_>>().join(", ")
+    }
+
+    /// Names in quotes, joined in a sentence.
+    pub(super) fn names(self, labels: &[&str]) -> String {
         let quoted: Vec<String> = labels.iter().map(|it| format!("`{it}`")).collect();
         match quoted.split_last() {
             Some((last, rest)) if !rest.is_empty() => {
@@ -98,7 +103,7 @@ impl Words {
             res.extend(self.tuning(case));
         }
         res.extend(self.refusals(case));
-        res.push(self.costs(case));
+        res.extend(self.costs(case));
         res.extend(self.cautions(case));
         res.join(" ")
     }
@@ -230,29 +235,32 @@ impl Words {
                 format!("`{mine}` devance `{its}` de {points}, ce qui tient du bruit")
             }
         };
+        res.push_str(&self.settles(pair));
+        res.push('.');
+        res
+    }
+
+    /// What would settle a difference that may be chance: more questions, or else what these show.
+    fn settles(self, pair: &Pair) -> String {
         let it = &pair.difference;
         if let Some(more) = it.more_questions.filter(|it| *it > 0) {
-            res.push_str(&match self.language {
+            return match self.language {
                 Language::English => format!("; {more} more questions like these would settle it"),
                 Language::French => {
                     format!(" ; {more} questions de plus, semblables, trancheraient")
                 }
-            });
-        } else if let Some(detectable) = it.detectable {
-            let (n, points) = (it.n, self.number(100.0 * detectable, 0));
-            res.push_str(&match self.language {
-                Language::English => {
-                    format!("; {n} questions show differences from about {points} points")
-                }
-                Language::French => {
-                    format!(
-                        " ; {n} questions montrent des écarts d'environ {points} points au moins"
-                    )
-                }
-            });
+            };
         }
-        res.push('.');
-        res
+        let Some(detectable) = it.detectable else { return String::new() };
+        let (n, points) = (it.n, self.number(100.0 * detectable, 0));
+        match self.language {
+            Language::English => {
+                format!("; {n} questions show differences from about {points} points")
+            }
+            Language::French => {
+                format!(" ; {n} questions montrent des écarts d'environ {points} points au moins")
+            }
+        }
     }
 
     /// Arms that are shown to be worse than the leader.
@@ -281,6 +289,11 @@ impl Words {
         let (rag, tuned) = (case.arms[it.rag].label, case.arms[it.tuned].label);
         let (pair, turned) = case.pair(it.rag, it.tuned, Metric::Right)?;
         let points = self.points(&oriented(pair, turned));
+        // Arms that are alike need no more questions.
+        let settles = match it.outcome {
+            Outcome::CannotTell => self.settles(pair),
+            _ => String::new(),
+        };
         Some(match (it.outcome, it.changes_form, self.language) {
             (Outcome::Better, _, Language::English) => {
                 format!("Fine-tuning pays: `{tuned}` has {points} more right than `{rag}`.")
@@ -296,19 +309,19 @@ impl Words {
             }
             (_, true, Language::English) => format!(
                 "RAG suffices so far: `{tuned}` changes form (F1), not facts; its difference of \
-                 {points} to `{rag}` is within noise."
+                 {points} to `{rag}` is within noise{settles}."
             ),
             (_, true, Language::French) => format!(
                 "Le RAG suffit jusqu'ici : `{tuned}` change la forme (F1), pas les faits ; son \
-                 écart de {points} avec `{rag}` tient du bruit."
+                 écart de {points} avec `{rag}` tient du bruit{settles}."
             ),
             (_, false, Language::English) => format!(
                 "Nothing shows that fine-tuning is worth its cost: `{tuned}` differs from `{rag}` \
-                 by {points}."
+                 by {points}{settles}."
             ),
             (_, false, Language::French) => format!(
                 "Rien ne montre que l'affinage vaille son coût : `{tuned}` s'écarte de `{rag}` de \
-                 {points}."
+                 {points}{settles}."
             ),
         })
     }
@@ -328,18 +341,6 @@ impl Words {
                 format!("Des {n} questions sans réponse dans les documents, refusées : {each}.")
             }
         })
-    }
-
-    fn costs(self, case: &Case<'_>) -> String {
-        let each = case.arms.iter().map(|it| {
-            let training = it.training_seconds.map_or(String::new(), |training| {
-                let text = self.pick("trained in", "affinée en");
-                format!(" ({text} {} min)", self.number(training / 60.0, 1))
-            });
-            format!("`{}` {}{training}", it.label, self.seconds(it.seconds))
-        });
-        let text = self.pick("Median time of an answer:", "Temps médian d'une réponse :");
-        format!("{text} {}.", each.collect::<Vec<_>>().join(", "))
     }
 
     /// What an outcome says of the second of two arms.
@@ -373,7 +374,55 @@ impl Words {
             Metric::Tokens => self.pick("tokens", "jetons"),
             Metric::FirstToken => self.pick("first piece, ms", "premier morceau, ms"),
             Metric::Total => self.pick("whole answer, ms", "réponse entière, ms"),
+            Metric::Memory => self.pick("memory, computed, MB", "mémoire, calculée, Mo"),
         }
+    }
+
+    /// How figures are to be read.
+    #[must_use]
+    pub fn intervals(self) -> &'static str {
+        self.pick(
+            "Means over questions; in brackets 95 % intervals: Wilson's and Tango's where answers are \
+             right or wrong, by bootstrap otherwise.",
+            "Moyennes sur les questions ; entre crochets, intervalles à 95 % : de Wilson et de Tango \
+             pour ce qui est juste ou faux, par bootstrap sinon.",
+        )
+    }
+
+    /// Who made a question, as a mark beside it.
+    #[must_use]
+    pub fn maker(self, it: Maker) -> &'static str {
+        match it {
+            Maker::Model => self.pick("written by a model", "écrite par un modèle"),
+            Maker::Rules => self.pick("made by rules", "tirée par des règles"),
+        }
+    }
+
+    /// What stands before an arm that was trained on a question's document.
+    #[must_use]
+    pub fn trained_on(self) -> &'static str {
+        self.pick("trained on its document:", "affinée de son document :")
+    }
+
+    /// A kind of questions, for people: what sorts them, and which of them.
+    #[must_use]
+    pub fn slice(self, it: &Slice) -> String {
+        let by = match it.by {
+            "answerable" => self.pick("has an answer", "a une réponse"),
+            "language" => self.pick("language", "langue"),
+            "type" => self.pick("type", "type"),
+            "document" => self.pick("document", "document"),
+            "outdated" => self.pick("has changed", "a changé"),
+            other => other,
+        };
+        // Languages, types and endings are named as files name them.
+        let value = match (it.by, it.value.as_str()) {
+            ("answerable" | "outdated", "yes") => self.pick("yes", "oui"),
+            ("answerable" | "outdated", "no") => self.pick("no", "non"),
+            ("document", "other") => self.pick("other", "autre"),
+            (_, value) => value,
+        };
+        format!("{by}{} {value}", self.pick(":", " :"))
     }
 }
 

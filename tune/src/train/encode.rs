@@ -53,6 +53,8 @@ pub struct Data {
     pub n_rejected: usize,
     /// What the rows were made of.
     pub documents: Vec<Document>,
+    /// Rows that do not say what they were made of.
+    pub n_unnamed: usize,
     /// A hash of the file, and of what people decided about its rows.
     pub hash: String,
 }
@@ -81,7 +83,7 @@ impl Data {
     /// Reads and encodes a file.
     pub fn read(path: &Path, text: &ModelText, settings: &Settings) -> Result<Self, TuneError> {
         let read = Rows::read(path, settings.method, settings.skip_bad)?;
-        let Rows { rows, mut bad, n_rejected, documents, hash } = read;
+        let Rows { rows, mut bad, n_rejected, documents, n_unnamed, hash } = read;
         let context = text.encoder.context_length();
         let tokens_max = match settings.tokens_max {
             0 => context,
@@ -122,7 +124,7 @@ impl Data {
             let (n_bad, n_long) = (bad.len(), long.len());
             return Err(TuneError::Empty { path: path.to_owned(), n_bad, n_long });
         }
-        Ok(Self { items, bad, long, n_rejected, documents, hash })
+        Ok(Self { items, bad, long, n_rejected, documents, n_unnamed, hash })
     }
 }
 

@@ -77,6 +77,7 @@ fn record(made: &Made<'_>) -> Value {
             "rows_unusable": data.bad.len(),
             "rows_too_long": data.long.len(),
             "documents": data.documents,
+            "rows_without_document": data.n_unnamed,
         })
     };
     json!({

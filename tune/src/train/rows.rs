@@ -66,6 +66,8 @@ pub struct Rows {
     pub n_rejected: usize,
     /// What the rows were made of, by path.
     pub documents: Vec<Document>,
+    /// Rows that do not say what they were made of.
+    pub n_unnamed: usize,
     /// A hash of the file, and of what people decided about its rows.
     pub hash: String,
 }
@@ -78,7 +80,7 @@ impl Rows {
         let mut hash = blake3::Hasher::new();
         hash.update(&bytes);
         let (mut rows, mut bad, mut n_rejected) = (Vec::new(), Vec::new(), 0);
-        let mut documents = BTreeMap::new();
+        let (mut documents, mut n_unnamed) = (BTreeMap::new(), 0);
         for (idx, text) in bytes.split(|&it| it == b'\n').enumerate() {
             let line = idx + 1;
             if text.iter().all(u8::is_ascii_whitespace) {
@@ -86,7 +88,9 @@ impl Rows {
             }
             let parsed = match read_object(text) {
                 Ok(row) => match reviewed(row, &reviews, &mut hash) {
-                    Some(row) => parse(&row, method, &mut documents),
+                    Some(row) => learned(&row, method).inspect(|_| {
+                        n_unnamed += usize::from(!note_documents(&row, &mut documents));
+                    }),
                     None => {
                         n_rejected += 1;
                         continue;
@@ -105,7 +109,7 @@ impl Rows {
         let document = |(path, content_hash)| Document { path, content_hash };
         let documents = documents.into_iter().map(document).collect();
         let hash = hash.finalize().to_hex().to_string();
-        Ok(Self { rows, bad, n_rejected, documents, hash })
+        Ok(Self { rows, bad, n_rejected, documents, n_unnamed, hash })
     }
 }
 
@@ -138,18 +142,11 @@ fn read_object(line: &[u8]) -> Result<Map<String, Value>, String> {
 /// Content hashes of documents by their paths.
 type Documents = BTreeMap<String, Option<String>>;
 
-fn parse(
-    row: &Map<String, Value>,
-    method: Method,
-    documents: &mut Documents,
-) -> Result<Row, String> {
-    let parsed = learned(row, method)?;
-    note_documents(row.get("meta").unwrap_or(&Value::Null), documents);
-    Ok(parsed)
-}
-
-/// Notes what a row says of the documents that it was made of.
-fn note_documents(meta: &Value, documents: &mut Documents) {
+/// Notes what a row says of the documents that it was made of. False where it does not say.
+fn note_documents(row: &Map<String, Value>, documents: &mut Documents) -> bool {
+    let meta = row.get("meta").unwrap_or(&Value::Null);
+    // A question that no document answers is about none.
+    let mut is_said = meta["made_by"] == "unanswerable";
     let context = meta["context"].as_array().map(Vec::as_slice).unwrap_or_default();
     for place in std::iter::once(meta).chain(context) {
         let Some(path) = place["path"].as_str().filter(|it| !it.is_empty()) else { continue };
@@ -157,7 +154,9 @@ fn note_documents(meta: &Value, documents: &mut Documents) {
         if let Some(hash) = place["content_hash"].as_str() {
             *known = Some(hash.to_owned());
         }
+        is_said = true;
     }
+    is_said
 }
 
 fn learned(row: &Map<String, Value>, method: Method) -> Result<Row, String> {
@@ -274,6 +273,7 @@ mod tests {
                 "context": [{"path": "a.md"}, {"path": "b.md"}]}}),
             json!({"text": "b", "meta": {}}),
             json!({"text": "c"}),
+            json!({"text": "e", "meta": {"made_by": "unanswerable"}}),
             // A row that is not learned from leaves no trace.
             json!({"txt": "d", "meta": {"path": "c.md", "content_hash": "2f"}}),
         ];
@@ -283,7 +283,8 @@ mod tests {
             path: path.to_owned(),
             content_hash: hash.map(str::to_owned),
         };
-        let documents = Rows::read(&path, Method::Cpt, true).unwrap().documents;
+        let Rows { documents, n_unnamed, .. } = Rows::read(&path, Method::Cpt, true).unwrap();
+        assert_eq!(n_unnamed, 2);
         assert_eq!(documents, [document("a.md", None), document("b.md", Some("1f"))]);
     }
 
