@@ -14,6 +14,7 @@ mod hostile;
 mod jobs;
 mod lab;
 mod mcp;
+mod protocol;
 mod server;
 #[path = "../support/mod.rs"]
 #[expect(dead_code, reason = "each test program uses a part of it")]
