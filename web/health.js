@@ -119,7 +119,10 @@ function indexTile(index) {
       { class: 'figures' },
       figure(index.documents, t('figureDocuments', { n: index.documents })),
       figure(index.chunks, t('figurePassages', { n: index.chunks })),
-      figure(index.pending, t('figurePending', { n: index.pending })),
+      // Told to administrators only: it counts documents of all groups.
+      index.pending === undefined
+        ? null
+        : figure(index.pending, t('figurePending', { n: index.pending })),
       collections === undefined
         ? null
         : figure(collections, t('figureCollections', { n: collections })),

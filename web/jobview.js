@@ -44,7 +44,9 @@ export function reportView(job) {
   }
   if (job.state === 'cancelled') return notice('info', h('p', null, t('jobCancelled')));
   const report = job.report;
-  // Paths may be of documents that this reader may not see: then there is no report.
+  // Paths may be of documents that this reader may not see: then there is no report, but for what
+  // was left aside of the reader's own upload.
+  if (!report && job.skipped?.length) return skippedNotice(job.skipped);
   if (!report) return job.state === 'done' ? notice('ok', h('p', null, t('jobDone'))) : null;
   return (REPORTS[job.kind] ?? plainReport)(report);
 }
@@ -71,6 +73,21 @@ function plainReport(report) {
   return h('pre', { tabindex: '0' }, JSON.stringify(report, null, 2));
 }
 
+/** Items of a report: a path, and what is to be said of it. */
+const pathList = (items, text) =>
+  h(
+    'ul',
+    null,
+    items.map((it) => h('li', null, h('code', null, it.path), ' ', text(it))),
+  );
+
+const skippedNotice = (skipped) =>
+  notice(
+    'warn',
+    h('p', null, t('skipped', { n: skipped.length })),
+    pathList(skipped, (it) => inLanguage(it, 'reason')),
+  );
+
 function ingestReport(report) {
   const counts = ['added', 'updated', 'moved', 'removed', 'unchanged']
     .filter((it) => report.documents[it])
@@ -78,12 +95,6 @@ function ingestReport(report) {
   const skipped = report.documents.skipped ?? [];
   const findings = report.findings ?? [];
   const duplicates = report.duplicates ?? [];
-  const list = (items, text) =>
-    h(
-      'ul',
-      null,
-      items.map((it) => h('li', null, h('code', null, it.path), ' ', text(it))),
-    );
   return h(
     'div',
     { class: 'report' },
@@ -95,25 +106,19 @@ function ingestReport(report) {
       t('report_chunks', { n: report.chunks ?? 0 }),
       report.seconds ? ` ${t('reportTime', { time: duration(report.seconds) })}` : null,
     ),
-    skipped.length
-      ? notice(
-          'warn',
-          h('p', null, t('skipped', { n: skipped.length })),
-          list(skipped, (it) => inLanguage(it, 'reason')),
-        )
-      : null,
+    skipped.length ? skippedNotice(skipped) : null,
     findings.length
       ? notice(
           'warn',
           h('p', null, t('findingsTitle')),
-          list(findings, (it) => inLanguage(it, 'finding')),
+          pathList(findings, (it) => inLanguage(it, 'finding')),
         )
       : null,
     duplicates.length
       ? notice(
           'info',
           h('p', null, t('duplicatesTitle')),
-          list(
+          pathList(
             duplicates,
             (it) =>
               `${t('duplicateOf')} ${it.of} (${t('alike', { percent: number(it.similarity * 100) })})`,

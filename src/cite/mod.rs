@@ -423,8 +423,8 @@ fn best(judgements: impl Iterator<Item = Judgement>) -> Option<Judgement> {
     })
 }
 
-/// A sentence without its citation marks, and the marks.
-fn without_marks(sentence: &str) -> (String, Vec<usize>) {
+/// A sentence without its citation marks, and the marks, as written, from 1.
+pub(crate) fn without_marks(sentence: &str) -> (String, Vec<usize>) {
     let marks = MARK
         .captures_iter(sentence)
         .flat_map(|it| {

@@ -1,5 +1,7 @@
 //! Keys of the HTTP API, and the sessions of browsers that gave one.
 
+use std::sync::atomic::Ordering;
+
 use rusqlite::{OptionalExtension as _, Row, params};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -110,9 +112,14 @@ impl Records {
     /// # Errors
     /// [`RecordsError`]
     pub fn has_keys(&self) -> Result<bool, RecordsError> {
-        let connection = self.lock();
+        if self.has_keys.load(Ordering::Relaxed) {
+            return Ok(true);
+        }
+        let connection = self.lock_key_reader();
         let mut statement = connection.prepare_cached("SELECT EXISTS (SELECT 1 FROM keys)")?;
-        Ok(statement.query_row([], |row| row.get(0))?)
+        let has_keys = statement.query_row([], |row| row.get(0))?;
+        self.has_keys.store(has_keys, Ordering::Relaxed);
+        Ok(has_keys)
     }
 
     /// Takes a key out of use, with the sessions that it opened. False where there is none, or it
@@ -137,7 +144,7 @@ impl Records {
     /// # Errors
     /// [`RecordsError`]
     pub fn key_of(&self, secret: &str) -> Result<Option<Key>, RecordsError> {
-        let connection = self.lock();
+        let connection = self.lock_key_reader();
         let sql = format!("{SELECT} WHERE hash = ?1 AND revoked IS NULL");
         let mut statement = connection.prepare_cached(&sql)?;
         Ok(statement.query_row([hash(secret)], read_key).optional()?)
@@ -163,7 +170,7 @@ impl Records {
     /// # Errors
     /// [`RecordsError`]
     pub fn key_of_session(&self, secret: &str) -> Result<Option<Key>, RecordsError> {
-        let connection = self.lock();
+        let connection = self.lock_key_reader();
         let sql = "SELECT keys.id, name, scope, groups, created, revoked FROM sessions
              JOIN keys ON keys.id = sessions.key
              WHERE sessions.hash = ?1 AND expires >= ?2 AND revoked IS NULL";

@@ -13,11 +13,11 @@ mod secrets;
 
 use std::{
     path::{Path, PathBuf},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError, atomic::AtomicBool},
     time::Duration,
 };
 
-use rusqlite::{Connection, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 
 pub use answers::{
     AnswerRecord, ConversationRecord, Feedback, FeedbackRecord, Labels, Rating, Reason, SkippedFile,
@@ -41,7 +41,12 @@ const MIGRATIONS: &[&str] = &[
 /// The file of records.
 #[derive(Debug)]
 pub struct Records {
+    /// Looks up whose key a request shows: it only reads, and waits for no writer of this process.
+    /// It is closed first, for only the other one can tidy the file up at the end.
+    key_reader: Mutex<Connection>,
     connection: Mutex<Connection>,
+    /// Whether a key was ever made, once one was: keys are revoked and never deleted.
+    has_keys: AtomicBool,
 }
 
 /// Records could not be read or written.
@@ -79,6 +84,20 @@ pub enum RecordsError {
     Damaged(#[from] serde_json::Error),
 }
 
+impl RecordsError {
+    /// Whether the disk is full, and nothing else is wrong.
+    #[must_use]
+    pub fn is_for_want_of_room(&self) -> bool {
+        match self {
+            Self::Io(error) => error.kind() == std::io::ErrorKind::StorageFull,
+            Self::Sql(error) | Self::Open { source: error, .. } => {
+                error.sqlite_error_code() == Some(ErrorCode::DiskFull)
+            }
+            Self::Newer { .. } | Self::Random(_) | Self::Damaged(_) => false,
+        }
+    }
+}
+
 impl Records {
     /// The file's name in the data folder.
     pub const FILE: &'static str = "records.db";
@@ -111,7 +130,14 @@ impl Records {
         }
         transaction.pragma_update(None, "user_version", MIGRATIONS.len())?;
         transaction.commit()?;
-        Ok(Self { connection: Mutex::new(connection) })
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let key_reader = Connection::open_with_flags(&path, flags).map_err(failed)?;
+        key_reader.busy_timeout(BUSY)?;
+        Ok(Self {
+            key_reader: Mutex::new(key_reader),
+            connection: Mutex::new(connection),
+            has_keys: AtomicBool::new(false),
+        })
     }
 
     /// Makes everything so far outlast a crash of the machine.
@@ -122,6 +148,10 @@ impl Records {
     fn lock(&self) -> MutexGuard<'_, Connection> {
         // A panic between two statements leaves a transaction that rolls back.
         self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock_key_reader(&self) -> MutexGuard<'_, Connection> {
+        self.key_reader.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -45,6 +45,19 @@ fn a_key_opens_until_it_is_revoked_and_its_secret_is_nowhere() {
 }
 
 #[test]
+fn whose_key_it_is_waits_for_nobody_who_writes() {
+    let (_dir, records) = open();
+    let NewKey { key, secret } = records.create_key("chat", Scope::Read, &[]).unwrap();
+    let session = records.open_session(&key).unwrap();
+    let writer = records.lock();
+    writer.execute_batch("BEGIN IMMEDIATE; DELETE FROM keys").unwrap();
+    assert_eq!(records.key_of(&secret).unwrap().as_ref(), Some(&key));
+    assert_eq!(records.key_of_session(&session).unwrap().as_ref(), Some(&key));
+    assert!(records.has_keys().unwrap());
+    writer.execute_batch("ROLLBACK").unwrap();
+}
+
+#[test]
 fn the_audit_record_only_grows() {
     let (_dir, records) = open();
     for action in ["ask", "document.delete"] {

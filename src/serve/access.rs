@@ -63,6 +63,7 @@ impl FromRequestParts<Arc<App>> for Reader {
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, ApiError> {
         let request = request_id(&parts.headers);
+        // Microseconds: these look-ups have a connection of their own, which waits for no writer.
         let key = match secret(&parts.headers) {
             Some(Secret::Key(secret)) => app.records.key_of(secret)?,
             Some(Secret::Session(secret)) => app.records.key_of_session(secret)?,

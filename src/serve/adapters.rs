@@ -15,6 +15,7 @@ use super::{
     work::on_thread,
 };
 use crate::{
+    records::Scope,
     session::adapters::is_adapter_name,
     stale::{Documents, record_of},
     writer::{LocalModel, Writer},
@@ -27,6 +28,11 @@ impl App {
             Writer::Model(model) => model.adapters().into_iter().map(|it| it.name).collect(),
             Writer::Upstream(_) | Writer::Extract { .. } => Vec::new(),
         }
+    }
+
+    /// Whether there is a generator that can be asked by itself.
+    pub(crate) fn writes(&self) -> bool {
+        !matches!(*self.engine.writer, Writer::Extract { .. })
     }
 
     pub(crate) fn local_model(&self) -> Result<&LocalModel, ApiError> {
@@ -58,20 +64,28 @@ pub(crate) struct UnloadRequest {
     lora_name: String,
 }
 
-fn describe(it: &LoadedAdapter) -> Value {
-    json!({
+/// An adapter as it is told. Where it lies on the server's machine is for administrators.
+fn describe(it: &LoadedAdapter, reader: &Reader) -> Value {
+    let mut res = json!({
         "name": it.name,
-        "path": it.path.display().to_string(),
         "matrices": it.n_matrices,
         "requests": it.n_requests,
         "loaded": true,
-    })
+    });
+    if reader.may(Scope::Admin) {
+        res["path"] = json!(it.path.display().to_string());
+    }
+    res
 }
 
 /// The same, with how many of the documents that it was trained on have changed or gone. Which ones
 /// is for those who may read them: `souffleur adapters show`.
-fn describe_with(it: &LoadedAdapter, documents: Option<&Documents>) -> Result<Value, ApiError> {
-    let mut res = describe(it);
+fn describe_with(
+    it: &LoadedAdapter,
+    reader: &Reader,
+    documents: Option<&Documents>,
+) -> Result<Value, ApiError> {
+    let mut res = describe(it, reader);
     let record = record_of(&it.path).map_err(|error| ApiError::internal(&error))?;
     let stale = documents.zip(record).and_then(|(all, record)| all.stale(&record));
     res["training"] = stale.map_or(Value::Null, |it| it.json(false));
@@ -81,14 +95,18 @@ fn describe_with(it: &LoadedAdapter, documents: Option<&Documents>) -> Result<Va
 /// Lists the adapters that are loaded.
 #[utoipa::path(get, path = "/v1/adapters", tag = "Adapters",
     responses((status = 200, description = "`data`", body = Value)))]
-pub(crate) async fn list(State(app): State<Arc<App>>, _: Reader) -> Result<Json<Value>, ApiError> {
+pub(crate) async fn list(
+    State(app): State<Arc<App>>,
+    reader: Reader,
+) -> Result<Json<Value>, ApiError> {
     let data = on_thread(&app, move |app| {
         let loaded = match &*app.engine.writer {
             Writer::Model(model) => model.adapters(),
             Writer::Upstream(_) | Writer::Extract { .. } => Vec::new(),
         };
         let documents = Documents::of_index(&app.session.config.data_dir)?;
-        loaded.iter().map(|it| describe_with(it, documents.as_ref())).collect::<Result<Vec<_>, _>>()
+        let told = loaded.iter().map(|it| describe_with(it, &reader, documents.as_ref()));
+        told.collect::<Result<Vec<_>, _>>()
     })
     .await?;
     Ok(Json(json!({ "object": "list", "data": data })))
@@ -115,7 +133,8 @@ pub(crate) async fn load(
         })?;
         app.audit(&reader, "adapter.load", Some(&name), None)?;
         let loaded = model.adapters().into_iter().find(|it| it.name == name);
-        loaded.as_ref().map(describe).ok_or_else(|| ApiError::not_found("adapter", &name))
+        let told = loaded.as_ref().map(|it| describe(it, &reader));
+        told.ok_or_else(|| ApiError::not_found("adapter", &name))
     })
     .await?;
     Ok((StatusCode::CREATED, Json(out)))

@@ -237,8 +237,8 @@ pub(crate) fn filter(
     language: Option<String>,
 ) -> Result<Filter, ApiError> {
     if let Some(name) = &collection {
-        let known = app.engine.index.catalog().collections(reader.groups().as_deref())?;
-        if !known.iter().any(|it| it.name == *name) {
+        let groups = reader.groups();
+        if !app.engine.index.catalog().has_collection(name, groups.as_deref())? {
             return Err(ApiError::not_found("collection", name));
         }
     }

@@ -4,9 +4,8 @@ use std::sync::Arc;
 
 use axum::{
     Json,
-    body::Body as HttpBody,
     extract::{Multipart, State},
-    http::{HeaderValue, StatusCode, header},
+    http::StatusCode,
     response::{IntoResponse, Response},
 };
 use index::{
@@ -26,7 +25,11 @@ use super::{
     uploads::{self, Upload},
     work::on_thread,
 };
-use crate::{build_index::place, reasons::told, records::SkippedFile};
+use crate::{
+    build_index::place,
+    reasons::told,
+    records::{Scope, SkippedFile},
+};
 
 /// Documents of one page of the list at most.
 const LIMIT_MAX: usize = 1_000;
@@ -75,7 +78,8 @@ pub(crate) async fn list(
         let total = documents.len();
         let from = params.after.map_or(0, |after| documents.partition_point(|it| it.id.0 <= after));
         let page = &documents[from..total.min(from + limit)];
-        let data = page.iter().map(|it| describe(app, it)).collect::<Result<Vec<Value>, _>>()?;
+        let data = page.iter().map(|it| describe(app, &reader, it));
+        let data = data.collect::<Result<Vec<Value>, _>>()?;
         Ok(json!({
             "object": "list",
             "data": data,
@@ -87,20 +91,23 @@ pub(crate) async fn list(
     Ok(Json(out))
 }
 
-/// A document as it is told.
-fn describe(app: &App, it: &StoredDocument) -> Result<Value, ApiError> {
+/// A document as it is told to a reader. What it repeats is named where they may read that too;
+/// where its folder lies on the server's machine is for administrators.
+fn describe(app: &App, reader: &Reader, it: &StoredDocument) -> Result<Value, ApiError> {
     let catalog = app.engine.index.catalog();
     let duplicate = match it.duplicate {
-        Some(duplicate) => catalog.get(duplicate.of)?.map(|of| {
-            json!({ "id": of.id.0, "path": of.source.path, "similarity": duplicate.similarity })
-        }),
+        Some(duplicate) => {
+            let of = catalog.get(duplicate.of)?.filter(|of| reader.reads(&of.labels.groups));
+            of.map(|of| {
+                json!({ "id": of.id.0, "path": of.source.path, "similarity": duplicate.similarity })
+            })
+        }
         None => None,
     };
-    Ok(json!({
+    let mut res = json!({
         "id": it.id.0,
         "object": "document",
         "path": it.source.path,
-        "root": it.source.root,
         "title": it.title,
         "collection": it.labels.collection,
         "language": it.language.map(Language::code),
@@ -116,7 +123,11 @@ fn describe(app: &App, it: &StoredDocument) -> Result<Value, ApiError> {
         "findings": told(&it.findings, Language::English),
         "findings_fr": told(&it.findings, Language::French),
         "uploaded": place(it).starts_with(uploads::root(&app.session.config.data_dir)),
-    }))
+    });
+    if reader.may(Scope::Admin) {
+        res["root"] = json!(it.source.root);
+    }
+    Ok(res)
 }
 
 /// A document that the reader may see.
@@ -136,8 +147,11 @@ pub(crate) async fn get(
     reader: Reader,
     Id(id): Id<i64>,
 ) -> Result<Json<Value>, ApiError> {
-    let out = on_thread(&app, move |app| describe(app, &find(app, &reader, id)?)).await?;
-    Ok(Json(out))
+    let out = on_thread(&app, move |app| {
+        let document = find(app, &reader, id)?;
+        describe(app, &reader, &document)
+    });
+    Ok(Json(out.await?))
 }
 
 /// Files that the last ingestion left aside, and why.
@@ -172,7 +186,8 @@ pub(crate) struct UploadForm {
     request_body(content_type = "multipart/form-data", content = UploadForm),
     responses((status = 202, description = "The job that ingests them", body = Value),
               (status = 400, description = "No file, or a name that cannot be one", body = Value),
-              (status = 413, description = "Larger than the server takes", body = Value)))]
+              (status = 413, description = "Larger than the server takes", body = Value),
+              (status = 507, description = "The server's disk is full", body = Value)))]
 pub(crate) async fn upload(
     State(app): State<Arc<App>>,
     Author(reader): Author,
@@ -180,19 +195,22 @@ pub(crate) async fn upload(
 ) -> Result<Response, ApiError> {
     writes(&app)?;
     let multipart = multipart.map_err(|error| ApiError::bad_request(error.body_text()))?;
+    let _place = app.uploading.ticket()?.place().await;
     let upload = Upload::receive(&app, multipart).await?;
-    let (files, names) = (upload.n_files(), upload.names());
-    let saved = {
-        let reader = reader.clone();
-        on_thread(&app, move |app| upload.save(app, &reader)).await?
-    };
-    let job =
-        app.jobs.ingest(&app, reader.owner(), vec![uploads::root(&app.session.config.data_dir)])?;
-    tracing::info!(files, "documents were uploaded");
-    app.audit(&reader, "document.upload", Some(&job.id), Some(&names.join(", ")))?;
-    let mut out = job.json(true);
-    out["files"] = json!(saved);
-    Ok((StatusCode::ACCEPTED, Json(out)).into_response())
+    // The job outlives the request.
+    let whole = Arc::clone(&app);
+    let out = on_thread(&app, move |app| {
+        let (files, names) = (upload.n_files(), upload.names());
+        let saved = upload.save(app, &reader)?;
+        let root = uploads::root(&app.session.config.data_dir);
+        let job = app.jobs.ingest(&whole, reader.owner(), vec![root], saved.clone())?;
+        tracing::info!(files, "documents were uploaded");
+        app.audit(&reader, "document.upload", Some(&job.id), Some(&names.join(", ")))?;
+        let mut out = job.json(true);
+        out["files"] = json!(saved);
+        Ok(out)
+    });
+    Ok((StatusCode::ACCEPTED, Json(out.await?)).into_response())
 }
 
 /// Deletes a document: it answers no more from this moment on. An uploaded file is deleted too; one
@@ -212,7 +230,7 @@ pub(crate) async fn delete(
         let file = place(&document);
         let is_upload = file.starts_with(uploads::root(&app.session.config.data_dir));
         if is_upload && file.exists() {
-            fs_err::remove_file(&file).map_err(|error| ApiError::internal(&error))?;
+            fs_err::remove_file(&file).map_err(|error| ApiError::of_disk(&error))?;
         }
         let index = &app.engine.index;
         index.catalog().delete(document.id)?;
@@ -243,51 +261,8 @@ fn writes(app: &App) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// The file itself.
-#[utoipa::path(get, path = "/v1/documents/{id}/original", tag = "Documents",
-    params(("id" = i64, Path, description = "The document's number")),
-    responses((status = 200, description = "The file"),
-              (status = 404, description = "There is no such document, or its file is gone", body = Value)))]
-pub(crate) async fn original(
-    State(app): State<Arc<App>>,
-    reader: Reader,
-    Id(id): Id<i64>,
-) -> Result<Response, ApiError> {
-    let document = on_thread(&app, move |app| {
-        let document = find(app, &reader, id)?;
-        app.audit(
-            &reader,
-            "document.read",
-            Some(&document.id.0.to_string()),
-            Some(&document.source.path),
-        )?;
-        Ok(document)
-    })
-    .await?;
-    let path = place(&document);
-    let gone = move || ApiError::not_found("file of document", id);
-    let bytes = on_thread(&app, move |_| fs_err::read(path).map_err(|_| gone())).await?;
-    let name = document.source.path.rsplit('/').next().unwrap_or("document");
-    // A browser shows only what cannot act in our name.
-    let (mime, place) = match document.media_type {
-        MediaType::Pdf => ("application/pdf", "inline"),
-        MediaType::Text | MediaType::Markdown | MediaType::Csv => {
-            ("text/plain; charset=utf-8", "inline")
-        }
-        other => (mime(other), "attachment"),
-    };
-    let disposition = format!("{place}; filename*=UTF-8''{}", percent_encoded(name));
-    let mut response = HttpBody::from(bytes).into_response();
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(mime));
-    if let Ok(value) = HeaderValue::from_str(&disposition) {
-        headers.insert(header::CONTENT_DISPOSITION, value);
-    }
-    Ok(response)
-}
-
 /// The media type as IANA registers it.
-fn mime(of: MediaType) -> &'static str {
+pub(super) fn mime(of: MediaType) -> &'static str {
     match of {
         MediaType::Markdown => "text/markdown",
         MediaType::Html => "text/html",
@@ -303,18 +278,6 @@ fn mime(of: MediaType) -> &'static str {
         MediaType::Text => "text/plain",
         MediaType::Email => "message/rfc822",
     }
-}
-
-/// Everything but letters, digits and a few signs as `%XX` (RFC 8187).
-fn percent_encoded(text: &str) -> String {
-    let mut res = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'.' | b'-' | b'_' => res.push(byte as char),
-            _ => res.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    res
 }
 
 /// The text that was read from a document.
@@ -384,7 +347,7 @@ pub(crate) fn source(app: &App, reader: &Reader, chunk: i64) -> Result<Value, Ap
     let char_start = before.map_or(0, |it| it.chars().count());
     Ok(json!({
         "chunk": chunk,
-        "document": describe(app, &document)?,
+        "document": describe(app, reader, &document)?,
         "page": found.page,
         "heading": found.heading_path.join(" > "),
         "char_start": char_start,

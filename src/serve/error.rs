@@ -2,10 +2,10 @@
 
 use axum::{
     Json,
-    http::{HeaderValue, StatusCode, header},
+    http::{HeaderValue, Method, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use index::ClusterError;
+use index::{CatalogError, ClusterError, IndexError};
 use serde_json::{Value, json};
 
 use crate::{
@@ -88,6 +88,33 @@ impl ApiError {
                 StatusCode::SERVICE_UNAVAILABLE,
                 format!("{what} has too much to do: try again in a moment"),
             )
+        }
+    }
+
+    /// What is there and takes no such request. The header `Allow` is set by the router.
+    pub(crate) fn method_not_allowed(method: &Method, path: &str) -> Self {
+        let message = format!("`{path}` takes no {method}: the header `Allow` says what it takes");
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, message)
+    }
+
+    /// There is no room left for what the caller sends. The cause goes to the log.
+    fn no_room(cause: &dyn std::error::Error) -> Self {
+        tracing::warn!(error = %chain(cause), "the disk is full");
+        Self {
+            code: Some("no_room"),
+            ..Self::new(
+                StatusCode::INSUFFICIENT_STORAGE,
+                "the server's disk is full: an administrator must make room on it",
+            )
+        }
+    }
+
+    /// A file could not be read or written.
+    pub(crate) fn of_disk(error: &std::io::Error) -> Self {
+        use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+        match error.kind() {
+            StorageFull | QuotaExceeded => Self::no_room(error),
+            _ => Self::internal(error),
         }
     }
 
@@ -179,18 +206,28 @@ impl From<QuestionError> for ApiError {
 
 impl From<RecordsError> for ApiError {
     fn from(error: RecordsError) -> Self {
-        Self::internal(&error)
+        match error.is_for_want_of_room() {
+            true => Self::no_room(&error),
+            false => Self::internal(&error),
+        }
     }
 }
 
-impl From<index::IndexError> for ApiError {
-    fn from(error: index::IndexError) -> Self {
+impl From<IndexError> for ApiError {
+    fn from(error: IndexError) -> Self {
+        if matches!(error, IndexError::NoRoom { .. } | IndexError::Catalog(CatalogError::DiskFull))
+        {
+            return Self::no_room(&error);
+        }
         hints::cluster_in(&error).map_or_else(|| Self::internal(&error), Self::from)
     }
 }
 
-impl From<index::catalog::CatalogError> for ApiError {
-    fn from(error: index::catalog::CatalogError) -> Self {
+impl From<CatalogError> for ApiError {
+    fn from(error: CatalogError) -> Self {
+        if matches!(error, CatalogError::DiskFull) {
+            return Self::no_room(&error);
+        }
         hints::cluster_in(&error).map_or_else(|| Self::internal(&error), Self::from)
     }
 }

@@ -18,7 +18,7 @@ use super::{
     state::App,
     work::on_thread,
 };
-use crate::writer::Writer;
+use crate::{records::Scope, writer::Writer};
 
 /// Says that the process lives, whatever it is busy with.
 #[utoipa::path(get, path = "/health", tag = "Health", security(()),
@@ -51,11 +51,16 @@ pub(crate) async fn ready(State(app): State<Arc<App>>) -> (StatusCode, Json<Valu
     }
 }
 
-/// Figures in Prometheus' text format.
+/// Figures in Prometheus' text format; those of the index, which holds documents of all groups, for
+/// administrators only.
 #[utoipa::path(get, path = "/metrics", tag = "Health",
     responses((status = 200, description = "OpenMetrics text", content_type = "text/plain")))]
-pub(crate) async fn metrics(State(app): State<Arc<App>>, _: Reader) -> Result<Response, ApiError> {
-    let text = on_thread(&app, |app| app.metrics.text(app)).await?;
+pub(crate) async fn metrics(
+    State(app): State<Arc<App>>,
+    reader: Reader,
+) -> Result<Response, ApiError> {
+    let of_index = reader.may(Scope::Admin);
+    let text = on_thread(&app, move |app| app.metrics.text(app, of_index)).await?;
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     Ok(([(header::CONTENT_TYPE, kind)], text).into_response())
 }
@@ -68,9 +73,7 @@ pub(crate) async fn status(
     reader: Reader,
 ) -> Result<Json<Value>, ApiError> {
     let out = on_thread(&app, move |app| {
-        let catalog = app.engine.index.catalog();
-        let counts = catalog.counts()?;
-        let collections = catalog.collections(reader.groups().as_deref())?;
+        let index = index_figures(app, &reader)?;
         let (running, waiting) = app.answering.load();
         let (places, queue) = app.answering.limits();
         let generator = match &*app.engine.writer {
@@ -88,14 +91,7 @@ pub(crate) async fn status(
                 "reranker": app.reranker,
                 "adapters": app.adapters(),
             },
-            "index": {
-                "documents": counts.documents,
-                "chunks": counts.chunks,
-                "duplicates": counts.duplicates,
-                "text_bytes": counts.text_bytes,
-                "pending": counts.pending,
-                "collections": collections.len(),
-            },
+            "index": index,
             "queue": {
                 "running": running, "waiting": waiting, "places": places, "limit": queue,
             },
@@ -108,6 +104,30 @@ pub(crate) async fn status(
     })
     .await?;
     Ok(Json(out))
+}
+
+/// How much there is for a reader to read. Administrators see all of the index.
+fn index_figures(app: &App, reader: &Reader) -> Result<Value, ApiError> {
+    let catalog = app.engine.index.catalog();
+    let groups = reader.groups();
+    let collections = catalog.collection_names(groups.as_deref())?.len();
+    if !reader.may(Scope::Admin) {
+        let counts = catalog.readable(groups.as_deref())?;
+        return Ok(json!({
+            "documents": counts.documents,
+            "chunks": counts.chunks,
+            "collections": collections,
+        }));
+    }
+    let counts = catalog.counts()?;
+    Ok(json!({
+        "documents": counts.documents,
+        "chunks": counts.chunks,
+        "duplicates": counts.duplicates,
+        "text_bytes": counts.text_bytes,
+        "pending": counts.pending,
+        "collections": collections,
+    }))
 }
 
 #[derive(Debug, Clone, Copy, Deserialize, utoipa::IntoParams)]

@@ -11,7 +11,7 @@ use std::{
 use axum::{
     Router,
     extract::{DefaultBodyLimit, MatchedPath, Request, State},
-    http::{HeaderName, HeaderValue, Method, StatusCode, header},
+    http::{HeaderName, HeaderValue, Method, StatusCode, Uri, header},
     middleware::{self, Next},
     response::{IntoResponse as _, Response},
 };
@@ -64,6 +64,11 @@ pub(super) async fn other(request: Request) -> Response {
         Some(file) if request.method().is_safe() => file,
         _ => ApiError::not_found("page or endpoint", path).into_response(),
     }
+}
+
+/// What a route is for, asked in another way.
+pub(super) async fn not_allowed(method: Method, uri: Uri) -> ApiError {
+    ApiError::method_not_allowed(&method, uri.path())
 }
 
 /// Names the request, counts it, and sets the headers of its response.

@@ -19,12 +19,16 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
-/// What a client gets that finds all connections taken.
-const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 2\r\ncontent-length: 0\r\n\
-    connection: close\r\n\r\n";
+use super::error::ApiError;
 
-/// Clients that are being told so at a time; others find their connection closed.
+/// Clients that are being told that there is no room, at a time; others find their connection closed.
+/// With TLS each takes a signature, which those who are served wait for.
 const REFUSALS_MAX: usize = 256;
+const TLS_REFUSALS_MAX: usize = 16;
+
+/// How long one of them may take to understand.
+const REFUSAL_MAX: Duration = Duration::from_millis(100);
+const TLS_REFUSAL_MAX: Duration = Duration::from_secs(2);
 
 /// How long to rest when the system has no more file handles.
 const REST: Duration = Duration::from_millis(100);
@@ -48,7 +52,8 @@ pub(crate) async fn listen(
     stop: impl Future<Output = ()>,
 ) {
     let connections = Arc::new(Semaphore::new(limits.connections_max));
-    let refusals = Arc::new(Semaphore::new(REFUSALS_MAX));
+    let refusals = if tls.is_some() { TLS_REFUSALS_MAX } else { REFUSALS_MAX };
+    let refusals = Arc::new(Semaphore::new(refusals));
     let graceful = GracefulShutdown::new();
     let mut stop = std::pin::pin!(stop);
     loop {
@@ -67,10 +72,8 @@ pub(crate) async fn listen(
             }
         };
         let Ok(permit) = Arc::clone(&connections).try_acquire_owned() else {
-            if let Ok(permit) = Arc::clone(&refusals).try_acquire_owned()
-                && tls.is_none()
-            {
-                tokio::spawn(refuse(stream, permit));
+            if let Ok(permit) = Arc::clone(&refusals).try_acquire_owned() {
+                tokio::spawn(refuse(stream, tls.clone(), permit));
             }
             continue;
         };
@@ -96,17 +99,31 @@ pub(crate) async fn listen(
     }
 }
 
-/// Says that there is no room. What the client sends is read for a moment: closed before that, the
-/// connection would be reset, and the client might not see the answer.
-async fn refuse(mut stream: TcpStream, permit: OwnedSemaphorePermit) {
-    let told = async {
-        stream.write_all(FULL).await?;
-        stream.shutdown().await?;
-        tokio::io::copy(&mut stream, &mut tokio::io::sink()).await
-    };
+/// Says that there is no room.
+async fn refuse(stream: TcpStream, tls: Option<TlsAcceptor>, permit: OwnedSemaphorePermit) {
     // Whether it was understood is the client's affair.
-    let _ = tokio::time::timeout(REST, told).await;
+    let _ = match tls {
+        None => tokio::time::timeout(REFUSAL_MAX, say_full(stream)).await,
+        Some(tls) => {
+            let told = async { say_full(tls.accept(stream).await?).await };
+            tokio::time::timeout(TLS_REFUSAL_MAX, told).await
+        }
+    };
     drop(permit);
+}
+
+/// What the client sends is read for a moment: closed before that, the connection would be reset, and
+/// the client might not see the answer.
+async fn say_full(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> io::Result<u64> {
+    let body = ApiError::overloaded("the server").json().to_string();
+    let head = format!(
+        "HTTP/1.1 503 Service Unavailable\r\nretry-after: 2\r\ncontent-type: application/json\r\n\
+         content-length: {}\r\nconnection: close\r\n\r\n",
+        body.len()
+    );
+    stream.write_all(format!("{head}{body}").as_bytes()).await?;
+    stream.shutdown().await?;
+    tokio::io::copy(&mut stream, &mut tokio::io::sink()).await
 }
 
 async fn serve(
@@ -243,6 +260,24 @@ mod tests {
             refused.starts_with("HTTP/1.1 503") && refused.contains("retry-after"),
             "{refused}"
         );
+        let body = refused.split("\r\n\r\n").nth(1).unwrap();
+        let error: serde_json::Value = serde_json::from_str(body).unwrap();
+        assert_eq!(error["error"]["type"], "overloaded_error");
+        drop(held);
+    }
+
+    #[tokio::test]
+    async fn with_tls_the_refusal_can_be_read_too() {
+        let tls = tls(&fixture("cert.pem"), &fixture("key.pem")).unwrap();
+        let listener = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        tokio::spawn(listen(listener, Some(tls), Router::new(), LIMITS, std::future::pending()));
+        let connect = || tokio::net::TcpStream::connect(addr);
+        let held = [connect().await.unwrap(), connect().await.unwrap()];
+        let stream = connect().await.unwrap();
+        let stream = connector().connect("localhost".try_into().unwrap(), stream).await.unwrap();
+        let refused = ask(stream).await;
+        assert!(refused.starts_with("HTTP/1.1 503") && refused.contains("overloaded"), "{refused}");
         drop(held);
     }
 

@@ -7,7 +7,10 @@ use std::{
 };
 
 use prometheus_client::{
-    encoding::{EncodeLabelSet, text::encode},
+    encoding::{
+        EncodeLabelSet,
+        text::{encode_eof, encode_registry},
+    },
     metrics::{
         counter::Counter,
         family::Family,
@@ -18,7 +21,7 @@ use prometheus_client::{
 };
 use serde_json::{Value, json};
 
-use super::state::App;
+use super::{error::ApiError, state::App};
 
 /// Values of each kind that recent figures are made of.
 const RECENT_MAX: usize = 512;
@@ -27,6 +30,8 @@ const RECENT_MAX: usize = 512;
 #[derive(Debug)]
 pub(crate) struct Metrics {
     registry: Registry,
+    /// Those of the index.
+    of_index: Registry,
     requests: Family<RequestLabels, Counter>,
     durations: Family<RouteLabels, Histogram>,
     answers: Family<AnswerLabels, Counter>,
@@ -132,10 +137,12 @@ impl Metrics {
         let waiting: Family<WorkLabels, Gauge> = Family::default();
         registry.register("waiting", "Work that waits", waiting.clone());
         let (indexed, pending) = (Gauge::default(), Gauge::default());
-        registry.register("chunks", "Chunks in the index", indexed.clone());
-        registry.register("changes_pending", "Changes not yet in the index", pending.clone());
+        let mut of_index = Registry::with_prefix("souffleur");
+        of_index.register("chunks", "Chunks in the index", indexed.clone());
+        of_index.register("changes_pending", "Changes not yet in the index", pending.clone());
         Self {
             registry,
+            of_index,
             requests,
             durations,
             answers,
@@ -181,8 +188,8 @@ impl Metrics {
         })
     }
 
-    /// All figures in Prometheus' text format.
-    pub(crate) fn text(&self, app: &App) -> Result<String, super::error::ApiError> {
+    /// All figures in Prometheus' text format, those of the index where they are asked for.
+    pub(crate) fn text(&self, app: &App, of_index: bool) -> Result<String, ApiError> {
         let set = |work, (running, waiting): (usize, usize)| {
             let labels = WorkLabels { work };
             self.running.get_or_create(&labels).set(running as i64);
@@ -191,11 +198,16 @@ impl Metrics {
         set("answers", app.answering.load());
         set("searches", app.searching.load());
         set("jobs", app.jobs.load());
-        let counts = app.engine.index.catalog().counts()?;
-        self.indexed.set(i64::try_from(counts.chunks).unwrap_or(i64::MAX));
-        self.pending.set(i64::try_from(counts.pending).unwrap_or(i64::MAX));
+        let failed = |error: std::fmt::Error| ApiError::internal(&error);
         let mut res = String::new();
-        encode(&mut res, &self.registry).map_err(|it| super::error::ApiError::internal(&it))?;
+        encode_registry(&mut res, &self.registry).map_err(failed)?;
+        if of_index {
+            let counts = app.engine.index.catalog().counts()?;
+            self.indexed.set(i64::try_from(counts.chunks).unwrap_or(i64::MAX));
+            self.pending.set(i64::try_from(counts.pending).unwrap_or(i64::MAX));
+            encode_registry(&mut res, &self.of_index).map_err(failed)?;
+        }
+        encode_eof(&mut res).map_err(failed)?;
         Ok(res)
     }
 }

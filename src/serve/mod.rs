@@ -24,7 +24,9 @@ mod mcp;
 mod metrics;
 mod openai;
 mod openapi;
+mod original;
 mod pages;
+mod received;
 mod runs;
 pub mod settings;
 mod state;
@@ -114,9 +116,11 @@ async fn run(
     let listener = listen::bind(settings.addr).await?;
     let addr = listener.local_addr()?;
     let app = Arc::new(App::new(engine, records, session, build, embedder));
+    uploads::tidy(&app.session.config.data_dir);
     on_listening(addr);
     if !docs.is_empty() {
-        app.jobs.ingest(&app, "", docs).map_err(|error| anyhow::anyhow!("{}", error.message()))?;
+        let begun = app.jobs.ingest(&app, "", docs, Vec::new());
+        begun.map_err(|error| anyhow::anyhow!("{}", error.message()))?;
     }
     let limits = listen::Limits {
         connections_max: settings.connections_max.get(),
@@ -131,7 +135,7 @@ async fn run(
                 tokio::time::sleep(LOOK).await;
             }
             tracing::info!("stopping: answers that are being written come to their end");
-            app.is_stopping.store(true, Ordering::Relaxed);
+            app.stop();
         }
     };
     listen::listen(listener, tls, router(&app), limits, stop).await;
@@ -176,6 +180,7 @@ fn router(app: &Arc<App>) -> Router {
             }),
         );
     let tools = tools::routes(app).merge(mcp::routes(app));
-    layers::add(app, pages.merge(api).merge(tools).fallback(layers::other))
-        .with_state(Arc::clone(app))
+    let routes = pages.merge(api).merge(tools);
+    let routes = routes.fallback(layers::other).method_not_allowed_fallback(layers::not_allowed);
+    layers::add(app, routes).with_state(Arc::clone(app))
 }

@@ -14,7 +14,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     adapters, arena, ask, comparisons, conversations, datasets, documents, health,
-    jobs::routes as job_routes, openai, pages, runs, state::App, tools,
+    jobs::routes as job_routes, openai, original, pages, runs, state::App, tools,
 };
 
 #[derive(OpenApi)]
@@ -76,7 +76,7 @@ pub(super) fn routes(app: &App) -> (Router<Arc<App>>, utoipa::openapi::OpenApi) 
         .merge(uploads)
         .routes(routes!(documents::skipped))
         .routes(routes!(documents::get, documents::delete))
-        .routes(routes!(documents::original))
+        .routes(routes!(original::original))
         .routes(routes!(documents::text))
         .routes(routes!(documents::collections))
         .routes(routes!(pages::source))
@@ -115,7 +115,8 @@ pub(super) fn routes(app: &App) -> (Router<Arc<App>>, utoipa::openapi::OpenApi) 
         .routes(routes!(health::audit))
         .split_for_parts();
     add_errors(&mut description);
-    (router, description)
+    let with_slash = axum::routing::get(openai::models::get_with_slash);
+    (router.route("/v1/models/{id}/{*rest}", with_slash), description)
 }
 
 /// What any request may be told, beside what its own handler says.

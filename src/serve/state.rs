@@ -1,9 +1,8 @@
 //! What all requests share.
 
-use std::{
-    sync::atomic::{AtomicBool, Ordering},
-    time::Instant,
-};
+use std::time::Instant;
+
+use tokio::sync::watch;
 
 use super::{
     access::Reader,
@@ -26,6 +25,12 @@ const SEARCHES_PER_CORE: usize = 2;
 /// Searches that wait for one of those places.
 const SEARCH_QUEUE: usize = 256;
 
+/// Uploads that are received at a time: each takes room on the disk before it is whole.
+const UPLOADS: usize = 4;
+
+/// Uploads that wait for one of those places.
+const UPLOAD_QUEUE: usize = 32;
+
 /// What all requests share.
 #[derive(Debug)]
 pub(crate) struct App {
@@ -41,6 +46,7 @@ pub(crate) struct App {
     pub(crate) answering: Gate,
     /// Searches, embeddings and reranking.
     pub(crate) searching: Gate,
+    pub(crate) uploading: Gate,
     pub(crate) jobs: Jobs,
     pub(crate) metrics: Metrics,
     pub(crate) tools: Tools,
@@ -50,8 +56,8 @@ pub(crate) struct App {
     pub(crate) started: Instant,
     /// The same, in seconds since 1970 (UTC).
     pub(crate) started_at: i64,
-    /// Set once the server takes no more requests.
-    pub(crate) is_stopping: AtomicBool,
+    /// True once the server takes no more requests.
+    stopping: watch::Sender<bool>,
 }
 
 impl App {
@@ -71,13 +77,14 @@ impl App {
             rates: Rates::new(serve.requests_per_minute),
             answering: Gate::new("the model", serve.answers_max.get(), serve.queue_max.get()),
             searching: Gate::new("the search", n_searches, SEARCH_QUEUE),
+            uploading: Gate::new("the reception of uploads", UPLOADS, UPLOAD_QUEUE),
             jobs: Jobs::default(),
             metrics: Metrics::new(),
             tools: Tools::new(),
             is_exposed: !serve.addr.ip().is_loopback(),
             started: Instant::now(),
             started_at: crate::records::now(),
-            is_stopping: AtomicBool::new(false),
+            stopping: watch::Sender::new(false),
             engine,
             records,
             session,
@@ -103,8 +110,19 @@ impl App {
         Ok(self.records.audit(&NewEntry { key, action, object, detail, request })?)
     }
 
+    /// Lets nobody wait who only watches, and asks long work to end where it can.
+    pub(crate) fn stop(&self) {
+        self.stopping.send_replace(true);
+        self.jobs.cancel_all();
+    }
+
     pub(crate) fn is_stopping(&self) -> bool {
-        self.is_stopping.load(Ordering::Relaxed)
+        *self.stopping.borrow()
+    }
+
+    /// Told when the server stops.
+    pub(crate) fn stopping(&self) -> watch::Receiver<bool> {
+        self.stopping.subscribe()
     }
 
     /// Whether conversations and answers are kept.

@@ -9,7 +9,7 @@ use std::{
 use axum::extract::Multipart;
 use unicode_normalization::UnicodeNormalization as _;
 
-use super::{access::Reader, error::ApiError, state::App};
+use super::{access::Reader, error::ApiError, received::Received, state::App};
 use crate::records::Scope;
 
 /// Bytes of a file's name at most: what file systems take, less room for a temporary name.
@@ -31,10 +31,25 @@ pub(crate) fn root(data_dir: &Path) -> PathBuf {
     data_dir.join("uploads")
 }
 
+/// Where files are while they come: beside the folders of uploads, where no ingestion looks.
+fn partial(data_dir: &Path) -> PathBuf {
+    root(data_dir).with_file_name("uploads.partial")
+}
+
+/// Deletes what a server that was killed had received in part. Nothing else writes there.
+pub(crate) fn tidy(data_dir: &Path) {
+    let Ok(entries) = fs_err::read_dir(partial(data_dir)) else { return };
+    for entry in entries.flatten() {
+        if let Err(error) = fs_err::remove_file(entry.path()) {
+            tracing::warn!(%error, "a file that was received in part could not be deleted");
+        }
+    }
+}
+
 /// An upload that was received.
 #[derive(Debug, Default)]
 pub(crate) struct Upload {
-    files: Vec<(String, tempfile_like::Received)>,
+    files: Vec<(String, Received)>,
     collection: Option<String>,
     groups: Option<Vec<String>>,
 }
@@ -58,12 +73,11 @@ impl Upload {
                     let why = format!("more than {FILES_MAX} files at once");
                     return Err(ApiError::bad_field("file", why));
                 }
-                let mut received =
-                    tempfile_like::Received::create(&root(&app.session.config.data_dir))?;
+                let mut received = Received::create(partial(&app.session.config.data_dir)).await?;
                 while let Some(piece) = field.chunk().await.map_err(failed)? {
-                    received.write(&piece)?;
+                    received = received.write(&piece).await?;
                 }
-                res.files.push((file_name, received));
+                res.files.push((file_name, received.end().await?));
                 continue;
             }
             let mut text = Vec::new();
@@ -134,7 +148,7 @@ impl Upload {
         let root = root(&app.session.config.data_dir);
         let below = format!("{collection}/{folder}");
         let dir = root.join(&below);
-        let io = |error: std::io::Error| ApiError::internal(&error);
+        let io = |error: std::io::Error| ApiError::of_disk(&error);
         fs_err::create_dir_all(&dir).map_err(io)?;
         write_settings(&dir, &collection, &groups).map_err(io)?;
         let mut saved = Vec::with_capacity(self.files.len());
@@ -189,56 +203,6 @@ pub(crate) fn folder_name(field: &str, raw: &str) -> Result<String, ApiError> {
                 name.escape_debug()
             );
             Err(ApiError::bad_field(field, why))
-        }
-    }
-}
-
-mod tempfile_like {
-    //! A file that is there only once it is whole.
-
-    use std::{
-        io::Write as _,
-        path::{Path, PathBuf},
-    };
-
-    use crate::{records::new_id, serve::error::ApiError};
-
-    /// A file on its way. Dropped before it is moved, it is deleted.
-    #[derive(Debug)]
-    pub(super) struct Received {
-        path: PathBuf,
-        file: Option<fs_err::File>,
-    }
-
-    impl Received {
-        /// Opens a file beside the folders of uploads, where no ingestion looks.
-        pub(super) fn create(root: &Path) -> Result<Self, ApiError> {
-            let io = |error: std::io::Error| ApiError::internal(&error);
-            let dir = root.with_file_name("uploads.partial");
-            fs_err::create_dir_all(&dir).map_err(io)?;
-            let path = dir.join(new_id("u_")?);
-            let file = fs_err::File::create_new(&path).map_err(io)?;
-            Ok(Self { path, file: Some(file) })
-        }
-
-        pub(super) fn write(&mut self, piece: &[u8]) -> Result<(), ApiError> {
-            let Some(file) = &mut self.file else { return Ok(()) };
-            file.write_all(piece).map_err(|error| ApiError::internal(&error))
-        }
-
-        /// Puts it in its place, instead of what is there.
-        pub(super) fn move_to(mut self, to: &Path) -> std::io::Result<()> {
-            if let Some(file) = self.file.take() {
-                file.sync_all()?;
-            }
-            fs_err::rename(&self.path, to)
-        }
-    }
-
-    impl Drop for Received {
-        fn drop(&mut self) {
-            // Moved away, it is not there any more, which is as well.
-            let _ = fs_err::remove_file(&self.path);
         }
     }
 }

@@ -63,6 +63,19 @@ pub(super) fn chat_request(model: &str, turns: &[Turn], options: &SampleOptions)
     if !options.stop.is_empty() {
         res["stop"] = json!(options.stop);
     }
+    for (name, value) in [
+        ("presence_penalty", options.presence_penalty),
+        ("frequency_penalty", options.frequency_penalty),
+    ] {
+        if value != 0.0 {
+            res[name] = number(value);
+        }
+    }
+    if !options.logit_bias.is_empty() {
+        // Token ids are those of the server's model.
+        let bias = options.logit_bias.iter().map(|(id, it)| (id.to_string(), number(*it)));
+        res["logit_bias"] = bias.collect::<serde_json::Map<_, _>>().into();
+    }
     // Servers that do not know it answer freely: whoever asks reads what comes with care.
     if let Some(Constraint::JsonSchema(schema)) = &options.constraint {
         let named = json!({"name": "answer", "strict": true, "schema": schema});

@@ -8,7 +8,7 @@ The server must hold `examples/handbook` and write with a model.
 import sys
 
 import openai
-from langchain_openai import ChatOpenAI
+from langchain_openai import ChatOpenAI, OpenAIEmbeddings
 
 QUESTION = "How many days of remote work are allowed per week?"
 
@@ -53,12 +53,21 @@ def streamed(client: openai.OpenAI) -> None:
     )
     text, finish, usage, annotations = "", None, None, []
     for chunk in stream:
-        usage = chunk.usage or usage
+        # Told in the last chunk; in those before it is null.
+        assert "usage" in chunk.model_fields_set and usage is None
+        usage = chunk.usage
         for choice in chunk.choices:
             text += choice.delta.content or ""
             finish = choice.finish_reason or finish
             annotations += getattr(choice.delta, "annotations", None) or []
     assert "three days" in text and finish == "stop" and usage.total_tokens > 0
+    # Over a mark of the text, or over the sentence of which the writer left the mark out.
+    assert annotations, text
+    for it in annotations:
+        assert it["type"] == "url_citation", it
+        citation = it["url_citation"]
+        assert citation["url"].startswith("http"), citation
+        assert text[citation["start_index"] : citation["end_index"]].strip(), (citation, text)
 
 
 def alone(client: openai.OpenAI) -> None:
@@ -79,6 +88,11 @@ def embeddings(client: openai.OpenAI) -> None:
     found = client.embeddings.create(model="all-minilm-l6-v2", input=["a cat", "a dog"])
     assert len(found.data) == 2 and len(found.data[0].embedding) == 384
     assert abs(sum(x * x for x in found.data[1].embedding) - 1) < 1e-3
+    try:
+        client.embeddings.create(model="all-minilm-l6-v2", input=[[17, 4], [3]])
+        raise AssertionError("tokens of another tokenizer must be refused")
+    except openai.BadRequestError as error:
+        assert error.param == "input" and "check_embedding_ctx_length" in error.message, error
 
 
 def errors(client: openai.OpenAI, url: str, key: str) -> None:
@@ -94,6 +108,15 @@ def errors(client: openai.OpenAI, url: str, key: str) -> None:
         raise AssertionError("two answers must be refused")
     except openai.BadRequestError as error:
         assert error.param == "n", error
+    try:
+        client.chat.completions.create(
+            model="rag",
+            messages=[{"role": "user", "content": "?"}],
+            response_format={"type": "json_object"},
+        )
+        raise AssertionError("an answer from the documents is no JSON")
+    except openai.BadRequestError as error:
+        assert error.param == "response_format", error
     if key != "none":
         try:
             openai.OpenAI(base_url=f"{url}/v1", api_key="sfl_wrong", max_retries=0).models.list()
@@ -106,6 +129,14 @@ def langchain(url: str, key: str) -> None:
     model = ChatOpenAI(model="rag", base_url=f"{url}/v1", api_key=key, max_retries=0)
     assert "three days" in model.invoke(QUESTION).content
     assert "three days" in "".join(it.content for it in model.stream(QUESTION))
+    embedder = OpenAIEmbeddings(
+        model="all-minilm-l6-v2",
+        base_url=f"{url}/v1",
+        api_key=key,
+        # Texts instead of the ids of another tokenizer.
+        check_embedding_ctx_length=False,
+    )
+    assert len(embedder.embed_query("a cat")) == 384
 
 
 if __name__ == "__main__":

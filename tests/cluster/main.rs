@@ -120,6 +120,16 @@ fn a_reader_answers_without_a_catalog_and_says_when_the_cluster_is_away() {
     assert_eq!(results["results"][0]["document"], "remote.md", "{results}");
     let answer = reader.post("/v1/ask", &json!({ "question": QUESTION })).expect(200);
     assert!(answer["answer"].as_str().unwrap().contains("three days per week"), "{answer}");
+    let models = reader.get("/v1/models").expect(200);
+    assert_eq!(models["data"][1]["id"], "rag:default", "{models}");
+    reader.get("/v1/models/rag:default").expect(200);
+    reader.get("/v1/models/rag:nowhere").refuses(404, &["rag:nowhere"]);
+    let messages = json!([{ "role": "user", "content": QUESTION }]);
+    let completion = json!({ "model": "rag:default", "messages": messages });
+    let completion = reader.post("/v1/chat/completions", &completion).expect(200);
+    assert_eq!(completion["sources"][0]["document"], "remote.md", "{completion}");
+    let elsewhere = json!({ "query": QUESTION, "collection": "nowhere" });
+    reader.post("/v1/search", &elsewhere).refuses(404, &["nowhere"]);
     let listed = reader.get("/v1/documents?query=remote").expect(200);
     let path = format!("/v1/documents/{}", listed["data"][0]["id"]);
     assert_eq!(reader.get("/v1/documents").expect(200)["total"], N_FILES);

@@ -1,10 +1,12 @@
 //! Keys, scopes and groups.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use crate::{
     server::{Response, Server},
-    support::World,
+    support::{World, wait_until},
 };
 
 const OPEN: &str = "# Cantine\n\nLa cantine ouvre à midi.\n";
@@ -56,7 +58,11 @@ fn the_first_key_closes_the_door_and_groups_hold_in_every_endpoint() {
     let (member, _) = keys.create(&["--group", "rh"]);
     let (admin, _) = keys.create(&["--scope", "admin"]);
 
+    let messages = json!([{ "role": "user", "content": QUESTION }]);
     for (key, reads) in [(&outsider, false), (&member, true), (&admin, true)] {
+        let chat = json!({ "model": "rag", "messages": messages });
+        let completion = keys.call("POST", "/v1/chat/completions", key, &chat).expect(200);
+        assert_eq!(completion.to_string().contains("9 000"), reads, "{completion}");
         let answer = keys.ask(key);
         assert_eq!(answer.to_string().contains("9 000"), reads, "{answer}");
         let search = json!({ "query": QUESTION });
@@ -77,6 +83,77 @@ fn the_first_key_closes_the_door_and_groups_hold_in_every_endpoint() {
         keys.call("GET", &path, &outsider, &Value::Null).refuses(404, &[]);
         assert_eq!(keys.call("GET", &path, &member, &Value::Null).status, 200, "{path}");
     }
+}
+
+/// Long enough to be known again.
+fn long_text() -> String {
+    let lines =
+        (0..40).map(|i| format!("La salle {i} du bâtiment se réserve au guichet {}.\n", i * 7));
+    format!("# Salles\n\n{}", lines.collect::<String>())
+}
+
+#[test]
+fn what_others_read_is_not_told_of_what_this_key_reads() {
+    let text = long_text();
+    let secret = format!("---\ngroups: [rh]\ncollection: paie\n---\n{text}");
+    // The secret one is read first, so that the open one repeats it.
+    let documents = [("a-secret.md", secret.as_str()), ("b-open.md", text.as_str())];
+    let Some(server) = Server::quoting(&documents) else { return };
+    let keys = Keys { server };
+    let (outsider, _) = keys.create(&["--scope", "read"]);
+    let (member, _) = keys.create(&["--group", "rh"]);
+    let (admin, _) = keys.create(&["--scope", "admin"]);
+    let get = |path: &str, key: &str| keys.call("GET", path, key, &Value::Null).expect(200);
+
+    let listed = get("/v1/documents?query=b-open", &outsider);
+    let open = format!("/v1/documents/{}", listed["data"][0]["id"]);
+    let search = json!({ "query": "Où se réserve la salle 12 ?" });
+    let found = keys.call("POST", "/v1/search", &outsider, &search).expect(200);
+    let source = format!("/v1/sources/{}", found["results"][0]["chunk"]);
+    for path in ["/v1/documents", &open, &source] {
+        let told = get(path, &outsider).to_string();
+        assert!(told.contains("b-open.md") && !told.contains("a-secret"), "{path}: {told}");
+        assert!(!told.contains(&*keys.server.world.path().to_string_lossy()), "{path}: {told}");
+    }
+    assert_eq!(get(&open, &outsider)["duplicate_of"], Value::Null);
+    assert_eq!(get(&open, &member)["duplicate_of"]["path"], "a-secret.md");
+    assert_eq!(get(&open, &member).get("root"), None);
+    assert!(get(&open, &admin)["root"].as_str().unwrap().ends_with("docs"));
+
+    let index = |key: &str| get("/v1/status", key)["index"].clone();
+    let (outside, inside, all) = (index(&outsider), index(&member), index(&admin));
+    assert_eq!((&outside["documents"], &outside["collections"]), (&json!(1), &json!(1)));
+    assert_eq!((&inside["documents"], &inside["collections"]), (&json!(2), &json!(2)));
+    assert_eq!(inside["chunks"], all["chunks"]);
+    assert!(outside["chunks"].as_u64() < all["chunks"].as_u64(), "{outside} {all}");
+    assert_eq!((outside.get("duplicates"), outside.get("pending")), (None, None));
+    assert_eq!(all["duplicates"], 1);
+}
+
+#[test]
+fn whoever_uploads_learns_what_became_of_it() {
+    let Some(keys) = Keys::new() else { return };
+    let (writer, _) = keys.create(&["--scope", "write"]);
+    let (other, _) = keys.create(&["--scope", "write"]);
+    let upload = |key: &str, name: &str, content: &[u8]| {
+        let bearer = format!("Bearer {key}");
+        let job = keys.server.upload(&[(name, content)], &[], &[("authorization", &bearer)]);
+        let path = format!("/v1/jobs/{}", job.expect(202)["id"].as_str().unwrap());
+        wait_until("the job ends", Duration::from_secs(60), || {
+            keys.call("GET", &path, key, &Value::Null).expect(200)["state"] == "done"
+        });
+        keys.call("GET", &path, key, &Value::Null).expect(200)
+    };
+    let job = upload(&writer, "photo.xyz", b"\x00\x01");
+    assert_eq!(job["report"], Value::Null, "it names documents of all groups");
+    let skipped = job["skipped"].as_array().unwrap();
+    assert_eq!(skipped.len(), 1, "{job}");
+    assert_eq!(skipped[0]["path"], "default/open/photo.xyz");
+    assert_eq!(skipped[0]["reason"], "unsupported format `xyz`");
+    assert_eq!(skipped[0]["reason_fr"], "format non pris en charge : xyz");
+    // The next one reads the same folder, and hears of its own file only.
+    let job = upload(&other, "a.md", b"# A\n\na\n");
+    assert_eq!(job["skipped"], json!([]));
 }
 
 #[test]

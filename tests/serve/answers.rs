@@ -149,6 +149,30 @@ fn what_would_change_the_meaning_is_refused() {
     with("messages", json!("hi")).refuses(400, &[]);
     with("temperature", json!(9)).refuses(400, &["temperature"]);
     with("user", json!("somebody")).expect(200);
+    // Answers from the documents cannot keep to these.
+    for (key, value) in [
+        ("response_format", json!({ "type": "json_object" })),
+        ("stop", json!(["\n"])),
+        ("logprobs", json!(true)),
+        ("logit_bias", json!({ "2": -100 })),
+        ("frequency_penalty", json!(0.5)),
+        ("presence_penalty", json!(0.5)),
+    ] {
+        let refused = with(key, value);
+        refused.refuses(400, &[key, "base"]);
+        assert_eq!(refused.json()["error"]["param"], key);
+    }
+    with("top_logprobs", json!(3)).refuses(400, &["logprobs"]);
+    for (key, value) in [
+        ("response_format", json!({ "type": "text" })),
+        ("stop", Value::Null),
+        ("logprobs", json!(false)),
+        ("top_logprobs", json!(0)),
+        ("logit_bias", json!({})),
+        ("presence_penalty", json!(0)),
+    ] {
+        with(key, value).expect(200);
+    }
 }
 
 #[test]
@@ -165,6 +189,15 @@ fn vectors_are_those_of_the_index() {
     let packed = server.post("/v1/embeddings", &body).expect(200);
     let packed = packed["data"][1]["embedding"].as_str().unwrap().to_owned();
     assert_eq!(packed.len(), 2_048, "384 numbers of four bytes");
+    for tokens in [json!([17, 4]), json!([[17, 4], [3]])] {
+        body["input"] = tokens;
+        let refused = server.post("/v1/embeddings", &body);
+        refused.refuses(400, &["token ids", "check_embedding_ctx_length=False"]);
+        assert_eq!(refused.json()["error"]["param"], "input");
+    }
+    body["input"] = json!(7);
+    server.post("/v1/embeddings", &body).refuses(400, &["a text or a list of texts"]);
+    body["input"] = json!("a cat");
     body["dimensions"] = json!(8);
     server.post("/v1/embeddings", &body).refuses(400, &["384"]);
     server
@@ -268,12 +301,45 @@ fn an_adapter_is_loaded_into_a_running_server_from_the_command_line() {
     let list = server.get("/v1/adapters").expect(200);
     assert_eq!(list["data"][0]["name"], "tone", "{list}");
     assert_eq!(list["data"][0]["training"], Value::Null, "its rows named no documents");
+    assert!(list["data"][0]["path"].as_str().unwrap().ends_with("tone"), "{list}");
+    asks_the_adapter(&server);
     json_of(&mut adapters(&["unload", "tone"]));
     assert_eq!(server.get("/v1/adapters").expect(200)["data"], json!([]));
     let again = adapters(&["unload", "tone"]).output().unwrap();
     check_failure(&again, 1, &["answers 404", "tone"]);
     let offline = adapters(&["load", "made/tone", "--offline"]).output().unwrap();
     check_failure(&offline, 2, &["offline"]);
+}
+
+/// The adapter `tone` writes, alone and from the documents, under each of its ids.
+fn asks_the_adapter(server: &Server) {
+    const FRENCH: &str = "Combien de jours de télétravail par semaine ?";
+    let ask = |model: &str, question: &str| {
+        let body = json!({
+            "model": model, "max_tokens": 24, "temperature": 0,
+            "messages": [{ "role": "user", "content": question }],
+        });
+        server.post("/v1/chat/completions", &body)
+    };
+    let alone = ask("ft:tone", "Say yes.").expect(200);
+    assert_eq!(alone["model"], "ft:tone");
+    assert!(alone["usage"]["completion_tokens"].as_u64().unwrap() > 0, "{alone}");
+    let answer = ask("rag+ft:tone", QUESTION).expect(200);
+    assert_eq!(answer["sources"][0]["document"], "remote.md", "{answer}");
+    let answer = ask("rag+ft:rh/tone", FRENCH).expect(200);
+    let sources = answer["sources"].as_array().unwrap();
+    assert!(!sources.is_empty(), "{answer}");
+    assert!(sources.iter().all(|it| it["collection"] == "rh"), "{sources:?}");
+    let ours = json!({ "question": QUESTION, "adapter": "tone" });
+    let writer = server.post("/v1/ask", &ours).expect(200)["generator"].clone();
+    assert!(writer.as_str().unwrap().ends_with("+tone"), "{writer}");
+    for path in ["rag+ft:rh/tone", "rag+ft:rh%2Ftone", "ft:tone"] {
+        let model = server.get(&format!("/v1/models/{path}")).expect(200);
+        assert_eq!(model["id"], path.replace("%2F", "/"));
+    }
+    server.get("/v1/models/rag+ft:nowhere/tone").refuses(404, &["rag+ft:nowhere/tone"]);
+    ask("ft:nobody", QUESTION).refuses(404, &["nobody"]);
+    ask("rag+ft:nowhere/tone", QUESTION).refuses(404, &["nowhere"]);
 }
 
 /// A question, what is thought of its answer, and the correction.

@@ -3,6 +3,8 @@
 use serde_json::json;
 
 use crate::server::Server;
+#[cfg(target_os = "linux")]
+use crate::support::SmallDisk;
 
 const OLD: &str = "# Cantine\n\nLa cantine ouvre à midi.\n";
 
@@ -60,6 +62,58 @@ fn a_document_of_a_folder_says_that_it_comes_back() {
     let deleted = server.delete(&format!("/v1/documents/{id}")).expect(200);
     assert_eq!(deleted["returns"], true);
     assert_eq!(server.get("/v1/documents").expect(200)["total"], 0);
+}
+
+#[test]
+fn the_original_is_sent_as_it_was_read_or_not_at_all() {
+    let Some(server) = Server::quoting(&[("cantine.md", OLD)]) else { return };
+    let id = server.get("/v1/documents").expect(200)["data"][0]["id"].clone();
+    let path = format!("/v1/documents/{id}/original");
+    let whole = server.get(&path);
+    assert_eq!((whole.status, whole.body.as_slice()), (200, OLD.as_bytes()));
+    assert_eq!(whole.header("content-length"), Some(OLD.len().to_string().as_str()));
+    assert_eq!(whole.header("accept-ranges"), Some("bytes"));
+    let part = |range: &str| server.request("GET", &path, &[("range", range)], b"");
+    let beginning = part("bytes=0-8");
+    assert_eq!((beginning.status, beginning.text().as_str()), (206, "# Cantine"));
+    let said = format!("bytes 0-8/{}", OLD.len());
+    assert_eq!(beginning.header("content-range"), Some(said.as_str()));
+    assert_eq!(part("bytes=-6").text(), "midi.\n");
+    part("bytes=1000-").refuses(416, &["bytes"]);
+    // Somebody writes to it, and nobody has read that yet: it may be for others.
+    server.world.write("docs/cantine.md", OLD.replace("midi", "onze"));
+    let refused = server.get(&path);
+    refused.refuses(409, &["changed"]);
+    assert_eq!(refused.json()["error"]["code"], "changed");
+    server.world.write("docs/cantine.md", OLD);
+    assert_eq!(server.get(&path).status, 200);
+    server.world.remove("docs/cantine.md");
+    server.get(&path).refuses(404, &["file"]);
+}
+
+#[test]
+fn a_large_original_comes_piece_by_piece_and_whole() {
+    // Much to send, and little to read.
+    let comment: String = (0..100_000).map(|i| format!("{i} ")).collect();
+    let text = format!("<!-- {comment} --><h1>Registre</h1><p>Le registre ouvre à midi.</p>");
+    let Some(server) = Server::quoting(&[("registre.html", &text)]) else { return };
+    let id = server.get("/v1/documents").expect(200)["data"][0]["id"].clone();
+    let original = server.get(&format!("/v1/documents/{id}/original"));
+    assert!(original.body == text.as_bytes(), "{} of {} bytes", original.body.len(), text.len());
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_is_told_and_leaves_nothing_behind() {
+    let Some(server) = Server::quoting(&[("cantine.md", OLD)]) else { return };
+    let partial = server.world.path().join("data/uploads.partial");
+    let Some(_disk) = SmallDisk::mount(partial.clone(), 1) else { return };
+    let large = "Une phrase.\n".repeat(1 << 18);
+    let refused = server.upload(&[("large.txt", large.as_bytes())], &[], &[]);
+    refused.refuses(507, &["full"]);
+    assert_eq!(refused.json()["error"]["code"], "no_room");
+    assert_eq!(fs_err::read_dir(&partial).unwrap().count(), 0);
+    assert_eq!(server.get("/v1/documents").expect(200)["total"], 1);
 }
 
 #[test]

@@ -1,6 +1,9 @@
 //! Long work over HTTP: datasets, training and comparisons, from the request to what they leave.
 
-use std::time::Duration;
+use std::{
+    io::{Read, Write},
+    time::Duration,
+};
 
 use model::testing::write_tiny_model;
 use serde_json::{Value, json};
@@ -141,6 +144,29 @@ fn an_adapter_is_trained_and_served() {
     let asked = json!({ "kind": "compare", "arms": arms, "questions": known });
     let job = server.ended(&server.post("/v1/jobs", &asked).expect(202));
     assert_eq!(job["state"], "done", "{job:#}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_server_stops_though_a_browser_watches_a_job() {
+    let Some(server) = with_tiny_model() else { return };
+    let settings = json!({ "rank": 2, "batch": 1, "epochs": 1e6 });
+    let asked = json!({
+        "kind": "tune", "dataset": dataset_id(&server), "name": "endless", "settings": settings,
+    });
+    let job = server.post("/v1/jobs", &asked).expect(202);
+    let path = format!("/v1/jobs/{}", job["id"].as_str().unwrap());
+    wait_until("the first steps", Duration::from_secs(120), || {
+        server.get(&path).expect(200)["progress"]["stage"] == "training"
+    });
+    let mut browser = server.connect();
+    let head = format!("GET {path}/events HTTP/1.1\r\nhost: {}\r\n\r\n", server.addr);
+    browser.write_all(head.as_bytes()).unwrap();
+    let mut first = [0; 64];
+    assert!(browser.read(&mut first).unwrap() > 0);
+    let (code, took) = server.interrupt();
+    assert_eq!(code, Some(0));
+    assert!(took < Duration::from_secs(15), "{took:?}");
 }
 
 #[test]

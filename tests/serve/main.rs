@@ -14,6 +14,7 @@ mod jobs;
 mod lab;
 mod links;
 mod mcp;
+mod protocol;
 mod server;
 #[path = "../support/mod.rs"]
 #[expect(dead_code, reason = "each test program uses a part of it")]

@@ -8,6 +8,7 @@ pub(crate) mod encode;
 mod hits;
 mod outbox;
 mod read;
+mod readable;
 mod schema;
 #[cfg(test)]
 mod tests;
@@ -23,8 +24,8 @@ use crate::fingerprint::Recipe;
 use crate::qdrant::{Cluster, ClusterError};
 pub(crate) use outbox::OutboxState;
 pub use types::{
-    CollectionCounts, Counts, Duplicate, EmbeddedChunk, Labels, NewDocument, Source, StoredChunk,
-    StoredDocument, StoredText,
+    CollectionCounts, Counts, Duplicate, EmbeddedChunk, Labels, NewDocument, ReadableCounts,
+    Source, StoredChunk, StoredDocument, StoredText,
 };
 
 /// The catalog of one data folder. Any number of threads may read while one writes.

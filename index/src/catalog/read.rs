@@ -5,8 +5,8 @@ use rusqlite::blob::Blob;
 use rusqlite::{Connection, MAIN_DB, OptionalExtension, Row};
 
 use super::{
-    Catalog, CatalogError, CollectionCounts, Counts, Duplicate, Labels, LiveRecipe, Source,
-    StoredChunk, StoredDocument, StoredText, encode,
+    Catalog, CatalogError, Counts, Duplicate, Labels, LiveRecipe, Source, StoredChunk,
+    StoredDocument, StoredText, encode,
 };
 use crate::filter::Facets;
 use crate::hit::{ChunkId, DocumentId};
@@ -17,11 +17,6 @@ const DOCUMENT: &str = "SELECT id, root, path, content_hash, size, mtime_ns, tit
     (SELECT count(*) FROM chunks
         WHERE document = documents.id AND recipe = (SELECT recipe FROM live))
     FROM documents";
-
-/// Whether a document is open to a reader, whose groups are the JSON list `?1`; with NULL, all are.
-const READABLE: &str = "(?1 IS NULL OR json_array_length(documents.groups) = 0 OR EXISTS (
-    SELECT 1 FROM json_each(documents.groups) AS own JOIN json_each(?1) AS reader
-    ON own.value = reader.value))";
 
 impl Catalog {
     /// The document at a root and a path below it.
@@ -138,60 +133,6 @@ impl Catalog {
                 res.push((DocumentId(row.get(0)?), row.get(1)?));
             }
             Ok(res)
-        })
-    }
-
-    /// The collections, by name, with the documents and live chunks of each. With `groups`, those
-    /// of documents that are open to everyone or to one of these groups, as a filter has it.
-    ///
-    /// # Errors
-    ///
-    /// When the catalog cannot be read.
-    pub fn collections(
-        &self,
-        groups: Option<&[String]>,
-    ) -> Result<Vec<CollectionCounts>, CatalogError> {
-        if let Some(cluster) = self.cluster() {
-            return Ok(cluster.collections(groups)?);
-        }
-        self.read(|connection| {
-            let sql = format!(
-                "SELECT collection, count(*), sum((SELECT count(*) FROM chunks
-                    WHERE document = documents.id AND recipe = (SELECT recipe FROM live)))
-                FROM documents WHERE collection IS NOT NULL AND {READABLE}
-                GROUP BY collection ORDER BY collection"
-            );
-            let mut statement = connection.prepare_cached(&sql)?;
-            let rows = statement.query_map([groups.map(encode::to_json)], |row| {
-                Ok(CollectionCounts {
-                    name: row.get(0)?,
-                    documents: row.get(1)?,
-                    chunks: row.get(2)?,
-                })
-            })?;
-            Ok(rows.collect::<Result<_, _>>()?)
-        })
-    }
-
-    /// Whether a path filter ([`Filter::path_prefix`]) lets any document through, among those that
-    /// are open to one of `groups`, where these are given.
-    ///
-    /// # Errors
-    ///
-    /// When the catalog cannot be read.
-    pub fn has_path(&self, prefix: &str, groups: Option<&[String]>) -> Result<bool, CatalogError> {
-        if let Some(cluster) = self.cluster() {
-            return Ok(cluster.has_path(prefix, groups)?);
-        }
-        // Below a folder are the paths from `folder/` up to `folder0`, the character after `/`.
-        let sql = format!(
-            "SELECT EXISTS (SELECT 1 FROM documents WHERE {READABLE} AND
-                (?2 = '' OR path = ?2 OR (path >= ?2 || '/' AND path < ?2 || '0')))"
-        );
-        self.read(|connection| {
-            let mut statement = connection.prepare_cached(&sql)?;
-            let values = (groups.map(encode::to_json), prefix.trim_matches('/'));
-            Ok(statement.query_row(values, |row| row.get(0))?)
         })
     }
 

@@ -133,10 +133,9 @@ fn a_document_comes_back_as_it_was_put() {
     assert_eq!(chunk.facets.language, Some(Language::English), "its own, not its document's");
 }
 
-#[test]
-fn collections_and_paths_are_those_that_the_reader_may_see() {
-    let dir = tempfile::tempdir().unwrap();
-    let catalog = catalog(&dir);
+/// A catalog of documents of several collections and groups, one of them in no collection.
+fn shared_catalog(dir: &tempfile::TempDir) -> Catalog {
+    let catalog = catalog(dir);
     for (path, collection, groups) in [
         ("hr/leave.md", Some("people"), &[][..]),
         ("hr/pay/levels.md", Some("people"), &["board", "it's \"hr\""][..]),
@@ -160,6 +159,13 @@ fn collections_and_paths_are_those_that_the_reader_may_see() {
             })
             .unwrap();
     }
+    catalog
+}
+
+#[test]
+fn collections_and_paths_are_those_that_the_reader_may_see() {
+    let dir = tempfile::tempdir().unwrap();
+    let catalog = shared_catalog(&dir);
     let readers = |groups: &[&str]| groups.iter().map(|&it| it.to_owned()).collect::<Vec<_>>();
     for (groups, expected) in [
         (None, &[("archive", 1, 2), ("people", 2, 4)][..]),
@@ -172,6 +178,18 @@ fn collections_and_paths_are_those_that_the_reader_may_see() {
         let found: Vec<_> =
             found.iter().map(|it| (it.name.as_str(), it.documents, it.chunks)).collect();
         assert_eq!(found, expected, "{groups:?}");
+        let names = catalog.collection_names(groups.as_deref()).unwrap();
+        assert_eq!(names, found.iter().map(|it| it.0).collect::<Vec<_>>(), "{groups:?}");
+        for name in ["archive", "people", "loose"] {
+            let has = catalog.has_collection(name, groups.as_deref()).unwrap();
+            assert_eq!(has, names.iter().any(|it| it == name), "{name} {groups:?}");
+        }
+        // One document more is in no collection, and open to all.
+        let expected = ReadableCounts {
+            documents: found.iter().map(|it| it.1).sum::<u64>() + 1,
+            chunks: found.iter().map(|it| it.2).sum::<u64>() + 2,
+        };
+        assert_eq!(catalog.readable(groups.as_deref()).unwrap(), expected, "{groups:?}");
     }
     for (prefix, groups, expected) in [
         ("hr", None, true),

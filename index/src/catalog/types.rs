@@ -156,6 +156,15 @@ pub struct CollectionCounts {
     pub chunks: u64,
 }
 
+/// How much there is for a reader.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ReadableCounts {
+    /// Documents.
+    pub documents: u64,
+    /// Their live chunks.
+    pub chunks: u64,
+}
+
 /// Sizes of the catalog.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {

@@ -15,7 +15,9 @@ use qdrant_client::qdrant::{
 use super::error::ClusterError;
 use super::point::{Row, chunk_id, conditions, point_id};
 use super::{Cluster, mark};
-use crate::catalog::{CollectionCounts, Counts, StoredChunk, StoredDocument, StoredText, encode};
+use crate::catalog::{
+    CollectionCounts, Counts, ReadableCounts, StoredChunk, StoredDocument, StoredText, encode,
+};
 use crate::filter;
 use crate::hit::{ChunkId, DocumentId};
 use crate::unit_vector::UnitVector;
@@ -130,13 +132,8 @@ impl Cluster {
         &self,
         groups: Option<&[String]>,
     ) -> Result<Vec<CollectionCounts>, ClusterError> {
-        let readable =
-            conditions(&filter::Filter { groups: groups.map(<[_]>::to_vec), ..<_>::default() });
-        let readable = readable.unwrap_or_default();
-        let mut first = readable.clone();
-        first.must.push(first_chunk());
-        let chunks = self.facet("collection", &readable)?;
-        let documents = self.facet("collection", &first)?;
+        let chunks = self.facet("collection", &readable(groups))?;
+        let documents = self.facet("collection", &first_chunks_of(readable(groups)))?;
         Ok(chunks
             .into_iter()
             .map(|(name, chunks)| {
@@ -144,6 +141,41 @@ impl Cluster {
                 CollectionCounts { name, documents, chunks }
             })
             .collect())
+    }
+
+    /// As [`crate::Catalog::collection_names`].
+    pub(crate) fn collection_names(
+        &self,
+        groups: Option<&[String]>,
+    ) -> Result<Vec<String>, ClusterError> {
+        let names = self.facet("collection", &first_chunks_of(readable(groups)))?;
+        Ok(names.into_keys().collect())
+    }
+
+    /// As [`crate::Catalog::has_collection`].
+    pub(crate) fn has_collection(
+        &self,
+        name: &str,
+        groups: Option<&[String]>,
+    ) -> Result<bool, ClusterError> {
+        let filter = filter::Filter {
+            collections: vec![name.to_owned()],
+            groups: groups.map(<[_]>::to_vec),
+            ..filter::Filter::default()
+        };
+        let first = first_chunks_of(conditions(&filter).unwrap_or_default());
+        Ok(self.count(&first)? > 0)
+    }
+
+    /// As [`crate::Catalog::readable`].
+    pub(crate) fn readable(
+        &self,
+        groups: Option<&[String]>,
+    ) -> Result<ReadableCounts, ClusterError> {
+        Ok(ReadableCounts {
+            documents: self.count(&first_chunks_of(readable(groups)))?,
+            chunks: self.count(&readable(groups))?,
+        })
     }
 
     /// As [`crate::Catalog::has_path`].
@@ -270,6 +302,18 @@ impl Cluster {
         })?;
         Ok(answer.result.map_or(0, |it| it.count))
     }
+}
+
+/// What is open to a reader of these groups.
+fn readable(groups: Option<&[String]>) -> Filter {
+    let filter = filter::Filter { groups: groups.map(<[_]>::to_vec), ..filter::Filter::default() };
+    conditions(&filter).unwrap_or_default()
+}
+
+/// One chunk of each document.
+fn first_chunks_of(mut filter: Filter) -> Filter {
+    filter.must.push(first_chunk());
+    filter
 }
 
 fn first_chunk() -> Condition {

@@ -80,6 +80,8 @@ pub(crate) struct JobState {
     done: usize,
     total: usize,
     report: Option<Value>,
+    /// Uploaded files that were left aside, and why.
+    skipped: Option<Vec<Value>>,
     error: Option<String>,
 }
 
@@ -177,7 +179,12 @@ impl Jobs {
         (count(StateName::Running), count(StateName::Queued))
     }
 
-    /// Asks all to end where they can, and waits for that.
+    /// Asks all to end where they can.
+    pub(crate) fn cancel_all(&self) {
+        self.list().iter().for_each(|it| it.cancel());
+    }
+
+    /// The same, and waits for that.
     pub(crate) async fn stop(&self) {
         for job in self.list() {
             job.cancel();
@@ -198,6 +205,7 @@ impl Default for JobState {
             done: 0,
             total: 0,
             report: None,
+            skipped: None,
             error: None,
         }
     }
@@ -235,6 +243,11 @@ impl Job {
         self.cancelled.store(true, Ordering::Relaxed);
     }
 
+    /// Keeps which of the files that were uploaded for it were left aside, for who uploaded them.
+    fn set_skipped(&self, skipped: Vec<Value>) {
+        self.state.send_modify(|it| it.skipped = Some(skipped));
+    }
+
     /// As it is told. `whole` tells the report too, which names documents.
     pub(crate) fn json(&self, whole: bool) -> Value {
         let state = self.state();
@@ -249,6 +262,7 @@ impl Job {
             "ended": state.ended,
             "progress": { "stage": state.stage, "done": state.done, "total": state.total },
             "report": report,
+            "skipped": state.skipped,
             "error": state.error,
         })
     }

@@ -70,33 +70,32 @@ pub(crate) async fn create(
     if !matches!(request, JobRequest::Ingest) && !reader.may(Scope::Admin) {
         return Err(ApiError::forbidden("this needs a key of the scope `admin`"));
     }
-    let roots = match request {
-        JobRequest::Ingest => roots(&app).await?,
-        _ => Vec::new(),
-    };
+    let whole = Arc::clone(&app);
+    let out = on_thread(&app, move |_| begin(&whole, &reader, request)).await?;
+    Ok((StatusCode::ACCEPTED, Json(out)))
+}
+
+/// Looks whether there is something to do, and queues it.
+fn begin(app: &Arc<App>, reader: &Reader, request: JobRequest) -> Result<Value, ApiError> {
     let owner = reader.owner();
     let job = match request {
-        JobRequest::Ingest => app.jobs.ingest(&app, owner, roots)?,
-        JobRequest::Dataset(it) => app.jobs.dataset(&app, owner, it)?,
-        JobRequest::Tune(it) => app.jobs.tune(&app, owner, it)?,
-        JobRequest::Compare(it) => app.jobs.compare(&app, owner, it)?,
+        JobRequest::Ingest => app.jobs.ingest(app, owner, roots(app)?, Vec::new())?,
+        JobRequest::Dataset(it) => app.jobs.dataset(app, owner, it)?,
+        JobRequest::Tune(it) => app.jobs.tune(app, owner, it)?,
+        JobRequest::Compare(it) => app.jobs.compare(app, owner, it)?,
     };
-    app.audit(&reader, "job.create", Some(&job.id), Some(job.kind.as_str()))?;
-    Ok((StatusCode::ACCEPTED, Json(tell(&reader, &job))))
+    app.audit(reader, "job.create", Some(&job.id), Some(job.kind.as_str()))?;
+    Ok(tell(reader, &job))
 }
 
 /// The folders that were read before.
-async fn roots(app: &Arc<App>) -> Result<Vec<PathBuf>, ApiError> {
-    let roots = on_thread(app, |app| {
-        let (there, _) = known_roots(&app.engine.index)?;
-        let mut roots: Vec<_> = there.into_keys().collect();
-        let uploads = uploads::root(&app.session.config.data_dir);
-        if uploads.exists() && !roots.contains(&uploads) {
-            roots.push(uploads);
-        }
-        Ok(roots)
-    })
-    .await?;
+fn roots(app: &App) -> Result<Vec<PathBuf>, ApiError> {
+    let (there, _) = known_roots(&app.engine.index)?;
+    let mut roots: Vec<_> = there.into_keys().collect();
+    let uploads = uploads::root(&app.session.config.data_dir);
+    if uploads.exists() && !roots.contains(&uploads) {
+        roots.push(uploads);
+    }
     match roots.is_empty() {
         false => Ok(roots),
         true => Err(ApiError::conflict(
@@ -141,13 +140,16 @@ pub(crate) async fn cancel(
     Author(reader): Author,
     Id(id): Id<String>,
 ) -> Result<Json<Value>, ApiError> {
-    let job = find(&app, &reader, &id)?;
-    job.cancel();
-    app.audit(&reader, "job.cancel", Some(&id), None)?;
-    Ok(Json(tell(&reader, &job)))
+    let out = on_thread(&app, move |app| {
+        let job = find(app, &reader, &id)?;
+        job.cancel();
+        app.audit(&reader, "job.cancel", Some(&id), None)?;
+        Ok(tell(&reader, &job))
+    });
+    Ok(Json(out.await?))
 }
 
-/// Tells each change of a job, until it ends.
+/// Tells each change of a job, until it ends or the server stops.
 #[utoipa::path(get, path = "/v1/jobs/{id}/events", tag = "Jobs",
     params(("id" = String, Path, description = "Its id, `j_…`")),
     responses((status = 200, description = "Server-sent events `job`", content_type = "text/event-stream"),
@@ -159,14 +161,21 @@ pub(crate) async fn events(
 ) -> Result<Response, ApiError> {
     let job = find(&app, &reader, &id)?;
     // The state of the moment first, then each change, the end being the last.
-    let first = Some((job.states(), true));
+    let first = Some((job.states(), app.stopping(), true));
     let states = stream::unfold(first, |next| async {
-        let (mut states, is_first) = next?;
-        if !is_first && states.changed().await.is_err() {
-            return None;
+        let (mut states, mut stopping, is_first) = next?;
+        if !is_first {
+            let is_told = tokio::select! {
+                changed = states.changed() => changed.is_ok(),
+                // Whoever only watches must not keep the server from its end.
+                _ = stopping.wait_for(|it| *it) => false,
+            };
+            if !is_told {
+                return None;
+            }
         }
         let has_ended = states.borrow_and_update().name.has_ended();
-        Some(((), (!has_ended).then_some((states, false))))
+        Some(((), (!has_ended).then_some((states, stopping, false))))
     });
     let events = futures_util::StreamExt::map(states, move |()| {
         Ok::<_, Infallible>(Event::default().event("job").data(tell(&reader, &job).to_string()))

@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use super::{
-    models::{Mode, unknown},
+    models::{Mode, check_known, unknown},
     request::{ChatRequest, question_of},
     sources, stream,
 };
@@ -48,7 +48,7 @@ pub(super) struct Completion {
     id: String,
     created: i64,
     model: String,
-    pub(super) include_usage: bool,
+    include_usage: bool,
 }
 
 impl Completion {
@@ -62,7 +62,7 @@ impl Completion {
     }
 
     pub(super) fn chunk(&self, delta: &Value, finish: Option<&str>) -> Value {
-        json!({
+        let mut res = json!({
             "id": self.id,
             "object": "chat.completion.chunk",
             "created": self.created,
@@ -70,6 +70,21 @@ impl Completion {
             "choices": [{
                 "index": 0, "delta": delta, "logprobs": null, "finish_reason": finish,
             }],
+        });
+        // As OpenAI has it: there in every chunk once it was asked for, and told in the last.
+        if self.include_usage {
+            res["usage"] = Value::Null;
+        }
+        res
+    }
+
+    /// The last chunk, for those who asked for it.
+    pub(super) fn usage_chunk(&self, usage: Value) -> Option<Value> {
+        self.include_usage.then(|| {
+            let mut res = self.chunk(&json!({}), None);
+            res["choices"] = json!([]);
+            res["usage"] = usage;
+            res
         })
     }
 
@@ -119,11 +134,9 @@ pub(crate) async fn complete(
     headers: HeaderMap,
     Body(request): Body<ChatRequest>,
 ) -> Result<Response, ApiError> {
-    request.check()?;
     let mode = Mode::parse(&request.model).ok_or_else(|| unknown(&request.model))?;
-    if !super::models::known_models(&app, &reader)?.contains(&request.model) {
-        return Err(unknown(&request.model));
-    }
+    request.check(&mode)?;
+    check_known(&app, &reader, &request.model).await?;
     let turns = request.turns()?;
     let completion = Completion::new(&request)?;
     match mode {
@@ -286,6 +299,10 @@ async fn by_generator(
     let tokens_max = generation.answer_tokens_max.get();
     let options = request.sample_options(sample_options(generation), tokens_max)?;
     let is_stream = request.stream == Some(true);
+    if options.logprobs.is_some() && matches!(*plain.engine.writer, Writer::Upstream(_)) {
+        let why = "the server that writes is not asked for log-probabilities";
+        return Err(ApiError::bad_field("logprobs", why));
+    }
     if is_stream && options.logprobs.is_some() {
         let why = "log-probabilities are only told without `stream`";
         return Err(ApiError::bad_field("logprobs", why));

@@ -8,7 +8,7 @@ use model::embed::TextRole;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{models::unknown, request::OneOrMany};
+use super::models::unknown;
 use crate::{
     embedder::EmbedError,
     serve::{access::Reader, error::ApiError, extract::Body, state::App, work::on_search_place},
@@ -24,7 +24,7 @@ pub(crate) struct EmbeddingsRequest {
     model: String,
     /// A text, or several.
     #[schema(value_type = Value)]
-    input: OneOrMany,
+    input: Input,
     /// `float` or `base64`.
     #[serde(default)]
     encoding_format: Option<String>,
@@ -34,6 +34,39 @@ pub(crate) struct EmbeddingsRequest {
     /// `query` for texts that search; otherwise they are passages.
     #[serde(default)]
     input_type: Option<String>,
+}
+
+/// What is to be embedded.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(untagged)]
+enum Input {
+    One(String),
+    Many(Vec<String>),
+    Other(Value),
+}
+
+impl Input {
+    fn texts(self) -> Result<Vec<String>, ApiError> {
+        let refuse = |why: &str| Err(ApiError::bad_field("input", why));
+        match self {
+            Self::One(it) => Ok(vec![it]),
+            Self::Many(all) => Ok(all),
+            // Read as ids of our tokenizer they would be other words, and their vectors nonsense.
+            Self::Other(it) if is_tokens(&it) => refuse(
+                "input holds token ids, of a tokenizer that is not this model's: send texts \
+                 (LangChain: `OpenAIEmbeddings(check_embedding_ctx_length=False)`)",
+            ),
+            Self::Other(_) => refuse("input must be a text or a list of texts"),
+        }
+    }
+}
+
+/// Token ids, of one text or of several.
+fn is_tokens(input: &Value) -> bool {
+    let first = |it: &Value| it.as_array().and_then(|it| it.first()).cloned();
+    let begins = first(input);
+    let inner = begins.as_ref().and_then(first);
+    begins.is_some_and(|it| it.is_u64()) || inner.is_some_and(|it| it.is_u64())
 }
 
 /// Turns texts into unit vectors with the embedder of the index.
@@ -65,10 +98,7 @@ pub(crate) async fn embed(
         Some("query") => TextRole::Query,
         _ => TextRole::Passage,
     };
-    let texts = match request.input {
-        OneOrMany::One(it) => vec![it],
-        OneOrMany::Many(it) => it,
-    };
+    let texts = request.input.texts()?;
     if texts.is_empty() || texts.len() > INPUTS_MAX || texts.iter().any(String::is_empty) {
         let why = format!("input must be 1 to {INPUTS_MAX} texts, none of them empty");
         return Err(ApiError::bad_field("input", why));

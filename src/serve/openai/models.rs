@@ -2,16 +2,10 @@
 
 use std::sync::Arc;
 
-use axum::{
-    Json,
-    extract::{Path, State},
-};
+use axum::{Json, extract::State};
 use serde_json::{Value, json};
 
-use crate::{
-    serve::{access::Reader, error::ApiError, state::App},
-    writer::Writer,
-};
+use crate::serve::{access::Reader, error::ApiError, extract::Id, state::App, work::on_thread};
 
 /// What a model id stands for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,7 +29,8 @@ impl Mode {
             ("base", None) => Some(Self::Plain { adapter: None }),
             ("ft", adapter @ Some(_)) => Some(Self::Plain { adapter }),
             ("rag+ft", Some(rest)) => {
-                let (collection, adapter) = match rest.split_once('/') {
+                // The name of a collection may hold a slash, that of an adapter does not.
+                let (collection, adapter) = match rest.rsplit_once('/') {
                     Some((collection, adapter)) => (Some(named(collection)?), named(adapter)?),
                     None => (None, rest),
                 };
@@ -46,14 +41,13 @@ impl Mode {
     }
 }
 
-/// Every model id that the reader may use.
-pub(crate) fn known_models(app: &App, reader: &Reader) -> Result<Vec<String>, ApiError> {
+/// Every model id that the reader may use. Reads the catalog: not for threads that must not wait.
+fn known_models(app: &App, reader: &Reader) -> Result<Vec<String>, ApiError> {
     let groups = reader.groups();
-    let collections = app.engine.index.catalog().collections(groups.as_deref())?;
-    let collections: Vec<String> = collections.into_iter().map(|it| it.name).collect();
+    let collections = app.engine.index.catalog().collection_names(groups.as_deref())?;
     let mut res = vec!["rag".to_owned()];
     res.extend(collections.iter().map(|it| format!("rag:{it}")));
-    if !matches!(*app.engine.writer, Writer::Extract { .. }) {
+    if app.writes() {
         res.push("base".to_owned());
     }
     for adapter in app.adapters() {
@@ -64,6 +58,33 @@ pub(crate) fn known_models(app: &App, reader: &Reader) -> Result<Vec<String>, Ap
     res.push(app.embedder.clone());
     res.extend(app.reranker.clone());
     Ok(res)
+}
+
+/// Whether a model id is among [`known_models`], without looking at all of them.
+fn is_known(app: &App, reader: &Reader, id: &str) -> Result<bool, ApiError> {
+    let is_loaded = |adapter: Option<String>| adapter.is_none_or(|it| app.adapters().contains(&it));
+    let is_there = |collection: Option<String>| match collection {
+        None => Ok(true),
+        Some(name) => {
+            let groups = reader.groups();
+            app.engine.index.catalog().has_collection(&name, groups.as_deref())
+        }
+    };
+    match Mode::parse(id) {
+        Some(Mode::Rag { collection, adapter }) => Ok(is_loaded(adapter) && is_there(collection)?),
+        Some(Mode::Plain { adapter }) => Ok(app.writes() && is_loaded(adapter)),
+        None => Ok(id == app.embedder || Some(id) == app.reranker.as_deref()),
+    }
+}
+
+/// Refuses what is no model for this reader.
+pub(super) async fn check_known(app: &Arc<App>, reader: &Reader, id: &str) -> Result<(), ApiError> {
+    let (reader, id) = (reader.clone(), id.to_owned());
+    on_thread(app, move |app| match is_known(app, &reader, &id)? {
+        true => Ok(()),
+        false => Err(unknown(&id)),
+    })
+    .await
 }
 
 fn model(app: &App, id: &str) -> Value {
@@ -79,7 +100,7 @@ pub(crate) async fn list(
     State(app): State<Arc<App>>,
     reader: Reader,
 ) -> Result<Json<Value>, ApiError> {
-    let models = known_models(&app, &reader)?;
+    let models = on_thread(&app, move |app| known_models(app, &reader)).await?;
     let data: Vec<Value> = models.iter().map(|it| model(&app, it)).collect();
     Ok(Json(json!({ "object": "list", "data": data })))
 }
@@ -92,12 +113,19 @@ pub(crate) async fn list(
 pub(crate) async fn get(
     State(app): State<Arc<App>>,
     reader: Reader,
-    Path(id): Path<String>,
+    Id(id): Id<String>,
 ) -> Result<Json<Value>, ApiError> {
-    match known_models(&app, &reader)?.contains(&id) {
-        true => Ok(Json(model(&app, &id))),
-        false => Err(unknown(&id)),
-    }
+    check_known(&app, &reader, &id).await?;
+    Ok(Json(model(&app, &id)))
+}
+
+/// The same for `rag+ft:rh/ton`, whose slash some clients leave as it is.
+pub(crate) async fn get_with_slash(
+    state: State<Arc<App>>,
+    reader: Reader,
+    Id((start, rest)): Id<(String, String)>,
+) -> Result<Json<Value>, ApiError> {
+    get(state, reader, Id(format!("{start}/{rest}"))).await
 }
 
 /// As OpenAI says it.
@@ -123,6 +151,8 @@ mod tests {
         check("ft:ton", Some(Mode::Plain { adapter: text("ton") }));
         check("rag+ft:ton", Some(Mode::Rag { collection: None, adapter: text("ton") }));
         check("rag+ft:rh/ton", Some(Mode::Rag { collection: text("rh"), adapter: text("ton") }));
+        let parts = Mode::Rag { collection: text("rh/paie"), adapter: text("ton") };
+        check("rag+ft:rh/paie/ton", Some(parts));
         for id in ["", "rag:", "ft", "ft:", "base:x", "rag+ft:", "rag+ft:/a", "rag+ft:a/", "gpt-4"]
         {
             check(id, None);

@@ -9,6 +9,7 @@ use model::{
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::models::Mode;
 use crate::serve::error::ApiError;
 
 /// `POST /v1/chat/completions`. Fields that are not listed are ignored, as OpenAI ignores them.
@@ -129,7 +130,7 @@ pub(crate) struct Dialects {
 
 impl ChatRequest {
     /// Refuses what would change the meaning of the answer and is not supported.
-    pub(crate) fn check(&self) -> Result<(), ApiError> {
+    pub(crate) fn check(&self, mode: &Mode) -> Result<(), ApiError> {
         let refuse = |param: &str, why: &str| Err(ApiError::bad_field(param, why));
         if self.n.is_some_and(|n| n != 1) {
             return refuse("n", "only one answer is written for a request: n must be 1");
@@ -149,6 +150,12 @@ impl ChatRequest {
         if self.messages.is_empty() {
             return refuse("messages", "there is no message");
         }
+        if self.top_logprobs.is_some_and(|it| it > 0) && self.logprobs != Some(true) {
+            return refuse("top_logprobs", "top_logprobs goes with logprobs: true");
+        }
+        if let Mode::Rag { .. } = mode {
+            self.check_for_documents()?;
+        }
         let in_range = |param: &str, value: Option<f32>, low: f32, high: f32| match value {
             Some(it) if !(low..=high).contains(&it) => {
                 let why = format!("{param} is {it} and must be from {low} to {high}");
@@ -167,6 +174,37 @@ impl ChatRequest {
             return refuse("top_logprobs", "top_logprobs must be at most 20");
         }
         Ok(())
+    }
+
+    /// Refuses what an answer from the documents cannot keep to: its prompt is ours, and its text is
+    /// checked sentence by sentence and given its marks.
+    fn check_for_documents(&self) -> Result<(), ApiError> {
+        let format = self.response_format.as_ref().is_some_and(|it| it["type"] != "text");
+        let stop = match &self.stop {
+            None => false,
+            Some(OneOrMany::One(it)) => !it.is_empty(),
+            Some(OneOrMany::Many(all)) => all.iter().any(|it| !it.is_empty()),
+        };
+        let is_set = |it: Option<f32>| it.is_some_and(|it| it != 0.0);
+        let bias = self.logit_bias.iter().flatten().any(|(_, it)| *it != 0.0);
+        let given = [
+            ("response_format", format),
+            ("stop", stop),
+            ("logprobs", self.logprobs == Some(true)),
+            ("logit_bias", bias),
+            ("frequency_penalty", is_set(self.frequency_penalty)),
+            ("presence_penalty", is_set(self.presence_penalty)),
+        ];
+        match given.iter().find(|(_, is_given)| *is_given) {
+            None => Ok(()),
+            Some((param, _)) => Err(ApiError::bad_field(
+                param,
+                format!(
+                    "{param} does not go with a `rag` model, whose answers are checked sentence by \
+                     sentence against the documents: leave it out, or ask `base` or `ft:ADAPTER`"
+                ),
+            )),
+        }
     }
 
     pub(crate) fn tokens_max(&self) -> Option<usize> {
@@ -208,7 +246,8 @@ impl ChatRequest {
             },
             constraint: self.constraint()?,
             seed: self.seed.map_or(defaults.seed, i64::cast_unsigned),
-            tokens_max: self.tokens_max().unwrap_or(tokens_max),
+            // No more than the administrator allows.
+            tokens_max: self.tokens_max().map_or(tokens_max, |it| it.min(tokens_max)),
             stop,
             ..defaults
         })
@@ -314,8 +353,10 @@ mod tests {
     #[test]
     fn what_would_change_the_meaning_is_refused_and_the_rest_ignored() {
         let user = json!([{"role": "user", "content": "?"}]);
-        let with = |key: &str, value: Value| {
-            request(json!({"model": "rag", "messages": user, key: value})).check()
+        let rag = Mode::parse("rag:rh").unwrap();
+        let base = Mode::parse("base").unwrap();
+        let with = |mode: &Mode, key: &str, value: Value| {
+            request(json!({"model": "rag", "messages": user, key: value})).check(mode)
         };
         for (key, value) in [
             ("n", json!(2)),
@@ -323,8 +364,27 @@ mod tests {
             ("modalities", json!(["text", "audio"])),
             ("temperature", json!(3)),
             ("max_tokens", json!(0)),
+            ("top_logprobs", json!(2)),
         ] {
-            with(key, value).unwrap_err();
+            for mode in [&rag, &base] {
+                let error = with(mode, key, value.clone()).unwrap_err();
+                assert_eq!(error.param(), Some(key));
+            }
+        }
+        for (key, value) in [
+            ("response_format", json!({"type": "json_object"})),
+            ("response_format", json!({"type": "json_schema", "json_schema": {"schema": {}}})),
+            ("stop", json!("\n")),
+            ("stop", json!(["", "END"])),
+            ("logprobs", json!(true)),
+            ("logit_bias", json!({"50256": -100})),
+            ("frequency_penalty", json!(0.5)),
+            ("presence_penalty", json!(-0.5)),
+        ] {
+            with(&base, key, value.clone()).unwrap();
+            let error = with(&rag, key, value).unwrap_err();
+            assert_eq!(error.param(), Some(key));
+            assert!(error.message().contains(key), "{}", error.message());
         }
         for (key, value) in [
             ("n", json!(1)),
@@ -333,8 +393,28 @@ mod tests {
             ("store", json!(true)),
             ("reasoning_effort", json!("low")),
             ("temperature", Value::Null),
+            // What says nothing is no wish.
+            ("response_format", json!({"type": "text"})),
+            ("response_format", Value::Null),
+            ("stop", json!([])),
+            ("stop", json!("")),
+            ("logprobs", json!(false)),
+            ("top_logprobs", json!(0)),
+            ("logit_bias", json!({})),
+            ("frequency_penalty", json!(0)),
+            ("presence_penalty", json!(0.0)),
         ] {
-            with(key, value).unwrap();
+            with(&rag, key, value).unwrap();
+        }
+    }
+
+    #[test]
+    fn no_more_tokens_are_written_than_the_settings_allow() {
+        let user = json!([{"role": "user", "content": "?"}]);
+        for (asked, expected) in [(None, 200), (Some(8), 8), (Some(100_000), 200)] {
+            let body = json!({"model": "base", "messages": user, "max_tokens": asked});
+            let options = request(body).sample_options(SampleOptions::default(), 200).unwrap();
+            assert_eq!(options.tokens_max, expected);
         }
     }
 

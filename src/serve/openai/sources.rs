@@ -1,7 +1,10 @@
 //! Sources of an answer, in the dialects that clients read.
 
+use std::ops::Range;
+
 use serde_json::{Value, json};
 
+use super::marks::unmarked;
 use crate::serve::answering::Answered;
 
 /// The citations of an answer's text.
@@ -21,21 +24,43 @@ pub(super) fn annotations(answered: &Answered, text: &str) -> Vec<Value> {
         let numbers = mark[1..mark.len() - 1].split(',').filter_map(|it| it.trim().parse().ok());
         for number in numbers.collect::<Vec<usize>>() {
             if let Some(source) = number.checked_sub(1).and_then(|it| sources.get(it)) {
-                res.push(json!({
-                    "type": "url_citation",
-                    "url_citation": {
-                        "url": source["url"],
-                        "title": title(source),
-                        "start_index": chars,
-                        "end_index": chars + n_chars,
-                    },
-                }));
+                res.push(annotation(source, &(chars..chars + n_chars)));
             }
         }
         chars += n_chars;
         at = start + len + 1;
     }
     res
+}
+
+/// The same of a draft that was shown as it was written, before its sentences were checked: where a
+/// sentence rests on a source that its writer did not mark, the citation spans the sentence.
+pub(super) fn annotations_of_draft(answered: &Answered, shown: &str) -> Vec<Value> {
+    let sentences: Vec<(&str, &[usize])> = answered
+        .answer
+        .sentences
+        .iter()
+        .map(|it| (it.text.as_str(), it.citations.as_slice()))
+        .collect();
+    let sources = list(answered);
+    let mut res = annotations(answered, shown);
+    for (source, chars) in unmarked(&sentences, shown) {
+        res.extend(sources.get(source).map(|it| annotation(it, &chars)));
+    }
+    res.sort_by_key(|it| it["url_citation"]["start_index"].as_u64());
+    res
+}
+
+fn annotation(source: &Value, chars: &Range<usize>) -> Value {
+    json!({
+        "type": "url_citation",
+        "url_citation": {
+            "url": source["url"],
+            "title": title(source),
+            "start_index": chars.start,
+            "end_index": chars.end,
+        },
+    })
 }
 
 /// The addresses of all sources, as Perplexity gives them.

@@ -114,7 +114,8 @@ impl Chunker {
             let list = sources::markdown(answered);
             res.extend(self.text(list));
         }
-        let mut delta = json!({ "annotations": sources::annotations(answered, &self.shown) });
+        let mut delta =
+            json!({ "annotations": sources::annotations_of_draft(answered, &self.shown) });
         if self.dialects.azure {
             delta["context"] = sources::azure(answered);
         }
@@ -128,13 +129,9 @@ impl Chunker {
         }
         let finish = if answered.answer.truncated { "length" } else { "stop" };
         res.push(self.completion.chunk(&json!({}), Some(finish)).to_string());
-        if self.completion.include_usage {
-            let mut chunk = self.completion.chunk(&json!({}), None);
-            chunk["choices"] = json!([]);
-            let n_read = answered.answer.context.as_ref().map_or(0, |it| it.n_tokens);
-            chunk["usage"] = usage(n_read, answered.answer.n_tokens, 0);
-            res.push(chunk.to_string());
-        }
+        let n_read = answered.answer.context.as_ref().map_or(0, |it| it.n_tokens);
+        let usage = self.completion.usage_chunk(usage(n_read, answered.answer.n_tokens, 0));
+        res.extend(usage.map(|it| it.to_string()));
         res.push(DONE.to_owned());
         res
     }
@@ -171,12 +168,7 @@ pub(super) fn plain_chunks(
                 match *outcome {
                     Ok(written) => {
                         res.push(completion.chunk(&json!({}), Some(written.finish())));
-                        if completion.include_usage {
-                            let mut chunk = completion.chunk(&json!({}), None);
-                            chunk["choices"] = json!([]);
-                            chunk["usage"] = written.usage();
-                            res.push(chunk);
-                        }
+                        res.extend(completion.usage_chunk(written.usage()));
                     }
                     Err(error) => res.push(error.json()),
                 }
