@@ -337,7 +337,7 @@ impl Arm {
             Way::Quotes => Arc::new(Writer::Extract { reason: None }),
             Way::Alone | Way::Documents => Arc::clone(writer),
         };
-        res.settings.adapter = self.adapter.as_ref().map(|it| it.name.clone());
+        res.choose_adapter(self.adapter.as_ref().map(|it| it.name.clone()));
         let own = &self.settings;
         let retrieval = &mut res.settings.retrieval;
         retrieval.passages_max = own.passages.unwrap_or(retrieval.passages_max);
