@@ -3,9 +3,22 @@
 //! Rewriting every question would make conversations drift, so only those that lean on what was
 //! said before are touched: they have a pronoun or an ellipsis, or hardly any words of their own.
 
-use ingest::document::Language;
+use std::ops::ControlFlow;
 
-use crate::{cite::fold, retrieve::Question, words};
+use ingest::document::Language;
+use model::{chat::Turn, generate::Request, sample::SampleOptions, thinking};
+
+use crate::{
+    cite::fold,
+    engine::{AskError, Engine},
+    retrieve::Question,
+    upstream::write::condense_upstream,
+    words,
+    writer::Writer,
+};
+
+/// Tokens of a follow-up question made to stand alone, at most.
+const CONDENSED_TOKENS_MAX: usize = 64;
 
 /// Content words under which a question cannot stand alone.
 const OWN_WORDS_MIN: usize = 2;
@@ -34,6 +47,47 @@ const OPENINGS: [&str; 10] = [
     "pourquoi ?",
     "sinon",
 ];
+
+impl Engine {
+    /// A follow-up made to stand alone, where it leans on earlier turns (questions and answers,
+    /// oldest first); `None` where it stands alone already.
+    ///
+    /// # Errors
+    /// When the model fails or a prompt does not render.
+    pub fn condense(
+        &self,
+        turns: &[(String, String)],
+        question: &Question,
+    ) -> Result<Option<String>, AskError> {
+        let Some((previous, _)) = turns.last() else { return Ok(None) };
+        if !leans(question.text(), question.language) {
+            return Ok(None);
+        }
+        let joined = join(previous, question);
+        let language = question.language.unwrap_or(Language::English);
+        if self.quote_reason(language).is_some() {
+            return Ok(Some(joined));
+        }
+        let prompt = self.prompts.condense(language, turns, question.text())?;
+        if let Writer::Upstream(chat) = &*self.writer {
+            let written = condense_upstream(chat, prompt, CONDENSED_TOKENS_MAX)?;
+            let trusted = written.and_then(|it| trusted(&it, turns, question));
+            return Ok(Some(trusted.unwrap_or(joined)));
+        }
+        let Writer::Model(model) = &*self.writer else { return Ok(Some(joined)) };
+        let tokens = model.encoder().encode_chat(&[Turn::user(prompt)])?;
+        let options = SampleOptions {
+            tokens_max: CONDENSED_TOKENS_MAX,
+            stop: vec!["\n".to_owned()],
+            ..SampleOptions::default()
+        };
+        let is_thinking = model.encoder().is_thinking(&tokens);
+        let request = Request { prompt: tokens, options, adapter: None };
+        let draft = model.write(request, &mut |_| ControlFlow::Continue(()))?;
+        let (_, text) = thinking::split(&draft.text, is_thinking);
+        Ok(Some(trusted(&text, turns, question).unwrap_or(joined)))
+    }
+}
 
 /// Whether a question leans on what was said before.
 #[must_use]

@@ -2,7 +2,7 @@
 
 use std::{ops::ControlFlow, sync::Arc};
 
-use index::{Index, filter::Filter};
+use index::{Index, filter::Filter, fingerprint::EmbedderPrint};
 use ingest::document::Language;
 use model::{
     chat::{ChatError, ChatOptions, Turn, messages_of},
@@ -12,13 +12,13 @@ use model::{
     sample::SampleOptions,
     thinking,
 };
+use tune::dataset::row::PromptStyle;
 
 use crate::{
     answer::{Answer, AskEvent, Clock, Cut, QuoteReason},
     asked::Asked,
     cite::{Case, Source},
     compose::{ComposeError, Context, Draftable, PromptLimits, compose, passage_text},
-    condense,
     config::{GenerationConfig, PromptsConfig, RetrievalConfig, Style},
     embedder::{EmbedError, Embedder},
     examples::similar_examples,
@@ -26,13 +26,10 @@ use crate::{
     prompts::{PromptError, Prompts},
     retrieve::{Encoders, Found, Leg, Passage, Question, RetrieveError, RetrieveOptions, retrieve},
     reward::Reward,
-    upstream::{error::UpstreamError, write::condense_upstream},
+    upstream::error::UpstreamError,
     versions,
     writer::{LocalModel, WriteError, Writer},
 };
-
-/// Tokens of a follow-up question made to stand alone, at most.
-const CONDENSED_TOKENS_MAX: usize = 64;
 
 /// Everything that answers questions. A copy shares all but the settings, so that each question may
 /// have its own.
@@ -42,6 +39,8 @@ pub struct Engine {
     pub index: Arc<Index>,
     /// Texts to vectors.
     pub embedder: Arc<Embedder>,
+    /// What the embedder's vectors depend on.
+    pub embedder_print: EmbedderPrint,
     /// Languages (ISO 639-1) that the embedder handles well.
     pub embedder_languages: Vec<String>,
     /// The cosine that the embedder gives to unrelated texts.
@@ -67,8 +66,11 @@ pub struct AnswerSettings {
     pub generation: GenerationConfig,
     /// How the model is asked.
     pub prompts: PromptsConfig,
-    /// The adapter that a model of this process writes with.
+    /// The adapter that a model of this process writes with: see [`Engine::choose_adapter`].
     pub adapter: Option<String>,
+    /// What prompts show of the passages, where the adapter was taught so; else the model's size
+    /// decides.
+    pub prompt_style: Option<PromptStyle>,
 }
 
 /// Why there is no answer.
@@ -189,7 +191,7 @@ impl Engine {
     }
 
     /// Why the answer must quote: `Some(None)` when the user wants it so.
-    fn quote_reason(&self, language: Language) -> Option<Option<QuoteReason>> {
+    pub(crate) fn quote_reason(&self, language: Language) -> Option<Option<QuoteReason>> {
         match &*self.writer {
             Writer::Extract { reason } => Some(reason.clone()),
             // What an adapter has learnt, nobody has said.
@@ -198,45 +200,6 @@ impl Engine {
             }
             Writer::Model(_) | Writer::Upstream(_) => None,
         }
-    }
-
-    /// A follow-up made to stand alone, where it leans on earlier turns (questions and answers,
-    /// oldest first); `None` where it stands alone already.
-    ///
-    /// # Errors
-    /// When the model fails or a prompt does not render.
-    pub fn condense(
-        &self,
-        turns: &[(String, String)],
-        question: &Question,
-    ) -> Result<Option<String>, AskError> {
-        let Some((previous, _)) = turns.last() else { return Ok(None) };
-        if !condense::leans(question.text(), question.language) {
-            return Ok(None);
-        }
-        let joined = condense::join(previous, question);
-        let language = question.language.unwrap_or(Language::English);
-        if self.quote_reason(language).is_some() {
-            return Ok(Some(joined));
-        }
-        let prompt = self.prompts.condense(language, turns, question.text())?;
-        if let Writer::Upstream(chat) = &*self.writer {
-            let written = condense_upstream(chat, prompt, CONDENSED_TOKENS_MAX)?;
-            let trusted = written.and_then(|it| condense::trusted(&it, turns, question));
-            return Ok(Some(trusted.unwrap_or(joined)));
-        }
-        let Writer::Model(model) = &*self.writer else { return Ok(Some(joined)) };
-        let tokens = model.encoder().encode_chat(&[Turn::user(prompt)])?;
-        let options = SampleOptions {
-            tokens_max: CONDENSED_TOKENS_MAX,
-            stop: vec!["\n".to_owned()],
-            ..SampleOptions::default()
-        };
-        let is_thinking = model.encoder().is_thinking(&tokens);
-        let request = Request { prompt: tokens, options, adapter: None };
-        let draft = model.write(request, &mut |_| ControlFlow::Continue(()))?;
-        let (_, text) = thinking::split(&draft.text, is_thinking);
-        Ok(Some(condense::trusted(&text, turns, question).unwrap_or(joined)))
     }
 
     /// A plain refusal, without calling the model. Keeps of `found` what retrieval brought.
@@ -328,7 +291,7 @@ impl Engine {
             }
             Writer::Extract { .. } => return Ok(None),
         };
-        if model.small && self.settings.prompts.style == Style::Plain {
+        if self.by_sentences(model.small) {
             let turns = self.small_prompt(asked, answer)?;
             let n_passages = answer.passages.len();
             let is_estimate = false;

@@ -5,7 +5,10 @@ use std::{error::Error, io, process::ExitCode};
 use index::{CatalogError, ClusterError, IndexError, OpenError};
 use ingest::discover::DiscoverError;
 use model::{device::DeviceError, store::StoreError, trainable::TrainError};
-use tune::train::{TuneError, run::is_disk_full};
+use tune::{
+    dataset::export::ExportError,
+    train::{TuneError, run::is_disk_full},
+};
 
 use crate::{
     build_index::BuildError,
@@ -52,9 +55,16 @@ pub fn of(error: &anyhow::Error) -> Option<&'static str> {
             })
             .or(cause.downcast_ref::<FolderError>().and_then(folder))
             .or(cause.downcast_ref::<PartsError>().and_then(parts));
+        let of_export = cause.downcast_ref::<ExportError>().and_then(export);
         let of_stores = of_open.or(of_catalog).or(of_index).or(of_store);
         let of_rest = of_discover.or(of_config).or(of_tune).or(of_disk);
-        of_upstream.or(of_cluster).or(of_build).or(of_dataset).or(of_stores).or(of_rest)
+        of_upstream
+            .or(of_cluster)
+            .or(of_build)
+            .or(of_dataset)
+            .or(of_export)
+            .or(of_stores)
+            .or(of_rest)
     })
 }
 
@@ -79,6 +89,16 @@ fn parts(error: &PartsError) -> Option<&'static str> {
             Some("`souffleur dataset split` writes parts that share nothing")
         }
         PartsError::Rows(_) | PartsError::Unsupported(_) => None,
+    }
+}
+
+fn export(error: &ExportError) -> Option<&'static str> {
+    match error {
+        ExportError::NoTrain { .. } => Some(
+            "name the dataset, or its `train.jsonl`: the part that a row was made for stays its part",
+        ),
+        ExportError::Io(error) => disk(error),
+        ExportError::Rows(_) | ExportError::Turns { .. } => None,
     }
 }
 
@@ -303,7 +323,14 @@ fn tune(error: &TuneError) -> Option<&'static str> {
             "shorten it, leave such rows out with --drop-long, or raise --tokens-max where it is \
              under the model's context"
         }
-        TuneError::Empty { .. } => "check --data, and --method: each reads rows of its own form",
+        TuneError::Foreign { .. } => {
+            "`souffleur dataset import FILE --out rows.jsonl` writes such rows as training reads them"
+        }
+        TuneError::Leak { .. } => "`souffleur dataset split` writes parts that share nothing",
+        TuneError::Empty { .. } => {
+            "check --data, and --method: each reads rows of its own form, and `souffleur dataset \
+             import` those of other trainers"
+        }
         TuneError::Exists { .. } => {
             "name another place with --out, or take it away: `souffleur adapters remove NAME`"
         }

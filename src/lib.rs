@@ -53,6 +53,7 @@ pub mod serve;
 pub mod session;
 pub mod stale;
 pub mod survey;
+pub mod taught;
 mod together;
 pub mod units;
 pub mod upstream;

@@ -361,6 +361,7 @@ impl Session {
         let languages = embedder.languages.unwrap_or_else(|| vec!["en".into(), "fr".into()]);
         Ok(Engine {
             index: Arc::new(index),
+            embedder_print: embedder.print,
             embedder: Arc::new(embedder.embedder),
             embedder_languages: languages,
             cosine_unrelated: embedder.cosine_unrelated,
@@ -373,6 +374,7 @@ impl Session {
                 generation: self.config.generation.clone(),
                 prompts: self.config.prompts.clone(),
                 adapter: None,
+                prompt_style: None,
             },
         })
     }

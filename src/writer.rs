@@ -1,6 +1,13 @@
 //! What writes answers: a language model of this process, one on a server, or none.
 
-use std::{io, ops::ControlFlow, path::Path, time::Duration};
+use std::{
+    collections::BTreeMap,
+    io,
+    ops::ControlFlow,
+    path::Path,
+    sync::{PoisonError, RwLock},
+    time::Duration,
+};
 
 use ingest::document::Language;
 use model::{
@@ -11,7 +18,9 @@ use model::{
     serve::{Reply, ReplyError, ReplyEvent, ServeOptions, Service, ServiceStatus, SubmitError},
 };
 
-use crate::{answer::QuoteReason, upstream::chat::Chat};
+use tune::dataset::row::PromptForm;
+
+use crate::{answer::QuoteReason, taught::prompt_form, upstream::chat::Chat};
 
 /// How often whoever waits for the model is asked whether to go on.
 const PATIENCE: Duration = Duration::from_millis(100);
@@ -45,6 +54,8 @@ pub struct LocalModel {
     pub small: bool,
     /// Whether the user asked for this very model: it then writes in any language.
     pub insisted: bool,
+    /// How adapters were taught to be asked, by their names.
+    taught: RwLock<BTreeMap<String, PromptForm>>,
 }
 
 /// The model could not write.
@@ -75,7 +86,8 @@ impl LocalModel {
     pub fn new(generator: Generator, name: &str, options: ServeOptions) -> io::Result<Self> {
         let small = generator.n_parameters() < SMALL_PARAMETERS;
         let service = Service::spawn(generator, options)?;
-        Ok(Self { service, name: name.to_owned(), languages: None, small, insisted: false })
+        let (name, taught) = (name.to_owned(), RwLock::default());
+        Ok(Self { service, name, languages: None, small, insisted: false, taught })
     }
 
     /// The part that turns conversations into prompts.
@@ -107,10 +119,23 @@ impl LocalModel {
     /// of the same name is replaced: requests that run keep theirs.
     ///
     /// # Errors
-    /// When it cannot be read, or is for another base.
+    /// When it or its record cannot be read, or it is for another base.
     pub fn load_adapter(&self, name: &str, path: &Path) -> Result<(), AdapterError> {
+        let form = prompt_form(path)?;
         let adapter = self.service.load_adapter(path)?;
-        self.service.add_adapter(name, &adapter)
+        self.service.add_adapter(name, &adapter)?;
+        let mut taught = self.taught.write().unwrap_or_else(PoisonError::into_inner);
+        match form {
+            Some(form) => taught.insert(name.to_owned(), form),
+            None => taught.remove(name),
+        };
+        Ok(())
+    }
+
+    /// How the prompts of an adapter were made when it was taught; `None` where nobody has said so.
+    #[must_use]
+    pub fn taught(&self, adapter: &str) -> Option<PromptForm> {
+        self.taught.read().unwrap_or_else(PoisonError::into_inner).get(adapter).copied()
     }
 
     /// Takes an adapter from requests to come. False where there is none of that name.

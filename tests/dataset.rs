@@ -334,3 +334,88 @@ fn no_file_of_a_dataset_holds_personal_data() {
         }
     }
 }
+
+#[test]
+fn sentences_that_a_passage_says_word_for_word_are_quoted_in_a_share_of_answers() {
+    let Some((world, _)) = built(&[]) else { return };
+    let quotes = |out: &str, share: &str, more: &[&str]| -> (usize, usize) {
+        let mut command = world.command(&["dataset", "build", out, "--generator", "extract"]);
+        command.args(more).env("SOUFFLEUR_DATASET__QUOTE_SHARE", share).arg("--json");
+        support::json_of(&mut command);
+        let rows = lines(&world, &format!("{out}/supervised.jsonl"));
+        let mut n_quoted = 0;
+        for row in &rows {
+            let answer =
+                row["messages"].as_array().unwrap().last().unwrap()["content"].as_str().unwrap();
+            let is_marked = row["meta"]["checks"].to_string().contains("quoted_word_for_word");
+            assert_eq!(answer.contains('“') || answer.contains('«'), is_marked, "{answer}");
+            n_quoted += usize::from(is_marked);
+            let shown = row["meta"]["context"].as_array().unwrap();
+            let gold = shown.iter().find(|it| it["gold"] == true).map(|it| it["text"].to_string());
+            for quote in answer.split('“').skip(1) {
+                let (quote, rest) = quote.split_once('”').unwrap();
+                assert!(gold.as_ref().unwrap().contains(quote), "{quote}: {gold:?}");
+                assert!(rest.starts_with(" ["), "the mark follows: {answer}");
+            }
+        }
+        (n_quoted, rows.len())
+    };
+    let (all, n_rows) = quotes("all", "1", &[]);
+    assert!(all >= 3, "{all} of {n_rows}");
+    assert_eq!(quotes("none", "0", &[]), (0, n_rows));
+    let (some, _) = quotes("some", "0.2", &[]);
+    assert!(some < all, "{some} of {all}");
+    // A small model is shown single sentences: they are the answer as they are.
+    assert_eq!(quotes("small", "1", &["--prompt", "small"]).0, 0);
+    let form =
+        |out: &str| lines(&world, &format!("{out}/supervised.jsonl"))[0]["meta"]["prompt"].clone();
+    assert_eq!(form("all"), serde_json::json!({"style": "full", "examples_max": 0}));
+    assert_eq!(form("small"), serde_json::json!({"style": "small", "examples_max": 0}));
+}
+
+#[test]
+fn rows_of_others_are_held_to_the_rules_for_documents() {
+    let Some(world) = World::new() else { return };
+    // Made for the test: nobody's.
+    let rows = r#"[{"instruction": "Mail zoe@ormelune.example. To whom?", "output": "To the desk."},
+        {"instruction": "Who answers?", "output": "Call 01 99 00 52 80."},
+        {"instruction": "Who pays?", "output": "The firm.", "meta": {"licence": "CC-BY-ND 4.0"}},
+        {"instruction": "Who leads?", "output": "Ada."}]"#;
+    world.write("rows.json", rows);
+    let import = |more: &[&str]| {
+        let args = ["dataset", "import", "rows.json", "--out", "in.jsonl", "--licence", "CC0"];
+        world.json(&[&args[..], more].concat())
+    };
+    let report = import(&[]);
+    assert_eq!((&report["rows"], &report["masked"]), (&2.into(), &1.into()), "{report}");
+    assert_eq!(report["left_out"], serde_json::json!({"licence": 1, "personal_data": 1}));
+    let text = fs_err::read_to_string(world.path().join("in.jsonl")).unwrap();
+    assert!(
+        text.contains("[e-mail]") && !text.contains("zoe@") && !text.contains("99 00"),
+        "{text}"
+    );
+    let report = import(&["--personal-data", "refuse"]);
+    assert_eq!((&report["rows"], &report["masked"]), (&1.into(), &0.into()), "{report}");
+    let report = import(&["--personal-data", "keep"]);
+    assert_eq!(report["rows"], 3, "licences hold all the same: {report}");
+    let forbidden = ["dataset", "import", "rows.json", "--out", "no.jsonl", "--licence"];
+    world.write("rows.json", r#"[{"instruction": "Who leads?", "output": "Ada."}]"#);
+    let args = [&forbidden[..], &["All rights reserved"]].concat();
+    world.fails(&args, 1, &["may be trained on", "licence"]);
+    assert!(!world.path().join("no.jsonl").exists());
+}
+
+#[test]
+fn rows_that_are_all_for_the_test_are_not_handed_to_a_trainer() {
+    let Some(world) = World::new() else { return };
+    let row = |n: usize| {
+        serde_json::json!({"messages": [{"role": "user", "content": format!("{n}?")},
+            {"role": "assistant", "content": "Yes."}], "meta": {"split": "test"}})
+    };
+    world.write("test.jsonl", format!("{}\n{}\n", row(1), row(2)));
+    for trainer in ["llama-factory", "axolotl", "trl"] {
+        let args = ["dataset", "export", "test.jsonl", "--out", "out", "--for", trainer];
+        world.fails(&args, 1, &["no row is in the part for training", "2 in", "train.jsonl"]);
+    }
+    assert!(!world.path().join("out").exists());
+}

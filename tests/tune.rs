@@ -6,17 +6,26 @@
 #[expect(dead_code, reason = "each test file uses a part of it")]
 mod support;
 
+#[cfg(target_os = "linux")]
+use std::ops::ControlFlow;
 use std::{
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
     time::Duration,
 };
 
+#[cfg(target_os = "linux")]
+use model::device::DeviceName;
 use model::testing::write_tiny_model;
 use serde_json::{Value, json};
 #[cfg(target_os = "linux")]
 use support::SmallDisk;
 use support::{check_failure, check_keys, error_of, json_of, program, signal, wait_until};
+#[cfg(target_os = "linux")]
+use tune::train::{
+    run::{Event, Outcome, Setup, run_dir, train},
+    settings::Settings,
+};
 
 const WORDS: [&str; 8] = ["red", "blue", "green", "black", "white", "pink", "grey", "brown"];
 
@@ -225,6 +234,148 @@ fn a_full_disk_costs_checkpoints_and_not_the_run() {
     assert_eq!(weights(&world.at("small/parts")), weights(&world.at("whole")));
 }
 
+/// What happens in a run over the echo rows, with the disk filled when the first validation has been
+/// kept, and emptied before the last step.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_costs_a_better_adapter_and_not_the_run() {
+    let world = World::new();
+    let Some(disk) = SmallDisk::mount(world.at("small"), 2) else { return };
+    let (model, data, validation) =
+        (world.at("base"), world.at("echo.jsonl"), world.at("others.jsonl"));
+    let out = world.at("small/parts");
+    let settings = Settings {
+        rank: 4,
+        batch: 3,
+        epochs: 4.0,
+        learning_rate: 0.02,
+        validate_every: 1,
+        save_every: 0,
+        ability: false,
+        ..Settings::default()
+    };
+    let setup = Setup {
+        model: &model,
+        data: &data,
+        validation: Some(&validation),
+        out: &out,
+        settings: &settings,
+        device: DeviceName::Cpu,
+        restart: false,
+    };
+    let run = run_dir(&out);
+    let (mut best_step, mut n_full, mut is_filled) = (0, 0, false);
+    let outcome = train(&setup, &mut |event| {
+        match event {
+            Event::Validated(line) if line.is_best => {
+                best_step = line.step;
+                if !is_filled {
+                    is_filled = true;
+                    disk.fill(8);
+                }
+            }
+            Event::DiskFull(_) => {
+                n_full += 1;
+                // Nothing that is half written takes the room that is left.
+                let names = |dir: &Path| -> Vec<String> {
+                    let entries = fs_err::read_dir(dir).unwrap();
+                    entries
+                        .map(|it| it.unwrap().file_name().to_string_lossy().into_owned())
+                        .collect()
+                };
+                let names = names(&run);
+                assert!(names.contains(&"best".to_owned()), "{names:?}");
+                assert!(!names.iter().any(|it| it.contains("best.new")), "{names:?}");
+            }
+            Event::Step(line) if line.step == line.n_steps => {
+                fs_err::remove_file(world.at("small/filler")).unwrap();
+            }
+            _ => {}
+        }
+        ControlFlow::Continue(())
+    });
+    let Ok(Outcome::Done { step, n_steps: 12, early: false, .. }) = outcome else {
+        panic!("{outcome:?}")
+    };
+    assert!(is_filled && n_full > 0, "the disk was full for {n_full} writes");
+    assert_eq!(step, best_step, "the adapter is that of the best that could be kept");
+    assert!(out.join("adapter_model.safetensors").is_file());
+}
+
+#[test]
+fn parts_beside_the_data_are_not_to_touch_it_either() {
+    let world = World::new();
+    let echo = fs_err::read_to_string(world.at("echo.jsonl")).unwrap();
+    let others = fs_err::read_to_string(world.at("others.jsonl")).unwrap();
+    let refused = |words: &[&str]| {
+        let mut tune = world.command(&["tune", "--data", "parts/train.jsonl", "--base", "base"]);
+        world.fails(&mut tune, 1, words);
+        assert!(!world.at("data/adapters/train.run").exists());
+    };
+    world.write("parts/train.jsonl", &echo);
+    world.write("parts/test.jsonl", &(others.clone() + echo.lines().next().unwrap() + "\n"));
+    refused(&["parts/test.jsonl", "1 leaks", "`Say red.`", "dataset split"]);
+    world.write("parts/test.jsonl", &others);
+    // Rows that only trainers read: two turns of one person are none of ours.
+    let user = |text: &str| json!({"role": "user", "content": text});
+    let row = json!({"messages": [user("Hello!"), user("Say blue."),
+        {"role": "assistant", "content": "blue!"}]});
+    world.write("parts/valid.jsonl", &format!("{row}\n"));
+    refused(&["parts/valid.jsonl", "1 leaks", "`Say blue.`"]);
+    world.write("parts/valid.jsonl", "no JSON at all\n");
+    let mut tune =
+        world.command(&["tune", "--data", "parts/train.jsonl", "--base", "base", "--json"]);
+    json_of(tune.args(["--epochs", "1", "--rank", "2", "--no-ability"]));
+}
+
+#[test]
+fn an_adapter_is_asked_as_it_was_taught() {
+    let world = World::new();
+    // The same weights, with room for whole passages: a prompt is as long as it has bytes here.
+    let config = world.at("base/config.json");
+    let mut roomy: Value = serde_json::from_slice(&fs_err::read(&config).unwrap()).unwrap();
+    roomy["max_position_embeddings"] = json!(8192);
+    fs_err::write(&config, roomy.to_string()).unwrap();
+    let embedder =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("model/tests/golden/tiny-bert-reranker");
+    let models = format!("[models]\nembedder = {embedder:?}\n");
+    let room = "[prompts]\nexamples_tokens_max = 2000\n[generation]\ncontext_tokens_max = 8000\n";
+    world.write("souffleur.toml", &(models + room));
+    world.write("docs/remote.md", support::POLICY);
+    world.json(&["ingest", "docs"]);
+    let taught = |name: &str, prompt: Value| {
+        let row = json!({"prompt": "Say red.", "completion": "red!", "meta": {"prompt": prompt}});
+        world.write(&format!("{name}.jsonl"), &format!("{row}\n"));
+        let data = format!("{name}.jsonl");
+        let mut tune = world.command(&["tune", "--data", &data, "--base", "base", "--json"]);
+        json_of(tune.args(["--epochs", "1", "--rank", "2", "--no-ability"]));
+        world.json(&["adapters", "show", name])["training"]["prompt"].clone()
+    };
+    let full = json!({"style": "full", "examples_max": 0});
+    assert_eq!(taught("whole", full.clone()), full);
+    assert_eq!(taught("shots", json!({"style": "full", "examples_max": 1}))["examples_max"], 1);
+    assert_eq!(taught("silent", Value::Null), Value::Null);
+    let prompt = |more: &[&str]| {
+        let args = ["inspect", "--generator", "base", "--answer-tokens", "4"];
+        let shown = world.json(&[&args[..], more, &[support::QUESTION]].concat());
+        let prompt = shown["prompt"].as_array().unwrap().clone();
+        (prompt[0]["content"].as_str().unwrap().to_owned(), prompt.len())
+    };
+    // So small a model is given sentences, unless its adapter has learnt from whole passages.
+    let (small, whole) = ("in one short sentence", "in one to three short sentences");
+    for (adapter, expected, n_turns) in [
+        (None, small, 2),
+        (Some("silent"), small, 2),
+        (Some("whole"), whole, 2),
+        (Some("shots"), whole, 4),
+    ] {
+        let flag = adapter.map(|it| vec!["--adapter", it]).unwrap_or_default();
+        let (system, n) = prompt(&flag);
+        assert!(system.contains(expected), "{adapter:?}: {system}");
+        assert_eq!(n, n_turns, "{adapter:?}");
+    }
+}
+
 #[test]
 fn all_weights_become_a_model_that_answers() {
     let world = World::new();
@@ -343,6 +494,25 @@ fn what_cannot_be_trained_is_refused_before_it_begins() {
     world.write("odd.jsonl", "{\"prompt\": \"a\", \"completion\": \"b\"}\n{oops\n");
     let odd = ["--data", "odd.jsonl", "--out", "data/adapters/echo"];
     refused(&odd, 1, &["odd.jsonl`, line 2", "--skip-bad"]);
+    let alpaca = r#"{"instruction": "Say red.", "output": "red!"}"#;
+    let hint = "souffleur dataset import FILE --out rows.jsonl";
+    for (name, text, what) in [
+        ("alpaca.jsonl", format!("{alpaca}\n"), "line 1: a row in the format `alpaca`"),
+        ("alpaca.json", format!("[{alpaca}]"), "a JSON array"),
+        (
+            "share.jsonl",
+            r#"{"conversations": [{"from": "human", "value": "a"}]}"#.to_owned() + "\n",
+            "`sharegpt`",
+        ),
+        (
+            "raft.jsonl",
+            r#"{"question": "a", "context": {}, "cot_answer": "b"}"#.to_owned() + "\n",
+            "`raft`",
+        ),
+    ] {
+        world.write(name, &text);
+        refused(&["--data", name, "--out", "data/adapters/echo"], 1, &[what, hint]);
+    }
     leaves_nothing();
     refused(
         &["--learning-rate", "1e30", "--warmup", "0", "--epochs", "20"],

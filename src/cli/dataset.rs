@@ -234,4 +234,7 @@ pub struct DatasetImportArgs {
     /// Licence to record with each row that names none
     #[arg(long)]
     pub licence: Option<String>,
+    /// What to do about personal data [default: that of the settings]
+    #[arg(long, value_name = "POLICY")]
+    pub personal_data: Option<PersonalArg>,
 }

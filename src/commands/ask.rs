@@ -56,7 +56,7 @@ pub(super) fn open(
         index
     };
     let mut engine = session.engine(index, embedder, reranker, writer)?;
-    engine.settings.adapter = adapter;
+    engine.choose_adapter(adapter);
     Ok(engine)
 }
 

@@ -9,7 +9,7 @@ use tune::dataset::{
     review,
 };
 
-use super::dataset::refuse_leaks_between;
+use super::dataset::refuse_leaks;
 use crate::{
     cli::{TuneAdapterArgs, TuneArgs, TuneStepArgs},
     eval::metrics::Mean,
@@ -41,9 +41,7 @@ pub(super) fn run(session: &Session, args: &TuneArgs) -> Result<ExitCode> {
             format!("`{}` exists already: name another --out, or take --restart", out.display());
         return Err(WrongUsage(what.into()).into());
     }
-    if let Some(validation) = &args.validation {
-        refuse_leaks_between(session.printer, &args.data, validation)?;
-    }
+    refuse_leaks(session.printer, &args.data, args.validation.as_deref())?;
     let bad_lines = if skip_bad { BadLines::Skip } else { BadLines::Stop };
     let read = |path| review::read(path, bad_lines).context("could not read the rows");
     let rows = read(&args.data)?;

@@ -19,7 +19,7 @@ use tune::train::{
 
 use crate::{
     cli::{DecayArg, MethodArg, PrecisionArg, TuneAdapterArgs, TuneArgs, TuneStepArgs},
-    commands::{dataset::refuse_leaks_between, reward},
+    commands::{dataset::refuse_leaks, reward},
     printer::{BOLD, DIM, Printer, styled},
     session::{Interrupted, Session},
 };
@@ -35,9 +35,7 @@ pub(super) fn run(session: &Session, args: &TuneArgs) -> Result<ExitCode> {
         Some(out) => out.clone(),
         None => default_out(session, &args.data, settings.method),
     };
-    if let Some(validation) = &args.validation {
-        refuse_leaks_between(session.printer, &args.data, validation)?;
-    }
+    refuse_leaks(session.printer, &args.data, args.validation.as_deref())?;
     let setup = Setup {
         model: &model,
         data: &args.data,
@@ -56,7 +54,10 @@ pub(super) fn run(session: &Session, args: &TuneArgs) -> Result<ExitCode> {
     progress.clear();
     match outcome? {
         Outcome::Stopped { step, checkpoint } => {
-            session.printer.note(format!("stopped after step {step}: {}", checkpoint.display()));
+            session.printer.note(match checkpoint {
+                Some(path) => format!("stopped after step {step}: {}", path.display()),
+                None => "stopped before there was anything to keep".to_owned(),
+            });
             Err(Interrupted.into())
         }
         Outcome::Done { step, n_steps, early, ability } => {
@@ -224,7 +225,7 @@ impl Progress {
                 self.above_bar(|printer| printer.note(text));
                 self.validations.push(line.clone());
             }
-            Event::Saved(_) => {}
+            Event::Saved(_) | Event::Looking => {}
             Event::DiskFull(error) => {
                 let text = format!("the disk is full, training goes on: {error}");
                 self.above_bar(|printer| printer.warn(text));

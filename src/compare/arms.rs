@@ -344,18 +344,18 @@ impl Arm {
             Way::Quotes => Arc::new(Writer::Extract { reason: None }),
             Way::Alone | Way::Documents => Arc::clone(writer),
         };
-        res.settings = self.answer_settings(&shared.settings);
+        res.choose_adapter(self.adapter.as_ref().map(|it| it.name.clone()));
+        res.settings = self.answer_settings(&res.settings);
         if self.settings.without_reranker {
             res.reranker = None;
         }
         res
     }
 
-    /// The settings of all arms, with what this one sets otherwise.
+    /// The settings that arms share, with what this one sets otherwise.
     #[must_use]
     fn answer_settings(&self, shared: &AnswerSettings) -> AnswerSettings {
         let mut res = shared.clone();
-        res.adapter = self.adapter.as_ref().map(|it| it.name.clone());
         let own = &self.settings;
         let retrieval = &mut res.retrieval;
         retrieval.passages_max = own.passages.unwrap_or(retrieval.passages_max);

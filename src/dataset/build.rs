@@ -9,16 +9,19 @@ use tune::dataset::{
     filter::Dropped,
     near::{Seen, words_of},
     questions::{Qa, is_superseded, questions, unanswerable::with_other_code},
-    row::{Body, MadeBy, Meta, Row, id_of},
+    row::{Body, MadeBy, Meta, PromptStyle, Row, id_of},
     split::{Split, assign},
 };
 
 use super::{
     feedback::{self, FeedbackError},
     folder::{Folder, FolderError},
+    policy::without_personal,
     settings::DatasetConfig,
+    share_of,
     sources::{self, Sources},
-    teller::{Form, PromptStyle, Teller, without_personal},
+    target::Form,
+    teller::Teller,
     written,
 };
 use crate::{
@@ -129,6 +132,7 @@ pub fn build(
         policy: config.personal_data,
         found_within: config.found_within.get(),
         examples_max: config.examples_max,
+        quote_share: config.quote_share,
     };
     let mut work =
         Work { teller, config, folder: &mut folder, on_progress, n_feedback_left_out: 0 };
@@ -158,14 +162,23 @@ fn recipe(engine: &Engine, sources: &Sources, options: &BuildOptions) -> Value {
         hasher.update(source.path.as_bytes());
         hasher.update(source.content_hash.as_bytes());
     }
-    let generator = (options.written_per_chunk > 0).then(|| written::generator(engine)).flatten();
+    let settings = &engine.settings;
+    let n_written = options.written_per_chunk;
     json!({
-        "version": 1,
+        "version": 2,
         "documents": hasher.finalize().to_hex()[..16],
+        "embedder": engine.embedder_print,
+        "retrieval": settings.retrieval,
         "prompts": engine.prompts.hash(),
         "prompt_style": options.style.as_str(),
-        "passages": engine.settings.retrieval.passages_max,
-        "generator": generator,
+        "style": settings.prompts.style,
+        "examples": [settings.prompts.examples_max, settings.prompts.examples_tokens_max],
+        "context_tokens": settings.generation.context_tokens_max,
+        "answer_tokens": settings.generation.answer_tokens_max,
+        // It also counts what fits into a prompt.
+        "generator": written::generator(engine),
+        "questions_per_chunk": n_written,
+        "sampling": (n_written > 0).then(|| written::sampling(engine)),
         "settings": options.config,
     })
 }
@@ -377,29 +390,44 @@ impl Work<'_> {
                 done += 1;
                 let place = format!("{}-{}", chunk.span.start, chunk.span.end);
                 let of_chunk = id_of(&["chunk", &source.content_hash, &place, &n.to_string()]);
-                if self.folder.knows(&of_chunk) || is_superseded(source) {
+                if let Some(asked) = self.folder.asked_by(&of_chunk) {
+                    asked.iter().for_each(|it| seen.push(words_of(it)));
                     continue;
                 }
-                for tried in written::of_chunk(&self.teller, source, chunk, n, seen)? {
-                    match tried.outcome {
-                        Ok(qa) => self.answer(source, &qa, Form::Plain)?,
-                        Err(why) => {
-                            let id = id_of(&["model", &of_chunk, &tried.question]);
-                            self.folder.drop_row(&id, "model", &tried.question, why)?;
-                        }
-                    }
+                if !is_superseded(source) {
+                    let tried = written::of_chunk(&self.teller, source, chunk, n, seen)?;
+                    self.take_written(source, &of_chunk, tried)?;
                 }
-                self.folder.done(&of_chunk)?;
             }
         }
         Ok(Flow::Continue(()))
     }
-}
 
-/// A number from 0 to 1 that is always the same for the same texts.
-fn share_of(parts: &[&str]) -> f64 {
-    let n = u32::from_str_radix(&id_of(parts)[..8], 16).unwrap_or(0);
-    f64::from(n) / (u32::MAX as f64)
+    /// Keeps what held of a chunk. A kill in between leaves a chunk that is not done: it is asked
+    /// about again, and what is there already is passed over.
+    fn take_written(
+        &mut self,
+        source: &Source,
+        of_chunk: &str,
+        tried: Vec<written::Tried>,
+    ) -> Result<(), BuildError> {
+        let mut asked = Vec::new();
+        for (attempt, it) in tried.into_iter().enumerate() {
+            match it.outcome {
+                Ok(qa) => {
+                    self.answer(source, &qa, Form::Plain)?;
+                    asked.push(qa.question);
+                }
+                Err(why) => {
+                    let id = id_of(&["model", of_chunk, &attempt.to_string(), &it.question]);
+                    if !self.folder.knows(&id) {
+                        self.folder.drop_row(&id, "model", &it.question, why)?;
+                    }
+                }
+            }
+        }
+        Ok(self.folder.done(of_chunk, asked)?)
+    }
 }
 
 fn report(

@@ -19,10 +19,7 @@ use tune::dataset::{
 
 use self::prompts::{rests_on, style};
 use super::{
-    build::parts,
-    settings::DatasetConfig,
-    sources,
-    teller::{Teller, without_personal},
+    build::parts, policy::without_personal, settings::DatasetConfig, sources, teller::Teller,
 };
 use crate::engine::AskError;
 use crate::feedback::checks::{checks, comment};

@@ -38,7 +38,7 @@ pub enum FolderError {
     Io(#[from] std::io::Error),
     /// It was made from something else.
     #[error(
-        "the dataset in `{}` was made from other documents, prompts or settings", path.display()
+        "the dataset in `{}` was made from other documents, models, prompts or settings", path.display()
     )]
     OtherRecipe {
         /// The folder.
@@ -60,6 +60,8 @@ pub struct Folder {
     dropped: RowWriter,
     /// Identities of rows that are there, and of what was dropped or done before.
     known: BTreeSet<String>,
+    /// What was asked in each piece of work that is done.
+    asked_by: BTreeMap<String, Vec<String>>,
     /// Questions of the rows that are there, and the part of each.
     asked: Seen,
     asked_in: Vec<Split>,
@@ -116,9 +118,8 @@ impl Folder {
             remove(&recipe_path)?;
         }
         if recipe_path.exists() {
-            let found: Option<Value> =
-                serde_json::from_str(&fs::read_to_string(&recipe_path)?).ok();
-            if found.as_ref() != Some(recipe) {
+            // As text: numbers need not come back from it as they went into it.
+            if fs::read_to_string(&recipe_path)? != text_of(recipe) {
                 return Err(FolderError::OtherRecipe { path: dir.to_owned() });
             }
         } else {
@@ -135,6 +136,7 @@ impl Folder {
             writers: BTreeMap::new(),
             dropped,
             known: BTreeSet::new(),
+            asked_by: BTreeMap::new(),
             asked: Seen::default(),
             asked_in: Vec::new(),
             counts: Counts::default(),
@@ -158,7 +160,11 @@ impl Folder {
         }
         for line in fs::read_to_string(dropped_path)?.lines() {
             let Ok(value) = serde_json::from_str::<Value>(line) else { continue };
-            self.known.extend(value["id"].as_str().map(str::to_owned));
+            let Some(id) = value["id"].as_str() else { continue };
+            self.known.insert(id.to_owned());
+            if let Ok(asked) = serde_json::from_value(value["asked"].clone()) {
+                self.asked_by.insert(id.to_owned(), asked);
+            }
             let why = serde_json::from_value(value["reason"].clone());
             if let (Ok(why), Some(made_by)) = (why, value["made_by"].as_str()) {
                 *self.counts.dropped.entry((made_by.to_owned(), why)).or_default() += 1;
@@ -229,15 +235,26 @@ impl Folder {
         Ok(())
     }
 
-    /// Records that a piece of work is done, so that it is not done again.
+    /// Records that a piece of work is done, so that it is not done again, and the questions that
+    /// held in it: later ones must not repeat them, after a stop either.
     ///
     /// # Errors
     /// When the file cannot be written.
-    pub fn done(&mut self, id: &str) -> Result<(), FolderError> {
-        self.dropped.write_value(&json!({"id": id, "done": true}))?;
+    pub fn done(&mut self, id: &str, asked: Vec<String>) -> Result<(), FolderError> {
+        // What may be a row with its personal data masked is remembered so, too.
+        let masked = |it: String| personal::masked(&it).unwrap_or(it);
+        let asked: Vec<String> = asked.into_iter().map(masked).collect();
+        self.dropped.write_value(&json!({"id": id, "done": true, "asked": asked}))?;
         self.dropped.flush()?;
         self.known.insert(id.to_owned());
+        self.asked_by.insert(id.to_owned(), asked);
         Ok(())
+    }
+
+    /// The questions that held in a piece of work; `None` where it is not done.
+    #[must_use]
+    pub fn asked_by(&self, id: &str) -> Option<&[String]> {
+        self.asked_by.get(id).map(Vec::as_slice)
     }
 
     /// Writes the report.
@@ -255,8 +272,12 @@ fn remove(path: &Path) -> std::io::Result<()> {
 
 fn write_aside(path: &Path, value: &Value) -> std::io::Result<()> {
     let aside = path.with_extension("partial");
-    fs::write(&aside, format!("{value:#}\n"))?;
+    fs::write(&aside, text_of(value))?;
     fs::rename(aside, path)
+}
+
+fn text_of(value: &Value) -> String {
+    format!("{value:#}\n")
 }
 
 #[cfg(test)]
@@ -297,7 +318,8 @@ mod tests {
         let mut folder = Folder::open(dir.path(), &recipe, false).unwrap();
         folder.keep(&row("a")).unwrap();
         folder.drop_row("x1", "section", "Q?", Dropped::NotFound).unwrap();
-        folder.done("c1").unwrap();
+        let asked = ["Who?", "Is it a.b@c.example?"].map(str::to_owned);
+        folder.done("c1", asked.to_vec()).unwrap();
         let counts = folder.counts.clone();
         drop(folder);
         let path = Folder::file(dir.path(), BodyKind::Text);
@@ -307,6 +329,8 @@ mod tests {
         let folder = Folder::open(dir.path(), &recipe, false).unwrap();
         assert!(["x1", "c1", &row("a").id].iter().all(|it| folder.knows(it)));
         assert!(!folder.knows(&row("b").id));
+        let asked = ["Who?", "Is it [e-mail]?"].map(str::to_owned);
+        assert_eq!((folder.asked_by("c1"), folder.asked_by("c2")), (Some(&asked[..]), None));
         assert_eq!(folder.counts, Counts { n_resumed: 1, ..counts });
         let other = Folder::open(dir.path(), &json!({"seed": 2}), false);
         assert!(matches!(other, Err(FolderError::OtherRecipe { .. })));

@@ -31,6 +31,7 @@ impl Teller<'_> {
         let (part, passages) = self.nearest(std::mem::take(&mut found.passages));
         let meta = Meta {
             made_by: Some(MadeBy::Unanswerable),
+            prompt: Some(self.form()),
             prompt_hash: Some(self.engine.prompts.hash().to_owned()),
             language: Some(language.code().to_owned()),
             question: Some(asked.to_owned()),

@@ -25,6 +25,8 @@ pub struct DatasetConfig {
     pub gold_removed_share: f64,
     /// Share of questions that are also asked for another form or tone, from 0 to 1.
     pub instruction_share: f64,
+    /// Share of answers whose verbatim sentences stand in quotation marks, from 0 to 1.
+    pub quote_share: f64,
     /// A question must find its passage among so many.
     pub found_within: NonZeroUsize,
     /// Few-shot examples in a prompt at most: their answers would be learnt by heart.
@@ -43,12 +45,13 @@ impl DatasetConfig {
     /// Settings whose values must lie between 0 and 1.
     #[must_use]
     #[expect(clippy::cast_possible_truncation, reason = "only compared with 0 and 1")]
-    pub fn ranges(&self) -> [(&'static str, f32); 4] {
+    pub fn ranges(&self) -> [(&'static str, f32); 5] {
         [
             ("dataset.valid_share", self.valid_share as f32),
             ("dataset.test_share", self.test_share as f32),
             ("dataset.gold_removed_share", self.gold_removed_share as f32),
             ("dataset.instruction_share", self.instruction_share as f32),
+            ("dataset.quote_share", self.quote_share as f32),
         ]
     }
 }

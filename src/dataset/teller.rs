@@ -9,18 +9,22 @@ use model::chat::Turn;
 use tune::dataset::{
     corpus::Source,
     filter::{Dropped, holds, mentions},
-    personal::{self, PersonalPolicy},
+    personal::PersonalPolicy,
     questions::Qa,
-    row::{Body, MadeBy, Message, Meta, Role, Row, Shown},
+    row::{Body, MadeBy, Message, Meta, PromptForm, PromptStyle, Role, Row, Shown},
     split::Split,
 };
 
-use super::written::generator;
+use super::{
+    policy::without_personal,
+    share_of,
+    target::{Form, quoted, target},
+    written::generator,
+};
 use crate::{
     answer::Answer,
     cite::{Case, Source as CiteSource, Verdict},
     compose::{ComposeError, Context, PromptLimits, passage_text},
-    config::Style,
     engine::{AskError, Engine},
     retrieve::{Found, Passage, Question},
     writer::Writer,
@@ -31,66 +35,21 @@ pub(super) const LOOKED_AT: usize = 24;
 /// Bytes that a token has at least, where no tokenizer counts.
 const BYTES_PER_TOKEN: usize = 3;
 
-/// How the model is asked: as [`Engine::ask`] would.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PromptStyle {
-    /// With single sentences, for small models.
-    Small,
-    /// With whole passages and examples.
-    Full,
-}
-
 /// A conversation, and the passages that are in it.
 type Composed = (Vec<Turn>, Vec<Passage>);
 
 /// Counts the tokens of a conversation.
 type TokenCount<'a> = Box<dyn Fn(&[Turn]) -> usize + 'a>;
 
-impl PromptStyle {
-    /// What the engine's writer is asked with.
-    #[must_use]
-    pub fn of(engine: &Engine) -> Self {
-        let is_small = match &*engine.writer {
-            Writer::Model(model) => model.small,
-            Writer::Upstream(chat) => chat.is_small(),
-            Writer::Extract { .. } => false,
-        };
-        let is_plain = engine.settings.prompts.style == Style::Plain;
-        if is_small && is_plain { Self::Small } else { Self::Full }
-    }
-
-    /// The word used in reports.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Small => "small",
-            Self::Full => "full",
-        }
-    }
-}
-
-/// The form that an answer is asked for in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Form {
-    Plain,
-    Value,
-    Bullets,
-    Email,
-}
-
-impl Form {
-    /// What is added to the question.
-    pub(super) fn request(self, language: Language) -> &'static str {
-        match (self, language) {
-            (Self::Plain, _) => "",
-            (Self::Value, Language::French) => " Réponds par la valeur seule.",
-            (Self::Value, Language::English) => " Answer with the value alone.",
-            (Self::Bullets, Language::French) => " Réponds sous forme de liste à puces.",
-            (Self::Bullets, Language::English) => " Answer as a bulleted list.",
-            (Self::Email, Language::French) => " Rédige la réponse comme un courriel poli.",
-            (Self::Email, Language::English) => " Write the answer as a polite e-mail.",
-        }
-    }
+/// What the engine's writer is asked with.
+#[must_use]
+pub fn style_of(engine: &Engine) -> PromptStyle {
+    let is_small = match &*engine.writer {
+        Writer::Model(model) => model.small,
+        Writer::Upstream(chat) => chat.is_small(),
+        Writer::Extract { .. } => false,
+    };
+    if engine.by_sentences(is_small) { PromptStyle::Small } else { PromptStyle::Full }
 }
 
 /// Makes rows.
@@ -103,6 +62,8 @@ pub(super) struct Teller<'a> {
     pub(super) policy: PersonalPolicy,
     pub(super) found_within: usize,
     pub(super) examples_max: usize,
+    /// Share of answers whose verbatim sentences stand in quotation marks.
+    pub(super) quote_share: f64,
 }
 
 /// Passages for a prompt, and which of them answers (from 0).
@@ -145,7 +106,8 @@ impl Teller<'_> {
         if answer.is_empty() {
             return Ok(Err(Dropped::NotSupported));
         }
-        let Some(target) = target(qa, &answer, form, gold + 1) else {
+        let marked = self.in_quotes(qa, form, &answer, shown);
+        let Some(target) = target(qa, marked.as_ref().unwrap_or(&answer), form, gold + 1) else {
             return Ok(Err(Dropped::BadForm));
         };
         let mut meta = self.meta(source, qa, &asked);
@@ -154,9 +116,38 @@ impl Teller<'_> {
             format!("found_in_top_{}", self.found_within),
             "answer_supported".to_owned(),
         ];
+        meta.checks.extend(marked.map(|_| "quoted_word_for_word".to_owned()));
         meta.context = self.shown(&passages, Some(gold));
         let parts = [qa.made_by.as_str(), &source.content_hash, &asked];
         Ok(self.row(&parts, turns, target, meta))
+    }
+
+    /// The answer with the sentences that the passage says word for word in quotation marks, for a
+    /// share of the questions. A small model is shown sentences, which are the answer as they are.
+    fn in_quotes(
+        &self,
+        qa: &Qa,
+        form: Form,
+        answer: &[String],
+        passage: &Passage,
+    ) -> Option<Vec<String>> {
+        let is_chosen = share_of(&["quoted", &qa.question]) < self.quote_share;
+        if !is_chosen || form != Form::Plain || self.style == PromptStyle::Small {
+            return None;
+        }
+        let text = passage_text(&passage.chunk);
+        let marked = quoted(answer, &text, qa.language)?;
+        supported(&passage.chunk, &text, &marked, Verdict::Partly).then_some(marked)
+    }
+
+    /// How prompts are made.
+    pub(super) fn form(&self) -> PromptForm {
+        let settings = &self.engine.settings.prompts;
+        let examples_max = match self.style {
+            PromptStyle::Small => 0,
+            PromptStyle::Full => self.examples_max.min(settings.examples_max),
+        };
+        PromptForm { style: self.style, examples_max }
     }
 
     /// A question among passages none of which answers it: what is learnt is the refusal.
@@ -271,7 +262,7 @@ impl Teller<'_> {
             return Ok(Some((turns, answer.passages)));
         }
         let settings = &self.engine.settings;
-        let examples_max = self.examples_max.min(settings.prompts.examples_max);
+        let examples_max = self.form().examples_max;
         let (context_length, count): (usize, TokenCount<'_>) = match &*self.engine.writer {
             Writer::Model(model) => {
                 let encoder = model.encoder();
@@ -333,6 +324,7 @@ impl Teller<'_> {
             span: Some([qa.span.start, qa.span.end]),
             page: chunk.and_then(|it| it.page),
             made_by: Some(qa.made_by),
+            prompt: Some(self.form()),
             prompt_hash: Some(self.engine.prompts.hash().to_owned()),
             generator: (qa.made_by == MadeBy::Model).then(|| generator(self.engine)).flatten(),
             licence: source.licence.clone(),
@@ -395,89 +387,4 @@ pub(super) fn supported(
     let case = Case::new(&draft, &sources);
     let checked = case.check(chunk.facets.language, None);
     !checked.is_empty() && checked.iter().all(|it| it.verdict >= least)
-}
-
-/// The answer with the mark of its passage, in a form; `None` where it has no such form.
-fn target(qa: &Qa, answer: &[String], form: Form, index: usize) -> Option<String> {
-    let marked: Vec<String> = answer.iter().map(|it| with_mark(it, index)).collect();
-    Some(match form {
-        Form::Plain => marked.join(" "),
-        Form::Value => format!("{} [{index}]", qa.value.as_ref()?.text),
-        Form::Bullets if marked.len() >= 3 => {
-            marked.iter().map(|it| format!("- {it}")).collect::<Vec<_>>().join("\n")
-        }
-        Form::Bullets => return None,
-        Form::Email => match qa.language {
-            Language::French => {
-                format!("Bonjour,\n\n{}\n\nBien cordialement", marked.join(" "))
-            }
-            Language::English => format!("Hello,\n\n{}\n\nKind regards", marked.join(" ")),
-        },
-    })
-}
-
-/// The mark stands before the full stop, as in the examples of the prompts.
-fn with_mark(sentence: &str, index: usize) -> String {
-    match sentence.char_indices().next_back() {
-        Some((at, end @ ('.' | '!' | '?'))) => format!("{} [{index}]{end}", &sentence[..at]),
-        _ => format!("{sentence} [{index}]"),
-    }
-}
-
-/// The row as the policy on personal data lets it be.
-pub(super) fn without_personal(mut row: Row, policy: PersonalPolicy) -> Result<Row, Dropped> {
-    if policy == PersonalPolicy::Keep {
-        return Ok(row);
-    }
-    let is_text = matches!(row.body, Body::Text(_));
-    let teaches = row.body.targets().iter().any(|it| !personal::find(it).is_empty());
-    let mut texts = row.body.texts_mut();
-    texts.extend(row.meta.context.iter_mut().map(|it| &mut it.text));
-    texts.extend(row.meta.quote.as_mut());
-    texts.extend(row.meta.question.as_mut());
-    texts.extend(row.meta.value.as_mut());
-    texts.extend(row.meta.comment.as_mut());
-    let holds = texts.iter().any(|it| !personal::find(it).is_empty());
-    if policy == PersonalPolicy::Refuse && holds || teaches && !is_text {
-        return Err(Dropped::PersonalData);
-    }
-    for text in texts {
-        if let Some(masked) = personal::masked(text) {
-            *text = masked;
-        }
-    }
-    Ok(row)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn row(asked: &str, answered: &str) -> Row {
-        let messages =
-            vec![Message::new(Role::User, asked), Message::new(Role::Assistant, answered)];
-        Row::new(&["x"], Body::Messages(messages), Meta::default())
-    }
-
-    #[test]
-    fn marks_stand_before_the_full_stop() {
-        assert_eq!(with_mark("Deux jours.", 2), "Deux jours [2].");
-        assert_eq!(with_mark("150 €", 1), "150 € [1]");
-    }
-
-    #[test]
-    fn personal_data_is_masked_where_shown_and_refused_where_taught() {
-        let shown = row("Écrivez à a.b@c.example. Quand ?", "Demain.");
-        let masked = without_personal(shown.clone(), PersonalPolicy::Mask).unwrap();
-        assert_eq!(masked.body.prompt()[0].content, "Écrivez à [e-mail]. Quand ?");
-        let refused = without_personal(shown.clone(), PersonalPolicy::Refuse);
-        assert_eq!(refused, Err(Dropped::PersonalData));
-        assert_eq!(without_personal(shown.clone(), PersonalPolicy::Keep), Ok(shown));
-        let taught = row("Quel est le numéro ?", "Le 02 61 91 35 35.");
-        assert_eq!(without_personal(taught, PersonalPolicy::Mask), Err(Dropped::PersonalData));
-        let plain = Body::Text("Appelez le 02 61 91 35 35.".to_owned());
-        let text = Row::new(&["t"], plain, Meta::default());
-        let masked = without_personal(text, PersonalPolicy::Mask).unwrap();
-        assert_eq!(masked.body, Body::Text("Appelez le [phone].".to_owned()));
-    }
 }

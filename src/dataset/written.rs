@@ -8,7 +8,7 @@ use ingest::document::Language;
 use model::{
     chat::Turn, constrain::Constraint, generate::Request, sample::SampleOptions, thinking,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use tune::dataset::{
     corpus::{Source, SourceChunk},
     filter::{Dropped, Evidence, Written, judge, read},
@@ -21,6 +21,7 @@ use super::teller::{Teller, supported};
 use crate::{
     cite::{Verdict, split},
     compose::passage_text,
+    config::GenerationConfig,
     engine::{AskError, Engine, sample_options},
     retrieve::Question,
     writer::Writer,
@@ -30,6 +31,8 @@ use crate::{
 const CHUNK_BYTES_MIN: usize = 160;
 /// Tokens that the model writes for one question at most.
 const TOKENS_MAX: usize = 220;
+/// Temperature of all attempts at a chunk but the first.
+const TEMPERATURE_AGAIN: f32 = 0.7;
 
 /// What a model wrote from a chunk, and what came of it.
 pub(super) struct Tried {
@@ -44,6 +47,21 @@ pub(super) fn generator(engine: &Engine) -> Option<String> {
         Writer::Upstream(chat) => Some(chat.model().to_owned()),
         Writer::Extract { .. } => None,
     }
+}
+
+/// What its drafts depend on, beside prompts and documents.
+pub(super) fn sampling(engine: &Engine) -> Value {
+    let SampleOptions { temperature, top_p, repetition_penalty, seed, .. } =
+        options(&engine.settings.generation, 0);
+    json!({
+        "temperature": temperature,
+        "temperature_again": TEMPERATURE_AGAIN,
+        "top_p": top_p,
+        "repetition_penalty": repetition_penalty,
+        "seed": seed,
+        "tokens_max": TOKENS_MAX,
+        "adapter": engine.settings.adapter,
+    })
 }
 
 /// Has the model write `n` questions from a chunk.
@@ -127,18 +145,23 @@ impl Evidence for FromChunk<'_> {
     }
 }
 
-/// What the model writes. Each attempt has a seed of its own and some warmth, so that it does not
-/// write the same again.
-fn draft(engine: &Engine, prompt: String, attempt: usize) -> Result<String, AskError> {
-    let turns = [Turn::user(prompt)];
-    let settings = sample_options(&engine.settings.generation);
+/// How an attempt is sampled. Each has a seed of its own, and all but the first some warmth, so that
+/// the model does not write the same again.
+fn options(settings: &GenerationConfig, attempt: usize) -> SampleOptions {
+    let settings = sample_options(settings);
     let attempt_seed = u64::try_from(attempt).unwrap_or(u64::MAX);
-    let options = SampleOptions {
+    SampleOptions {
         tokens_max: TOKENS_MAX,
         seed: settings.seed.wrapping_add(attempt_seed),
-        temperature: if attempt == 0 { settings.temperature } else { 0.7 },
+        temperature: if attempt == 0 { settings.temperature } else { TEMPERATURE_AGAIN },
         ..settings
-    };
+    }
+}
+
+/// What the model writes.
+fn draft(engine: &Engine, prompt: String, attempt: usize) -> Result<String, AskError> {
+    let turns = [Turn::user(prompt)];
+    let options = options(&engine.settings.generation, attempt);
     let flow = &mut |_: crate::upstream::chat::ReplyEvent<'_>| ControlFlow::Continue(());
     match &*engine.writer {
         Writer::Upstream(chat) => Ok(chat.reply(&turns, &options, flow)?.text),
@@ -160,5 +183,64 @@ fn draft(engine: &Engine, prompt: String, attempt: usize) -> Result<String, AskE
             Ok(thinking::split(&draft.text, is_thinking).1)
         }
         Writer::Extract { .. } => Err(AskError::NoModel),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ingest::document::Span;
+    use std::num::NonZeroUsize;
+
+    const TEXT: &str =
+        "Employees may work remotely up to three days\nper week. The manager agrees.";
+
+    fn written(quote: &str) -> Written {
+        Written {
+            question: "How many days may employees work remotely?".to_owned(),
+            answer: "Up to three days per week. The manager agrees.".to_owned(),
+            quote: quote.to_owned(),
+        }
+    }
+
+    fn chunk() -> SourceChunk {
+        let span = Span { start: 100, end: 100 + TEXT.len() };
+        SourceChunk { id: 7, span, page: Some(2), language: Some(Language::English) }
+    }
+
+    #[test]
+    fn a_question_rests_on_its_quote_in_the_document() {
+        let qa = qa(&written("The manager agrees."), &chunk(), TEXT, Language::English);
+        assert_eq!(qa.answer, ["Up to three days per week.", "The manager agrees."]);
+        assert_eq!(&TEXT[qa.span.start - 100..qa.span.end - 100], "The manager agrees.");
+        assert_eq!((qa.made_by, qa.value), (MadeBy::Model, None));
+    }
+
+    #[test]
+    fn where_blanks_differ_it_rests_on_the_whole_chunk() {
+        let quote = "up to three days per week";
+        let qa = qa(&written(quote), &chunk(), TEXT, Language::English);
+        assert_eq!(qa.span, 100..100 + TEXT.len());
+    }
+
+    #[test]
+    fn attempts_are_sampled_each_in_its_own_way() {
+        let settings = GenerationConfig {
+            temperature: 0.0,
+            top_p: 0.9,
+            repetition_penalty: 1.1,
+            seed: 5,
+            answer_tokens_max: NonZeroUsize::MIN,
+            context_tokens_max: NonZeroUsize::MIN,
+            threads: 0,
+            best_of: NonZeroUsize::MIN,
+            reward: String::new(),
+        };
+        let of = |attempt: usize| {
+            let it = options(&settings, attempt);
+            (it.seed, it.temperature, it.tokens_max, it.top_p)
+        };
+        assert_eq!(of(0), (5, 0.0, TOKENS_MAX, Some(0.9)));
+        assert_eq!(of(2), (7, TEMPERATURE_AGAIN, TOKENS_MAX, Some(0.9)));
     }
 }

@@ -168,7 +168,7 @@ pub(crate) fn asking(
     {
         return Err(ApiError::not_found("adapter", name));
     }
-    engine.settings.adapter = request.adapter;
+    engine.choose_adapter(request.adapter);
     if let Some(n) = request.passages {
         let wanted = NonZeroUsize::new(n).filter(|it| it.get() <= PASSAGES_MAX);
         let why = || {

@@ -15,6 +15,9 @@ use super::{access::Admin, error::ApiError, extract::Id, state::App, work::on_th
 /// A run whose log has not grown for so long has stopped: a step of a large model takes minutes.
 const QUIET: Duration = Duration::from_secs(300);
 
+/// The last steps whose speed counts: what the first ones took says little of those to come.
+const SPEED_STEPS: usize = 20;
+
 /// Steps of a curve at most: more than a screen has columns.
 const STEPS_MAX: usize = 2_000;
 
@@ -32,15 +35,16 @@ struct Run {
 
 impl App {
     fn runs(&self) -> std::io::Result<Vec<Run>> {
-        let root = self.session.config.data_dir.join("adapters");
+        // Where `souffleur tune` puts adapters and whole models; what has an `--out` elsewhere is not
+        // of this data folder.
+        let roots = ["adapters", "tuned"].map(|it| self.session.config.data_dir.join(it));
         let mut res = Vec::new();
-        if !root.is_dir() {
-            return Ok(res);
-        }
-        for entry in fs_err::read_dir(root)? {
-            let dir = entry?.path();
-            if dir.is_dir() {
-                res.extend(run_of(&dir)?);
+        for root in roots.iter().filter(|it| it.is_dir()) {
+            for entry in fs_err::read_dir(root)? {
+                let dir = entry?.path();
+                if dir.is_dir() {
+                    res.extend(run_of(&dir)?);
+                }
             }
         }
         res.sort_by(|a, b| b.at.cmp(&a.at).then(a.name.cmp(&b.name)));
@@ -81,8 +85,20 @@ fn run_of(dir: &Path) -> std::io::Result<Option<Run>> {
     Ok(Some(Run { name, state, at, steps, validations, record }))
 }
 
+/// Seconds and tokens of a step, the mean over the last ones; `None` before the first.
+fn pace(it: &Run) -> Option<(f64, f64)> {
+    let last = &it.steps[it.steps.len().saturating_sub(SPEED_STEPS)..];
+    let seconds: f64 = last.iter().map(|it| it.seconds).sum();
+    let tokens: f64 = last.iter().map(|it| it.n_tokens as f64).sum();
+    let n = last.len() as f64;
+    (seconds > 0.0).then(|| (seconds / n, tokens / n))
+}
+
 fn summary(it: &Run) -> Value {
     let last = it.steps.last();
+    let pace = pace(it);
+    let n_left = last.map_or(0, |it| it.n_steps.saturating_sub(it.step));
+    let left = pace.filter(|_| it.state == "running").map(|(seconds, _)| seconds * n_left as f64);
     let best = it.validations.iter().filter(|it| it.step > 0).map(|it| it.loss);
     json!({
         "name": it.name,
@@ -94,6 +110,9 @@ fn summary(it: &Run) -> Value {
         "loss": last.map(|it| it.loss),
         "validation_loss": best.min_by(f64::total_cmp),
         "seconds": it.steps.iter().map(|it| it.seconds).sum::<f64>(),
+        "seconds_left": left,
+        "tokens_per_second": pace.map(|(seconds, tokens)| tokens / seconds),
+        "peak_bytes": last.and_then(|it| it.peak_bytes),
         "method": it.record["settings"]["method"],
     })
 }
@@ -101,7 +120,7 @@ fn summary(it: &Run) -> Value {
 /// Lists the training runs, the last one first.
 #[utoipa::path(get, path = "/v1/runs", tag = "Training",
     responses((status = 200, description = "`data` with `name`, `state` (`running`, `stopped`, `done`), `at`, `step`, \
-                  `n_steps`, `loss`, `validation_loss`", body = Value)))]
+                  `n_steps`, `loss`, `validation_loss`, `tokens_per_second`, `seconds_left`, `peak_bytes`", body = Value)))]
 pub(crate) async fn list(State(app): State<Arc<App>>, _: Admin) -> Result<Json<Value>, ApiError> {
     let out = on_thread(&app, |app| {
         let runs = app.runs().map_err(|error| ApiError::internal(&error))?;
@@ -137,6 +156,8 @@ pub(crate) async fn get(
                     "loss": it.loss,
                     "accuracy": it.accuracy,
                     "learning_rate": it.learning_rate,
+                    "tokens_per_second": it.n_tokens as f64 / it.seconds.max(1e-9),
+                    "peak_bytes": it.peak_bytes,
                 })
             })
             .collect();

@@ -12,7 +12,6 @@ use crate::{
     answer::{Answer, AskEvent, Clock, Cut},
     asked::Asked,
     compose::{Context, PromptLimits},
-    config::Style,
     engine::{AskError, Engine, sample_options},
     retrieve::Question,
     writer::Writer,
@@ -31,7 +30,7 @@ impl Engine {
     ) -> Result<Option<String>, AskError> {
         let Writer::Upstream(chat) = &*self.writer else { return Ok(None) };
         answer.generator = Some(chat.model().to_owned());
-        let by_sentences = chat.is_small() && self.settings.prompts.style == Style::Plain;
+        let by_sentences = self.by_sentences(chat.is_small());
         if by_sentences {
             let turns = self.small_prompt(asked, answer)?;
             let (n_tokens, n_passages) = (chat.estimate(&turns), answer.passages.len());

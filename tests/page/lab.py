@@ -132,6 +132,8 @@ def run(state, n):
     return {
         "name": "rh", "state": state, "at": 1_795_000_000, "step": n, "n_steps": 8,
         "epoch": n / 4, "loss": 2.0 / n, "validation_loss": 1.1, "seconds": 3.5 * n,
+        "tokens_per_second": 180.4, "peak_bytes": 1_400_000_000,
+        "seconds_left": 3.5 * (8 - n) if state == "running" else None,
         "method": "lora", "every": 1,
         "steps": [
             {"step": i, "loss": 2.0 / i, "accuracy": None, "learning_rate": 2e-4}

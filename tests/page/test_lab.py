@@ -280,7 +280,9 @@ def test_a_curve_grows_while_training_goes_on(server, open_page):
 
     page = open_page(server.url + "/")
     open_lab(page, "runs", ".lab-list a")
-    assert "étape 4 sur 8" in page.locator(".lab-list").inner_text()
+    facts = page.locator(".lab-list").inner_text()
+    for fact in ("étape 4 sur 8", "180 jetons/s", "encore 14 s", "1,4 Go de mémoire"):
+        assert fact in facts.replace("\u202f", " ").replace("\xa0", " "), facts
     page.click(".lab-list a")
     page.wait_for_selector(".curve .line.training")
     points = "document.querySelector('.curve .line.training').getAttribute('points').split(' ').length"

@@ -127,6 +127,7 @@ fn a_run_is_seen_while_it_goes_on() {
         json!({
             "event": "step", "step": i, "n_steps": 9, "epoch": 0.1, "loss": 2.0 / i as f64,
             "learning_rate": 2e-4, "grad_norm": 1.0, "n_tokens": 10, "seconds": 0.5,
+            "peak_bytes": 1_000_000 * i,
         })
         .to_string()
     };
@@ -146,11 +147,15 @@ fn a_run_is_seen_while_it_goes_on() {
     assert_eq!((it["step"].clone(), it["n_steps"].clone()), (json!(2), json!(9)));
     assert_eq!(it["validation_loss"], Value::Null, "that of the base is none of the run");
     assert_eq!(it["method"], "dpo");
+    assert_eq!((&it["tokens_per_second"], &it["seconds_left"]), (&json!(20.0), &json!(3.5)));
+    assert_eq!(it["peak_bytes"], 2_000_000);
     server.world.write("data/adapters/rh.run/log.jsonl", format!("{}\n{}\n", step(1), step(2)));
     let shown = server.get("/v1/runs/rh").expect(200);
     assert_eq!(shown["steps"].as_array().unwrap().len(), 2);
     assert_eq!(shown["steps"][1]["loss"], 1.0);
     assert_eq!((&shown["settings"]["rank"], &shown["ability"]), (&json!(8), &ability));
+    assert_eq!(shown["steps"][0]["tokens_per_second"], 20.0);
+    assert_eq!(shown["steps"][0]["peak_bytes"], 1_000_000);
     server.get("/v1/runs/..").refuses(404, &[]);
     server.get("/v1/runs/other").refuses(404, &["no training run"]);
 }

@@ -9,6 +9,7 @@ mod llama_cpp;
 mod program;
 mod server;
 mod tokens;
+mod written;
 
 use std::{
     sync::{Arc, atomic::AtomicBool},

@@ -19,24 +19,24 @@ const KEY: &str = "sk-very-secret-1234";
 const DIMENSION: usize = 64;
 
 /// A folder with a document, settings that name servers, and nothing else.
-struct World {
+pub(crate) struct World {
     dir: tempfile::TempDir,
 }
 
 impl World {
     /// With settings that have both models on the server at `url`.
-    fn new(url: &str) -> Self {
+    pub(crate) fn new(url: &str) -> Self {
         let world = Self { dir: tempfile::tempdir().unwrap() };
         world.write("docs/remote.md", POLICY);
         world.settings(url, "");
         world
     }
 
-    fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.dir.path()
     }
 
-    fn write(&self, name: &str, content: &str) {
+    pub(crate) fn write(&self, name: &str, content: &str) {
         let path = self.path().join(name);
         fs_err::create_dir_all(path.parent().unwrap()).unwrap();
         fs_err::write(&path, content).unwrap();
@@ -54,7 +54,7 @@ impl World {
         );
     }
 
-    fn command(&self, args: &[&str]) -> Command {
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_souffleur"));
         command.args(args).arg("--data-dir").arg(self.path().join("data"));
         command.arg("--models-dir").arg(self.path().join("models")).current_dir(self.path());
@@ -64,7 +64,7 @@ impl World {
     }
 
     #[track_caller]
-    fn json(&self, args: &[&str]) -> Value {
+    pub(crate) fn json(&self, args: &[&str]) -> Value {
         let out = self.command(args).args(["--json", "--quiet"]).output().unwrap();
         let error = String::from_utf8_lossy(&out.stderr);
         assert!(out.status.success(), "{args:?}: {error}");
@@ -85,7 +85,7 @@ impl World {
     }
 }
 
-fn error_of(out: &Output) -> String {
+pub(crate) fn error_of(out: &Output) -> String {
     let error = String::from_utf8_lossy(&out.stderr).into_owned();
     assert!(!error.contains("panicked"), "{error}");
     error
@@ -113,7 +113,7 @@ fn vector(text: &str) -> Vec<f32> {
 }
 
 /// A server with both models, whose chat says what `write` gives.
-fn server(write: impl Fn(usize, &Request) -> Say + Send + Sync + 'static) -> Server {
+pub(crate) fn server(write: impl Fn(usize, &Request) -> Say + Send + Sync + 'static) -> Server {
     let n_chats = AtomicUsize::new(0);
     Server::start(move |_, request| match request.path.as_str() {
         "/v1/embeddings" => embed(request),
@@ -125,7 +125,7 @@ fn server(write: impl Fn(usize, &Request) -> Say + Send + Sync + 'static) -> Ser
     })
 }
 
-fn chats(server: &Server) -> Vec<Request> {
+pub(crate) fn chats(server: &Server) -> Vec<Request> {
     server.seen().into_iter().filter(|it| it.path == "/v1/chat/completions").collect()
 }
 

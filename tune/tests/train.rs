@@ -51,6 +51,12 @@ impl World {
         self.rows("echoes.jsonl", &words.iter().map(row).collect::<Vec<_>>())
     }
 
+    /// More of the same, to look at only.
+    fn other_echoes(&self) -> PathBuf {
+        let row = |word: &str| json!({"prompt": format!("Say {word}."), "completion": format!("{word}!")});
+        self.rows("others.jsonl", &[row("mauve"), row("ochre"), row("beige"), row("khaki")])
+    }
+
     fn text(&self) -> ModelText {
         ModelText::load(&self.at("base")).unwrap()
     }
@@ -58,10 +64,22 @@ impl World {
     /// Trains into `out`; stops after `stop` steps where that is above zero.
     fn train(
         &self,
-        (data, validation): (&Path, Option<&Path>),
+        files: (&Path, Option<&Path>),
         out: &str,
         settings: &Settings,
         stop: u64,
+    ) -> (Result<Outcome, TuneError>, Vec<StepLine>) {
+        let stops = |event: &Event<'_>| matches!(event, Event::Step(it) if it.step == stop);
+        self.train_until(files, out, settings, stops)
+    }
+
+    /// Trains into `out`, until something happens at which it stops.
+    fn train_until(
+        &self,
+        (data, validation): (&Path, Option<&Path>),
+        out: &str,
+        settings: &Settings,
+        mut stops: impl FnMut(&Event<'_>) -> bool,
     ) -> (Result<Outcome, TuneError>, Vec<StepLine>) {
         let mut lines = Vec::new();
         let (model, out) = (self.at("base"), self.at(out));
@@ -75,13 +93,10 @@ impl World {
             restart: false,
         };
         let outcome = train(&setup, &mut |event| {
-            if let Event::Step(line) = event {
-                lines.push(line.clone());
-                if line.step == stop {
-                    return ControlFlow::Break(());
-                }
+            if let Event::Step(line) = &event {
+                lines.push((*line).clone());
             }
-            ControlFlow::Continue(())
+            if stops(&event) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });
         (outcome, lines)
     }
@@ -135,7 +150,8 @@ fn the_answer_is_learned_and_nothing_else() {
 fn training_lowers_the_loss_and_leaves_an_adapter_that_serves() {
     let world = World::new();
     let data = world.echoes();
-    let (outcome, lines) = world.train((&data, Some(&data)), "out/echo", &settings(), 0);
+    let others = world.other_echoes();
+    let (outcome, lines) = world.train((&data, Some(&others)), "out/echo", &settings(), 0);
     let Outcome::Done { n_steps: 18, early: false, .. } = outcome.unwrap() else { panic!() };
     let losses = losses(&lines);
     assert!(losses[17] < losses[0] * 0.75, "{losses:?}");
@@ -172,14 +188,14 @@ fn training_lowers_the_loss_and_leaves_an_adapter_that_serves() {
 #[test]
 fn a_run_that_was_stopped_goes_on_to_the_same_numbers() {
     let world = World::new();
-    let data = world.echoes();
+    let (data, others) = (world.echoes(), world.other_echoes());
     for method_settings in [
         settings(),
         Settings { dropout: 0.2, save_every: 4, ..settings() },
         Settings { recompute: true, rslora: true, ..settings() },
     ] {
         let name = format!("whole-{}", method_settings.dropout);
-        let files = (data.as_path(), Some(data.as_path()));
+        let files = (data.as_path(), Some(others.as_path()));
         let (whole, lines) = world.train(files, &name, &method_settings, 0);
         whole.unwrap();
         let (first, mut parts) = world.train(files, "parts", &method_settings, 7);
@@ -194,6 +210,91 @@ fn a_run_that_was_stopped_goes_on_to_the_same_numbers() {
             fs_err::remove_dir_all(world.at(name)).unwrap();
         }
     }
+}
+
+#[test]
+fn a_run_can_be_stopped_wherever_it_takes_long() {
+    let world = World::new();
+    let (data, others) = (world.echoes(), world.other_echoes());
+    let files = (data.as_path(), Some(others.as_path()));
+    let settings = Settings { validate_every: 2, ..settings() };
+    world.train(files, "whole", &settings, 0).0.unwrap();
+    let log = |dir: &Path| -> Vec<Value> {
+        let text = fs_err::read_to_string(dir.join("log.jsonl")).unwrap();
+        let line = |it: &str| {
+            let mut line: Value = serde_json::from_str(it).unwrap();
+            for measured in ["seconds", "peak_bytes"] {
+                line.as_object_mut().unwrap().remove(measured);
+            }
+            line
+        };
+        text.lines().map(line).collect()
+    };
+    // Before the base is loaded there is nothing to keep.
+    let loading = world.train_until(files, "parts", &settings, |it| matches!(it, Event::Loading));
+    assert_eq!(loading.0.unwrap(), Outcome::Stopped { step: 0, checkpoint: None });
+    assert!(!run_dir(&world.at("parts")).exists());
+    let measuring = world.train_until(files, "parts", &settings, |it| matches!(it, Event::Looking));
+    assert!(matches!(measuring.0, Ok(Outcome::Stopped { step: 0, checkpoint: Some(_) })));
+    // Validations look at two batches each: at the first and at the second one, each run going on
+    // from the one before.
+    for (stop_at, expected) in [(1, 0), (2, 0), (3, 2), (4, 4), (5, 8)] {
+        let (mut n_looks, mut is_measuring) = (0, false);
+        let (outcome, _) = world.train_until(files, "parts", &settings, |it| {
+            is_measuring = match it {
+                Event::Measuring => true,
+                Event::Measured(_) => false,
+                _ => is_measuring,
+            };
+            n_looks += usize::from(matches!(it, Event::Looking) && !is_measuring);
+            n_looks == stop_at
+        });
+        let Ok(Outcome::Stopped { step, checkpoint: Some(_) }) = outcome else {
+            panic!("{outcome:?}")
+        };
+        assert_eq!(step, expected, "stopped at look {stop_at}");
+    }
+    // The last stop is while it is measured what was forgotten.
+    let mut is_trained = false;
+    let (outcome, _) = world.train_until(files, "last", &settings, |it| {
+        is_trained |= matches!(it, Event::Step(it) if it.step == it.n_steps);
+        is_trained && matches!(it, Event::Measuring)
+    });
+    assert!(matches!(outcome, Ok(Outcome::Stopped { step: 18, .. })), "{outcome:?}");
+    for name in ["parts", "last"] {
+        if !world.at(name).exists() {
+            world.train(files, name, &settings, 0).0.unwrap();
+        }
+        assert_eq!(log(&world.at(name)), log(&world.at("whole")), "{name}");
+        assert_eq!(weights(&world.at(name)), weights(&world.at("whole")), "{name}");
+    }
+}
+
+#[test]
+fn what_is_learned_is_not_looked_at() {
+    let world = World::new();
+    let data = world.echoes();
+    let refused = |rows: &[Value], (settings, at, n): (&Settings, (usize, usize), usize)| {
+        let other = world.rows("leaky.jsonl", rows);
+        let data = if settings.method == Method::Lora { data.clone() } else { other.clone() };
+        let error = world.train((&data, Some(&other)), "out", settings, 0).0.unwrap_err();
+        let TuneError::Leak { line, data_line, n: found, .. } = &error else { panic!("{error}") };
+        assert_eq!(((*line, *data_line), *found), (at, n), "{error}");
+        assert!(!run_dir(&world.at("out")).exists());
+    };
+    // Other words for the same tokens: what a comparison of questions alone cannot know.
+    let same = json!({"prompt": "Say green.", "completion": "green!", "meta": {"path": "z.md"}});
+    let other = json!({"prompt": "Say mauve.", "completion": "mauve!"});
+    let lora = settings();
+    refused(&[other.clone(), same.clone(), same], (&lora, (2, 3), 2));
+    let dpo = Settings { method: Method::Dpo, ..settings() };
+    refused(&pairs(), (&dpo, (1, 1), 4));
+    let cpt = Settings { method: Method::Cpt, tokens_max: 40, ..settings() };
+    refused(&[json!({"text": "A long text in several rows. ".repeat(9)})], (&cpt, (1, 1), 1));
+    // A piece of a text may stand in two.
+    let a = world.rows("a.jsonl", &[json!({"text": format!("{}.", "a".repeat(40))})]);
+    let b = world.rows("b.jsonl", &[json!({"text": format!("{}.", "b".repeat(40))})]);
+    world.train((&a, Some(&b)), "out", &cpt, 0).0.unwrap();
 }
 
 #[test]
@@ -300,7 +401,9 @@ fn preferences_are_learned() {
     let data = world.rows("pairs.jsonl", &pairs());
     let settings =
         Settings { method: Method::Dpo, epochs: 10.0, batch: 2, beta: 0.5, ..settings() };
-    let (outcome, lines) = world.train((&data, Some(&data)), "dpo", &settings, 0);
+    let other = json!({"prompt": "E?", "chosen": "Yes, e.", "rejected": "No, e."});
+    let others = world.rows("other-pairs.jsonl", &[other]);
+    let (outcome, lines) = world.train((&data, Some(&others)), "dpo", &settings, 0);
     outcome.unwrap();
     // B is zero: the adapter is the base, and every pair costs ln 2.
     assert!((lines[0].loss - std::f64::consts::LN_2).abs() < 1e-6, "{}", lines[0].loss);
@@ -392,8 +495,9 @@ fn learning_rates_rise_and_fall() {
 fn all_weights_are_trained_to_a_model_of_its_own() {
     let world = World::new();
     let data = world.echoes();
+    let others = world.other_echoes();
     let settings = Settings { method: Method::Full, learning_rate: 3e-3, ..settings() };
-    let (outcome, lines) = world.train((&data, Some(&data)), "whole", &settings, 0);
+    let (outcome, lines) = world.train((&data, Some(&others)), "whole", &settings, 0);
     outcome.unwrap();
     let losses = losses(&lines);
     assert!(losses[17] < losses[0] * 0.75, "{losses:?}");
@@ -404,9 +508,9 @@ fn all_weights_are_trained_to_a_model_of_its_own() {
     Generator::load(&whole).unwrap();
 
     // It resumes as an adapter does.
-    let (first, _) = world.train((&data, Some(&data)), "parts", &settings, 7);
+    let (first, _) = world.train((&data, Some(&others)), "parts", &settings, 7);
     assert!(matches!(first, Ok(Outcome::Stopped { step: 7, .. })), "{first:?}");
-    world.train((&data, Some(&data)), "parts", &settings, 0).0.unwrap();
+    world.train((&data, Some(&others)), "parts", &settings, 0).0.unwrap();
     let weights = |name: &str| fs_err::read(world.at(name).join("model.safetensors")).unwrap();
     assert_eq!(weights("parts"), weights("whole"));
 }

@@ -1,7 +1,7 @@
 // Training runs: how far they are, and their loss, drawn again while they go on.
 
 import { failure, fill, h, notice } from '../dom.js';
-import { dateTime, duration, number, score, t } from '../i18n.js';
+import { bytes, dateTime, duration, number, score, t } from '../i18n.js';
 import * as api from './api.js';
 import { beginButton } from './begin.js';
 import { blank, table } from './lab.js';
@@ -92,6 +92,9 @@ function facts(it) {
     it.loss === null ? null : `${t('runLoss')} ${score(it.loss, 3)}`,
     it.validation_loss === null ? null : `${t('runValidation')} ${score(it.validation_loss, 3)}`,
     it.seconds ? duration(it.seconds) : null,
+    it.tokens_per_second ? t('runSpeed', { n: number(it.tokens_per_second) }) : null,
+    it.seconds_left ? t('runLeft', { time: duration(it.seconds_left) }) : null,
+    it.peak_bytes ? t('runMemory', { size: bytes(it.peak_bytes) }) : null,
     dateTime(it.at),
   ]
     .filter(Boolean)

@@ -5,14 +5,14 @@ use std::{ops::ControlFlow, process::ExitCode};
 use anyhow::Result;
 use indicatif::ProgressBar;
 use serde_json::Value;
-use tune::dataset::{filter::Dropped, personal::PersonalPolicy};
+use tune::dataset::{filter::Dropped, row::PromptStyle};
 
 use crate::{
-    cli::{DatasetBuildArgs, PersonalArg, PromptArg},
-    commands::ask::open,
+    cli::{DatasetBuildArgs, PromptArg},
+    commands::{ask::open, dataset::policy},
     dataset::{
         build::{BuildOptions, Progress, build},
-        teller::PromptStyle,
+        teller::style_of,
     },
     printer::{BOLD, DIM, Printer, styled},
     records::Records,
@@ -28,17 +28,11 @@ pub(super) fn run(session: &mut Session, args: &DatasetBuildArgs) -> Result<Exit
     }
     let mut config = session.config.dataset.clone();
     config.groups.extend(args.groups.iter().cloned());
-    if let Some(policy) = args.personal_data {
-        config.personal_data = match policy {
-            PersonalArg::Mask => PersonalPolicy::Mask,
-            PersonalArg::Refuse => PersonalPolicy::Refuse,
-            PersonalArg::Keep => PersonalPolicy::Keep,
-        };
-    }
+    config.personal_data = policy(args.personal_data, config.personal_data);
     let style = match args.prompt {
         Some(PromptArg::Small) => PromptStyle::Small,
         Some(PromptArg::Full) => PromptStyle::Full,
-        None => PromptStyle::of(&engine),
+        None => style_of(&engine),
     };
     let options =
         BuildOptions { config, style, written_per_chunk: args.questions, anew: args.restart };

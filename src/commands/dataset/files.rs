@@ -15,13 +15,16 @@ use tune::dataset::{
     split::{Shares, Split},
 };
 
-use super::{files_of, read_rows, told};
+use super::{files_of, policy, read_rows, told};
 use crate::{
     cli::{
         DatasetCheckArgs, DatasetExportArgs, DatasetImportArgs, DatasetShowArgs, DatasetSplitArgs,
         FormatArg, LanguageArg, TrainerArg,
     },
-    dataset::parts::{self, Separated, write_parts, write_rows},
+    dataset::{
+        parts::{self, Separated, write_parts, write_rows},
+        policy::{Lawful, LawfulCounts, lawful},
+    },
     printer::{BOLD, DIM, GREEN, Printer, RED, YELLOW, styled},
     session::{Session, WrongUsage},
     writer::Writer,
@@ -314,18 +317,44 @@ pub(super) fn import(session: &Session, args: &DatasetImportArgs) -> Result<Exit
         row.meta.path = row.meta.path.take().or(name.clone());
         row.meta.licence = row.meta.licence.take().or(args.licence.clone());
     }
+    let config = &session.config.dataset;
+    let n_read = rows.len();
+    let policy = policy(args.personal_data, config.personal_data);
+    let Lawful { rows, counts } = lawful(rows, &config.licences_forbidden, policy);
+    let printer = session.printer;
+    note_lawful(printer, counts);
+    if rows.is_empty() && n_read > 0 {
+        bail!("none of the {n_read} rows may be trained on: nothing was written");
+    }
     write_rows(&args.out, &rows, None)?;
     let formats: Vec<String> =
         read.formats.iter().map(|(it, n)| format!("{n} {}", it.as_str())).collect();
-    let printer = session.printer;
     printer.line(format!(
         "{} rows in {} ({})",
         rows.len(),
         args.out.display(),
         formats.join(", ")
     ))?;
-    printer.json(
-        &json!({"rows": rows.len(), "bad_lines": read.bad, "out": args.out.display().to_string()}),
-    )?;
+    printer.json(&json!({
+        "rows": rows.len(),
+        "masked": counts.masked,
+        "left_out": {"licence": counts.licence, "personal_data": counts.personal_data},
+        "bad_lines": read.bad,
+        "out": args.out.display().to_string(),
+    }))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Says what the rules for training data changed.
+fn note_lawful(printer: Printer, counts: LawfulCounts) {
+    let LawfulCounts { masked, personal_data, licence } = counts;
+    if masked > 0 {
+        printer.note(format!("{masked} rows had personal data, which is masked"));
+    }
+    if personal_data > 0 {
+        printer.warn(format!("{personal_data} rows left out: they hold or teach personal data"));
+    }
+    if licence > 0 {
+        printer.warn(format!("{licence} rows left out: their licence forbids training"));
+    }
 }

@@ -11,13 +11,15 @@ use std::{
 use anyhow::{Context as _, Result};
 use tune::dataset::{
     jsonl::{BadLines, Rows},
+    personal::PersonalPolicy,
     review::read,
-    row::BodyKind,
+    row::{BodyKind, Row},
     split::Split,
+    touch,
 };
 
 use crate::{
-    cli::DatasetCommand,
+    cli::{DatasetCommand, PersonalArg},
     dataset::{
         folder::Folder,
         parts::{self, PartsError},
@@ -50,13 +52,51 @@ fn told(printer: Printer, error: PartsError) -> anyhow::Error {
 /// Leaks named one by one.
 const LEAKS_SHOWN: usize = 10;
 
-/// Refuses to train where the rows that are learnt and those that are looked at touch. What cannot
-/// be read as rows of a dataset is for the trainer to name.
-pub(super) fn refuse_leaks_between(printer: Printer, train: &Path, valid: &Path) -> Result<()> {
-    let (train, valid) = (read(train, BadLines::Skip), read(valid, BadLines::Skip));
-    let (Ok(train), Ok(valid)) = (train, valid) else { return Ok(()) };
-    let parts = [(Split::Train, &train.rows[..]), (Split::Valid, &valid.rows[..])];
-    parts::check(&parts).map_err(|error| told(printer, error))
+/// Refuses to train where the rows that are learnt touch others: those to look at, and those of the
+/// files for validation and test beside them, as `dataset split` writes them.
+pub(super) fn refuse_leaks(printer: Printer, train: &Path, valid: Option<&Path>) -> Result<()> {
+    let rows = |path: &Path| -> Result<Vec<Row>> {
+        touch::read(path).with_context(|| format!("could not read `{}`", path.display()))
+    };
+    let learnt = rows(train)?;
+    for (part, path) in others(train, valid)? {
+        let parts = [(Split::Train, &learnt[..]), (part, &rows(&path)?[..])];
+        parts::check(&parts)
+            .map_err(|error| told(printer, error))
+            .with_context(|| format!("`{}` touches `{}`", train.display(), path.display()))?;
+    }
+    Ok(())
+}
+
+/// The files of rows that are not learnt, each once.
+fn others(train: &Path, valid: Option<&Path>) -> Result<Vec<(Split, PathBuf)>> {
+    let mut known = vec![fs_err::canonicalize(train)?];
+    let beside = [Split::Valid, Split::Test].map(|part| {
+        let path = train.with_file_name(format!("{}.jsonl", part.as_str()));
+        (part, path)
+    });
+    let beside = beside.into_iter().filter(|(_, path)| path.is_file());
+    let mut res = Vec::new();
+    for (part, path) in valid.map(|it| (Split::Valid, it.to_owned())).into_iter().chain(beside) {
+        let real = fs_err::canonicalize(&path)?;
+        // Rows that are both learnt and looked at are the worst of leaks.
+        let is_validation = res.is_empty() && valid.is_some();
+        if is_validation || !known.contains(&real) {
+            known.push(real);
+            res.push((part, path));
+        }
+    }
+    Ok(res)
+}
+
+/// The policy on personal data: that of the flag, else that of the settings.
+fn policy(asked: Option<PersonalArg>, of_settings: PersonalPolicy) -> PersonalPolicy {
+    match asked {
+        Some(PersonalArg::Mask) => PersonalPolicy::Mask,
+        Some(PersonalArg::Refuse) => PersonalPolicy::Refuse,
+        Some(PersonalArg::Keep) => PersonalPolicy::Keep,
+        None => of_settings,
+    }
 }
 
 /// The files of rows that a path names: itself, or those of the dataset in the folder.

@@ -65,7 +65,8 @@ impl Judged<'_> {
             return Ok(None);
         };
         let context = teller.shown(&shown, None);
-        let meta = Meta { context, split: Some(part), ..meta };
+        let prompt = Some(teller.form());
+        let meta = Meta { context, split: Some(part), prompt, ..meta };
         Ok(Some(Prompted { prompt: messages(turns), meta }))
     }
 

@@ -9,7 +9,7 @@ use super::{End, Job, Jobs, Kind};
 use crate::{
     dataset::{
         build::{BuildOptions, Progress, build},
-        teller::PromptStyle,
+        teller::style_of,
     },
     serve::{error::ApiError, state::App, uploads::folder_name},
     writer::Writer,
@@ -55,7 +55,7 @@ impl Jobs {
         config.groups.extend(request.groups);
         let options = BuildOptions {
             config,
-            style: PromptStyle::of(&app.engine),
+            style: style_of(&app.engine),
             written_per_chunk: request.questions,
             anew: request.restart,
         };

@@ -129,7 +129,7 @@ fn work(app: &App, job: &Job, it: &Training) -> Result<End> {
             Event::Started { step, n_steps, .. } => tell(job, step, n_steps),
             Event::Step(line) => tell(job, line.step, line.n_steps),
             Event::Measuring => job.tell("measuring", 0, 0),
-            Event::Measured(_) | Event::Validated(_) | Event::Saved(_) => {}
+            Event::Measured(_) | Event::Validated(_) | Event::Saved(_) | Event::Looking => {}
             Event::DiskFull(error) => tracing::warn!(%error, "no checkpoint was written"),
         }
         job.flow()

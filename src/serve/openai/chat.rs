@@ -180,7 +180,7 @@ fn asking(
         // No more than the administrator allows.
         generation.answer_tokens_max = n.min(generation.answer_tokens_max);
     }
-    engine.settings.adapter = adapter;
+    engine.choose_adapter(adapter);
     let filter = Filter { collections: collection.into_iter().collect(), ..reader.filter() };
     Ok(Asking {
         question,

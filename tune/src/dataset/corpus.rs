@@ -1,7 +1,10 @@
 //! A document's text as what questions can be made of: sections with their paragraphs, lists and
 //! tables. Every block keeps its place, so that a row can name the words that it rests on.
 
-use std::ops::Range;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Range,
+};
 
 use ingest::document::{Language, Span};
 
@@ -328,18 +331,24 @@ pub fn training_texts(source: &Source, chars_max: usize) -> Vec<(Range<usize>, S
     res
 }
 
-/// Short lines that stand in a text three times or more, tables and headings apart.
-fn furniture(text: &str) -> std::collections::BTreeSet<&str> {
-    let mut counts: std::collections::BTreeMap<&str, usize> = std::collections::BTreeMap::new();
-    let lines = text.lines().map(str::trim);
-    for line in lines.filter(|it| !it.is_empty() && it.len() < 80 && kind(it) == Kind::Words) {
-        *counts.entry(line).or_default() += 1;
+/// Short lines that belong to pages and not to the text, tables and headings apart: those that stand
+/// in it three times or more, and those that twice are a paragraph of their own and no sentence.
+pub(super) fn furniture(text: &str) -> BTreeSet<&str> {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut alone: BTreeMap<&str, usize> = BTreeMap::new();
+    for part in text.split("\n\n") {
+        let lines = part.lines().map(str::trim);
+        for line in lines.filter(|it| !it.is_empty() && it.len() < 80 && kind(it) == Kind::Words) {
+            *counts.entry(line).or_default() += 1;
+            if part.trim() == line && !line.ends_with(['.', '!', '?', ':', ';', '…', '»', '"']) {
+                *alone.entry(line).or_default() += 1;
+            }
+        }
     }
-    counts
-        .into_iter()
-        .filter(|(it, n)| *n >= 3 && heading(it).is_none())
-        .map(|(it, _)| it)
-        .collect()
+    let stands_twice = |it: &str| alone.get(it).is_some_and(|n| *n >= 2);
+    let is_furniture =
+        |(it, n): &(&str, usize)| heading(it).is_none() && (*n >= 3 || stands_twice(it));
+    counts.into_iter().filter(is_furniture).map(|(it, _)| it).collect()
 }
 
 /// A line that only says which page it stands on: `Finance team Page 2`, `page 3/7`.
@@ -454,6 +463,9 @@ mod tests {
         assert_eq!(texts.len(), 1);
         assert_eq!(texts[0].1, "# Titre\n\nUn.\n\nDeux, page 3 du guide.");
         assert_eq!(training_texts(&source, 11).len(), 3);
+        // Two pages are enough for a line that is no sentence.
+        let text = "Notice X-1\n\nUn point.\n\nNotice X-1\n\nUn point.\n\n- Item\n\n- Item\n";
+        assert_eq!(furniture(text).into_iter().collect::<Vec<_>>(), ["Notice X-1"]);
     }
 
     #[test]

@@ -59,6 +59,17 @@ pub enum ExportError {
     /// A file cannot be written.
     #[error(transparent)]
     Io(#[from] std::io::Error),
+    /// The configuration would name a file of rows that is not written.
+    #[error(
+        "no row is in the part for training: {n_valid} are in the one for validation, {n_test} in \
+         the one for the test"
+    )]
+    NoTrain {
+        /// Rows for validation.
+        n_valid: usize,
+        /// Rows for the test.
+        n_test: usize,
+    },
     /// The trainer reads single questions only.
     #[error(
         "axolotl reads labelled answers to one question, with a system prompt or without: the \
@@ -139,6 +150,12 @@ pub fn export(
     trainer: Trainer,
     exported: &Exported<'_>,
 ) -> Result<Vec<PathBuf>, ExportError> {
+    let n = |part: Split| -> usize {
+        exported.parts.iter().filter(|(it, _)| *it == part).map(|(_, rows)| rows.len()).sum()
+    };
+    if n(Split::Train) == 0 {
+        return Err(ExportError::NoTrain { n_valid: n(Split::Valid), n_test: n(Split::Test) });
+    }
     // The `datasets` library takes a folder of data alone: not the one with the configuration.
     let folder = if trainer == Trainer::Trl { "data/" } else { "" };
     fs::create_dir_all(dir.join(folder))?;
@@ -368,6 +385,20 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn without_rows_to_learn_nothing_is_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let row = Row::new(&["1"], Body::Text("Du texte.".into()), Meta::default());
+        let parts = [(Split::Train, vec![]), (Split::Test, vec![row])];
+        let exported = Exported { kind: BodyKind::Text, base: "b", tokens_max: 512, parts: &parts };
+        let out = dir.path().join("out");
+        for trainer in [Trainer::LlamaFactory, Trainer::Axolotl, Trainer::Trl] {
+            let error = export(&out, trainer, &exported).unwrap_err();
+            assert!(matches!(error, ExportError::NoTrain { n_valid: 0, n_test: 1 }), "{error}");
+        }
+        assert!(!out.exists());
     }
 
     #[test]

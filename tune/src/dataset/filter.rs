@@ -7,7 +7,10 @@ use ingest::{document::Language, language::detect};
 use regex::Regex;
 use serde::{Deserialize, Serialize};
 
-use super::near::{Seen, words_of};
+use super::{
+    near::{Seen, words_of},
+    personal::masked,
+};
 
 /// Characters of a question.
 const QUESTION_CHARS: std::ops::RangeInclusive<usize> = 12..=300;
@@ -49,8 +52,6 @@ pub enum Dropped {
     NearDuplicate,
     /// It would teach personal data.
     PersonalData,
-    /// A passage that is shown as a distractor would answer it too.
-    AnsweredElsewhere,
     /// Retrieval finds a passage that seems to bear on a question that should have none.
     SeemsAnswerable,
     /// The prompt with its passages is too long.
@@ -75,7 +76,6 @@ impl Dropped {
             Self::NotFound => "question does not find its passage",
             Self::NearDuplicate => "nearly repeats another question",
             Self::PersonalData => "would teach personal data",
-            Self::AnsweredElsewhere => "another passage would answer it too",
             Self::SeemsAnswerable => "the documents seem to answer it",
             Self::TooLong => "prompt too long",
             Self::OtherPart => "another part asks nearly the same",
@@ -147,7 +147,8 @@ pub fn judge<E: Evidence>(
     if let Some(dropped) = by_words(written, passage, language) {
         return Ok(Some(dropped));
     }
-    let words = words_of(&written.question);
+    // As it is remembered between two runs: personal data is not.
+    let words = words_of(&masked(&written.question).unwrap_or_else(|| written.question.clone()));
     if seen.near(&words).is_some() {
         return Ok(Some(Dropped::NearDuplicate));
     }

@@ -7,7 +7,8 @@
 //! 2. [`questions`]: those become questions with answers, without any language model.
 //! 3. [`filter`]: what a language model wrote is kept only where it holds.
 //! 4. [`row`]: all of it becomes rows, each with its provenance; [`personal`] data leaves them.
-//! 5. [`split`]: rows become training, validation and test files that share no document.
+//! 5. [`split`]: rows become training, validation and test files that share no document; [`touch`]
+//!    reads what must share none.
 //! 6. [`review`]: people approve, change and reject single rows.
 //! 7. [`format`](mod@format), [`jsonl`], [`check`] and [`export`]: files of ours and of others;
 //!    [`known`]: questions to measure with.
@@ -25,3 +26,4 @@ pub mod questions;
 pub mod review;
 pub mod row;
 pub mod split;
+pub mod touch;

@@ -218,6 +218,36 @@ pub struct Shown {
     pub gold: bool,
 }
 
+/// What a prompt shows of the passages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PromptStyle {
+    /// Single sentences, for small models.
+    Small,
+    /// Whole passages.
+    Full,
+}
+
+impl PromptStyle {
+    /// The word used in files and reports.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Small => "small",
+            Self::Full => "full",
+        }
+    }
+}
+
+/// How prompts were made: an adapter answers best to those that it was taught with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PromptForm {
+    /// What they show of the passages.
+    pub style: PromptStyle,
+    /// Few-shot examples in one at most.
+    pub examples_max: usize,
+}
+
 /// Where a row comes from. Empty for what nobody has said.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -246,6 +276,9 @@ pub struct Meta {
     /// How the row was made.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub made_by: Option<MadeBy>,
+    /// How its prompt was made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prompt: Option<PromptForm>,
     /// A hash of the prompts that it was made with.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prompt_hash: Option<String>,

@@ -5,6 +5,8 @@
 //! with any company, in English and French. Of the texts the perplexity counts; a question counts as
 //! answered where the right answer is likelier than three wrong ones, byte by byte.
 
+use std::ops::ControlFlow;
+
 use model::prompt::ModelText;
 use model::trainable::{Target, TokenBatch, TrainableDecoder, With};
 use serde::{Deserialize, Serialize};
@@ -119,16 +121,21 @@ enum Kind {
     },
 }
 
-/// Looks at what a decoder makes of the sample now.
+/// Looks at what a decoder makes of the sample now. `flow` is asked before each group of sequences;
+/// `None` where it says to stop.
 pub(super) fn measure(
     decoder: &TrainableDecoder,
     text: &ModelText,
     tokens_at_once: usize,
-) -> Result<Ability, TuneError> {
+    flow: &mut dyn FnMut() -> ControlFlow<()>,
+) -> Result<Option<Ability>, TuneError> {
     let sequences = sequences(text)?;
     let mut sums = vec![0.0; sequences.len()];
     let n_tokens = |it: usize| sequences[it].ids.len();
     for group in groups((0..sequences.len()).collect(), n_tokens, tokens_at_once) {
+        if flow().is_break() {
+            return Ok(None);
+        }
         let ids: Vec<&[u32]> = group.iter().map(|&it| sequences[it].ids.as_slice()).collect();
         let batch = TokenBatch { sequences: &ids, dropout_seed: None };
         let (mut targets, mut row) = (Vec::new(), 0);
@@ -145,7 +152,7 @@ pub(super) fn measure(
         }
     }
     let of = |language: Option<Language>| score(&sequences, &sums, language);
-    Ok(Ability { all: of(None), en: of(Some(Language::En)), fr: of(Some(Language::Fr)) })
+    Ok(Some(Ability { all: of(None), en: of(Some(Language::En)), fr: of(Some(Language::Fr)) }))
 }
 
 fn score(sequences: &[Sequence], sums: &[f64], language: Option<Language>) -> Score {

@@ -35,6 +35,10 @@ pub(super) struct State {
     pub(super) ended: bool,
     /// What the base could do, where it was measured.
     pub(super) before: Option<Ability>,
+    /// Whether the validation rows are to be looked at before the next step: a run may be stopped
+    /// while it does so.
+    #[serde(default)]
+    pub(super) owes_validation: bool,
 }
 
 impl State {
@@ -47,8 +51,15 @@ impl State {
             n_worse: 0,
             ended: false,
             before: None,
+            owes_validation: true,
         }
     }
+}
+
+/// The step of a checkpoint, by its name.
+pub(super) fn step_of(path: &Path) -> u64 {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    name.trim_start_matches("step-").parse().unwrap_or_default()
 }
 
 /// Writes a checkpoint and removes those that it replaces.

@@ -1,5 +1,6 @@
 //! Rows to token ids, and which of them are learned, through the chat template that serves.
 
+use std::collections::HashMap;
 use std::path::Path;
 
 use model::chat::{ChatError, ChatOptions};
@@ -9,6 +10,7 @@ use serde_json::Value;
 use super::TuneError;
 use super::rows::{Document, Placed, Row, Rows};
 use super::settings::Settings;
+use crate::dataset::row::PromptForm;
 
 /// A sequence of tokens and which of them are learned.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,6 +47,8 @@ pub enum Item {
 pub struct Data {
     /// What is learned, in the order of the file.
     pub items: Vec<Item>,
+    /// The line of each, from 1. A long text is several of one line.
+    pub lines: Vec<usize>,
     /// Rows that are not usable: the line, and why.
     pub bad: Vec<(usize, String)>,
     /// Lines of rows that are too long.
@@ -55,6 +59,8 @@ pub struct Data {
     pub documents: Vec<Document>,
     /// Rows that do not say what they were made of.
     pub n_unnamed: usize,
+    /// How their prompts were made, where all that say it say the same.
+    pub prompt: Option<PromptForm>,
     /// A hash of the file, and of what people decided about its rows.
     pub hash: String,
 }
@@ -83,13 +89,13 @@ impl Data {
     /// Reads and encodes a file.
     pub fn read(path: &Path, text: &ModelText, settings: &Settings) -> Result<Self, TuneError> {
         let read = Rows::read(path, settings.method, settings.skip_bad)?;
-        let Rows { rows, mut bad, n_rejected, documents, n_unnamed, hash } = read;
+        let Rows { rows, mut bad, n_rejected, documents, n_unnamed, prompt, hash } = read;
         let context = text.encoder.context_length();
         let tokens_max = match settings.tokens_max {
             0 => context,
             n => n.min(context),
         };
-        let (mut items, mut long) = (Vec::new(), Vec::new());
+        let (mut items, mut lines, mut long) = (Vec::new(), Vec::new(), Vec::new());
         for Placed { line, row } in rows {
             let encoded = match encode(&row, text, tokens_max) {
                 Ok(encoded) => encoded,
@@ -112,6 +118,7 @@ impl Data {
                 let n_tokens = item.n_tokens_longest();
                 if n_tokens <= tokens_max {
                     items.push(item);
+                    lines.push(line);
                 } else if settings.drop_long {
                     long.push(line);
                 } else {
@@ -124,7 +131,37 @@ impl Data {
             let (n_bad, n_long) = (bad.len(), long.len());
             return Err(TuneError::Empty { path: path.to_owned(), n_bad, n_long });
         }
-        Ok(Self { items, bad, long, n_rejected, documents, n_unnamed, hash })
+        Ok(Self { items, lines, bad, long, n_rejected, documents, n_unnamed, prompt, hash })
+    }
+
+    /// Rows of `other` that are rows of this one, too, token by token: the first one's line there
+    /// and here, and how many lines there are. Of pairs, one of the two is enough.
+    #[must_use]
+    pub fn shared_with(&self, other: &Self) -> Option<(usize, usize, usize)> {
+        let mut here: HashMap<Vec<u32>, usize> = HashMap::new();
+        for (line, ids) in self.sequences() {
+            here.entry(ids).or_insert(line);
+        }
+        let found = other.sequences().into_iter();
+        let mut shared: Vec<(usize, usize)> =
+            found.filter_map(|(line, ids)| Some((line, *here.get(&ids)?))).collect();
+        shared.dedup_by_key(|(line, _)| *line);
+        let &(there, here) = shared.first()?;
+        Some((there, here, shared.len()))
+    }
+
+    /// The sequences with their lines; a long text is one again.
+    fn sequences(&self) -> Vec<(usize, Vec<u32>)> {
+        let mut res: Vec<(usize, Vec<u32>)> = Vec::new();
+        for (item, &line) in self.items.iter().zip(&self.lines) {
+            match (item, res.last_mut()) {
+                (Item::Whole(example), Some((last, ids))) if *last == line => {
+                    ids.extend(&example.ids);
+                }
+                _ => res.extend(item.examples().iter().map(|it| (line, it.ids.clone()))),
+            }
+        }
+        res
     }
 }
 

@@ -34,6 +34,33 @@ pub enum TuneError {
         /// What is wrong with it.
         reason: String,
     },
+    /// A row, or the whole file, is in a form that other trainers read.
+    #[error("`{}`, line {line}: {what}, which training does not read", path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// From 1.
+        line: usize,
+        /// What it is.
+        what: String,
+    },
+    /// Rows are both learned and looked at.
+    #[error(
+        "{n} rows of `{}` are in `{}`, too: the first is line {line}, there line {data_line}",
+        path.display(), data.display()
+    )]
+    Leak {
+        /// The rows to look at only.
+        path: PathBuf,
+        /// The first of them that is learned, from 1.
+        line: usize,
+        /// The rows to learn.
+        data: PathBuf,
+        /// Where it stands there, from 1.
+        data_line: usize,
+        /// How many rows to look at are learned.
+        n: usize,
+    },
     /// A conversation does not become tokens.
     #[error("`{}`, line {line}", path.display())]
     Chat {

@@ -8,12 +8,14 @@
 pub mod ability;
 pub mod encode;
 pub mod error;
+pub mod event;
 pub mod log;
 pub mod order;
 pub mod rows;
 pub mod run;
 pub mod settings;
 
+mod best;
 mod checkpoint;
 mod objective;
 mod report;

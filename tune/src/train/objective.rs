@@ -3,6 +3,7 @@
 //! Each comes down to a weighted sum of the log-likelihoods of tokens: see `model::trainable`.
 
 use std::collections::HashMap;
+use std::ops::ControlFlow;
 
 use model::trainable::{
     Gradients, Target, TokenBatch, TrainError, TrainableDecoder, Weighted, With,
@@ -85,12 +86,20 @@ impl<'a> Objective<'a> {
         Ok(res)
     }
 
-    /// The mean loss of some rows, without gradients; and the share on the right side.
-    pub(super) fn loss(&mut self, rows: &[usize]) -> Result<(f64, Option<f64>), TrainError> {
+    /// The mean loss of some rows, without gradients; and the share on the right side. `flow` is
+    /// asked before each batch; `None` where it says to stop.
+    pub(super) fn loss(
+        &mut self,
+        rows: &[usize],
+        flow: &mut dyn FnMut() -> ControlFlow<()>,
+    ) -> Result<Option<(f64, Option<f64>)>, TrainError> {
         let total = self.total(rows);
         let (mut loss, mut n_right) = (0.0, 0);
         // As many together as in training: what KTO measures depends on it.
         for rows in rows.chunks(self.settings.batch) {
+            if flow().is_break() {
+                return Ok(None);
+            }
             let far = self.far_from_base(rows)?;
             for group in self.groups(rows) {
                 let part = self.part(&group, total, far, Wanted::Loss)?;
@@ -98,7 +107,7 @@ impl<'a> Objective<'a> {
                 n_right += part.n_right;
             }
         }
-        Ok((loss, self.accuracy(n_right, rows.len())))
+        Ok(Some((loss, self.accuracy(n_right, rows.len()))))
     }
 
     fn accuracy(&self, n_right: usize, n_rows: usize) -> Option<f64> {

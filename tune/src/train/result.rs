@@ -88,6 +88,8 @@ fn record(made: &Made<'_>) -> Value {
             text.encoder.chat_template().map(|it| blake3::hash(it.as_bytes()).to_hex().to_string()),
         "data": of_data(setup.data, data),
         "validation": validation.zip(setup.validation).map(|(data, path)| of_data(path, data)),
+        // How answering makes the prompts that it was taught with, where all rows say the same.
+        "prompt": data.prompt,
         "settings": setup.settings,
         "step": step,
         "ability": ability.as_ref().map(Change::json),

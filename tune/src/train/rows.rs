@@ -5,14 +5,16 @@
 //! answer is a text, or a list of messages.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::TuneError;
 use super::settings::Method;
+use crate::dataset::format::Format;
 use crate::dataset::review::{Decision, Reviews};
+use crate::dataset::row::PromptForm;
 
 /// What one row teaches.
 #[derive(Debug, Clone, PartialEq)]
@@ -68,6 +70,8 @@ pub struct Rows {
     pub documents: Vec<Document>,
     /// Rows that do not say what they were made of.
     pub n_unnamed: usize,
+    /// How their prompts were made, where all that say it say the same.
+    pub prompt: Option<PromptForm>,
     /// A hash of the file, and of what people decided about its rows.
     pub hash: String,
 }
@@ -76,11 +80,15 @@ impl Rows {
     /// Reads a file for a method. Rows that are not usable are an error, or left out.
     pub fn read(path: &Path, method: Method, skip_bad: bool) -> Result<Self, TuneError> {
         let bytes = fs_err::read(path)?;
+        if bytes.trim_ascii_start().first() == Some(&b'[') {
+            let what = "a JSON array".to_owned();
+            return Err(TuneError::Foreign { path: path.to_owned(), line: 1, what });
+        }
         let reviews = Reviews::beside(path).map_err(std::io::Error::other)?;
         let mut hash = blake3::Hasher::new();
         hash.update(&bytes);
         let (mut rows, mut bad, mut n_rejected) = (Vec::new(), Vec::new(), 0);
-        let (mut documents, mut n_unnamed) = (BTreeMap::new(), 0);
+        let mut origins = Origins::default();
         for (idx, text) in bytes.split(|&it| it == b'\n').enumerate() {
             let line = idx + 1;
             if text.iter().all(u8::is_ascii_whitespace) {
@@ -88,28 +96,26 @@ impl Rows {
             }
             let parsed = match read_object(text) {
                 Ok(row) => match reviewed(row, &reviews, &mut hash) {
-                    Some(row) => learned(&row, method).inspect(|_| {
-                        n_unnamed += usize::from(!note_documents(&row, &mut documents));
-                    }),
+                    Some(row) => parse(&row, method, &mut origins),
                     None => {
                         n_rejected += 1;
                         continue;
                     }
                 },
-                Err(reason) => Err(reason),
+                Err(reason) => Err(Unusable::Reason(reason)),
             };
             match parsed {
                 Ok(row) => rows.push(Placed { line, row }),
-                Err(reason) if skip_bad => bad.push((line, reason)),
-                Err(reason) => {
-                    return Err(TuneError::Row { path: path.to_owned(), line, reason });
-                }
+                Err(why) if skip_bad => bad.push((line, why.text())),
+                Err(why) => return Err(why.at(path.to_owned(), line)),
             }
         }
+        let prompt = origins.prompt();
         let document = |(path, content_hash)| Document { path, content_hash };
-        let documents = documents.into_iter().map(document).collect();
+        let n_unnamed = origins.n_unnamed;
+        let documents = origins.documents.into_iter().map(document).collect();
         let hash = hash.finalize().to_hex().to_string();
-        Ok(Self { rows, bad, n_rejected, documents, n_unnamed, hash })
+        Ok(Self { rows, bad, n_rejected, documents, n_unnamed, prompt, hash })
     }
 }
 
@@ -139,24 +145,86 @@ fn read_object(line: &[u8]) -> Result<Map<String, Value>, String> {
     }
 }
 
-/// Content hashes of documents by their paths.
-type Documents = BTreeMap<String, Option<String>>;
+/// Why a row cannot be learned from.
+#[derive(Debug, PartialEq)]
+enum Unusable {
+    /// It lacks something.
+    Reason(String),
+    /// It has the form of another trainer.
+    Foreign(Format),
+}
 
-/// Notes what a row says of the documents that it was made of. False where it does not say.
-fn note_documents(row: &Map<String, Value>, documents: &mut Documents) -> bool {
-    let meta = row.get("meta").unwrap_or(&Value::Null);
-    // A question that no document answers is about none.
-    let mut is_said = meta["made_by"] == "unanswerable";
-    let context = meta["context"].as_array().map(Vec::as_slice).unwrap_or_default();
-    for place in std::iter::once(meta).chain(context) {
-        let Some(path) = place["path"].as_str().filter(|it| !it.is_empty()) else { continue };
-        let known = documents.entry(path.to_owned()).or_default();
-        if let Some(hash) = place["content_hash"].as_str() {
-            *known = Some(hash.to_owned());
+impl Unusable {
+    fn text(&self) -> String {
+        match self {
+            Self::Reason(reason) => reason.clone(),
+            Self::Foreign(format) => format!("a row in the format `{}`", format.as_str()),
         }
-        is_said = true;
     }
-    is_said
+
+    fn at(self, path: PathBuf, line: usize) -> TuneError {
+        match self {
+            Self::Foreign(_) => TuneError::Foreign { path, line, what: self.text() },
+            Self::Reason(reason) => TuneError::Row { path, line, reason },
+        }
+    }
+}
+
+/// What rows say of themselves under `meta`.
+#[derive(Debug, Default)]
+struct Origins {
+    /// Content hashes of the documents that they were made of, by path.
+    documents: BTreeMap<String, Option<String>>,
+    /// How their prompts were made, in each way once.
+    prompts: Vec<PromptForm>,
+    /// Rows that do not say what they were made of.
+    n_unnamed: usize,
+}
+
+impl Origins {
+    fn note(&mut self, meta: &Value) {
+        let context = meta["context"].as_array().map(Vec::as_slice).unwrap_or_default();
+        // A question that no document answers is about none.
+        let mut is_named = meta["made_by"] == "unanswerable";
+        for place in std::iter::once(meta).chain(context) {
+            let Some(path) = place["path"].as_str().filter(|it| !it.is_empty()) else { continue };
+            let known = self.documents.entry(path.to_owned()).or_default();
+            if let Some(hash) = place["content_hash"].as_str() {
+                *known = Some(hash.to_owned());
+            }
+            is_named = true;
+        }
+        self.n_unnamed += usize::from(!is_named);
+        // What other programs keep under that name is none of ours.
+        if let Ok(form) = serde_json::from_value::<PromptForm>(meta["prompt"].clone())
+            && !self.prompts.contains(&form)
+        {
+            self.prompts.push(form);
+        }
+    }
+
+    /// The way that is the same for all rows that say it.
+    fn prompt(&self) -> Option<PromptForm> {
+        match self.prompts[..] {
+            [one] => Some(one),
+            _ => None,
+        }
+    }
+}
+
+fn parse(row: &Map<String, Value>, method: Method, origins: &mut Origins) -> Result<Row, Unusable> {
+    let parsed = learned(row, method).map_err(|reason| match foreign(row) {
+        Some(format) => Unusable::Foreign(format),
+        None => Unusable::Reason(reason),
+    })?;
+    origins.note(row.get("meta").unwrap_or(&Value::Null));
+    Ok(parsed)
+}
+
+/// The format of a row that other trainers read.
+fn foreign(row: &Map<String, Value>) -> Option<Format> {
+    let is_foreign = |it: &Format| matches!(it, Format::Alpaca | Format::ShareGpt | Format::Raft);
+    Format::of(row).filter(is_foreign)
 }
 
 fn learned(row: &Map<String, Value>, method: Method) -> Result<Row, String> {
@@ -231,13 +299,14 @@ mod tests {
 
     #[track_caller]
     fn check(line: &str, method: Method, expected: Result<Value, &str>) {
-        let parsed =
-            read_object(line.as_bytes()).and_then(|it| parse(&it, method, &mut Documents::new()));
+        let parsed = read_object(line.as_bytes())
+            .map_err(Unusable::Reason)
+            .and_then(|it| parse(&it, method, &mut Origins::default()));
         match (parsed, expected) {
             (Ok(Row::Chat(messages) | Row::Labelled { messages, .. }), Ok(expected)) => {
                 assert_eq!(messages, expected);
             }
-            (Err(reason), Err(expected)) => assert!(reason.contains(expected), "{reason}"),
+            (Err(why), Err(expected)) => assert!(why.text().contains(expected), "{why:?}"),
             (row, expected) => panic!("{row:?} instead of {expected:?}"),
         }
     }
@@ -262,6 +331,49 @@ mod tests {
         check(r#"{"messages": [{"role": "user", "content": "Hi?"}]}"#, Method::Lora, Err("last"));
         check(r#"{"messages": []}"#, Method::Lora, Err("no message"));
         check(r#"{"messages": [{"content": "Hi?"}]}"#, Method::Lora, Err("message 1"));
+    }
+
+    #[test]
+    fn rows_of_other_trainers_are_told_by_their_form() {
+        let alpaca = r#"{"instruction": "Hi?", "output": "Yes."}"#;
+        check(alpaca, Method::Lora, Err("`alpaca`"));
+        let share = r#"{"conversations": [{"from": "human", "value": "Hi?"},
+            {"from": "gpt", "value": "Yes."}]}"#;
+        check(&share.replace('\n', " "), Method::Dpo, Err("`sharegpt`"));
+        let raft = json!({"question": "Hi?", "context": {"sentences": [["a"]]},
+            "cot_answer": "Yes."});
+        check(&raft.to_string(), Method::Lora, Err("`raft`"));
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("rows.json");
+        let good = r#"{"text": "a"}"#;
+        fs_err::write(&path, format!("{good}\n{alpaca}\n")).unwrap();
+        let error = Rows::read(&path, Method::Cpt, false).unwrap_err();
+        assert!(matches!(error, TuneError::Foreign { line: 2, .. }), "{error}");
+        let rows = Rows::read(&path, Method::Cpt, true).unwrap();
+        assert_eq!((rows.rows.len(), rows.bad.len()), (1, 1));
+        fs_err::write(&path, format!(" [{alpaca}]")).unwrap();
+        let error = Rows::read(&path, Method::Lora, true).unwrap_err().to_string();
+        assert!(error.contains("a JSON array"), "{error}");
+    }
+
+    #[test]
+    fn how_prompts_were_made_is_known_where_all_rows_say_the_same() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("rows.jsonl");
+        let row = |prompt: Value| json!({"text": "a", "meta": {"prompt": prompt}});
+        let full = json!({"style": "full", "examples_max": 0});
+        let prompt = |rows: &[Value]| {
+            let text: String = rows.iter().map(|it| format!("{it}\n")).collect();
+            fs_err::write(&path, text).unwrap();
+            let found = Rows::read(&path, Method::Cpt, false).unwrap().prompt;
+            serde_json::to_value(found).unwrap()
+        };
+        let silent = [json!({"text": "a"}), row(json!("of another program"))];
+        assert_eq!(prompt(&silent), Value::Null);
+        let one = [row(full.clone()), json!({"text": "b"}), row(full.clone())];
+        assert_eq!(prompt(&one), full);
+        let two = [row(full), row(json!({"style": "small", "examples_max": 0}))];
+        assert_eq!(prompt(&two), Value::Null);
     }
 
     #[test]

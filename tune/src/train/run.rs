@@ -12,8 +12,10 @@ use serde_json::{Value, json};
 
 use super::TuneError;
 use super::ability::{self, Ability, Change};
+use super::best;
 use super::checkpoint::{self, State};
 use super::encode::Data;
+pub use super::event::{Event, Outcome, Setup};
 use super::log::Log;
 pub use super::log::peak_bytes;
 pub use super::log::{Line, StepLine, ValidationLine};
@@ -21,82 +23,10 @@ use super::objective::{Objective, Step};
 use super::order::{mixed, rows_of_step, steps_per_epoch};
 pub use super::result::RECORD;
 use super::result::{self, Made};
-use super::settings::{Method, Settings};
+use super::settings::Method;
 
-/// What to train on what.
-#[derive(Debug, Clone, Copy)]
-pub struct Setup<'a> {
-    /// The base: a GGUF file or a folder.
-    pub model: &'a Path,
-    /// Rows to learn.
-    pub data: &'a Path,
-    /// Rows to look at only.
-    pub validation: Option<&'a Path>,
-    /// The folder that the adapter or the model becomes; it must not exist. While it is trained, `OUT.run` beside
-    /// it holds the log and the checkpoints.
-    pub out: &'a Path,
-    /// How.
-    pub settings: &'a Settings,
-    /// On what it is computed.
-    pub device: DeviceName,
-    /// Whether a run that was stopped is forgotten instead of going on.
-    pub restart: bool,
-}
-
-/// What happens while training.
-#[derive(Debug)]
-pub enum Event<'a> {
-    /// The base is being loaded.
-    Loading,
-    /// Training begins, or goes on.
-    Started {
-        /// What is trained on.
-        data: &'a Data,
-        /// Steps that have been made before.
-        step: u64,
-        /// Of all.
-        n_steps: u64,
-        /// Values that are trained.
-        n_values: usize,
-    },
-    /// It is measured what the model can do in general.
-    Measuring,
-    /// That was measured, before the first step or after the last.
-    Measured(&'a Ability),
-    /// A step was made.
-    Step(&'a StepLine),
-    /// The validation rows were looked at.
-    Validated(&'a ValidationLine),
-    /// A checkpoint was written.
-    Saved(&'a Path),
-    /// The disk is full: training goes on without the checkpoint or the line of the log.
-    DiskFull(&'a TuneError),
-}
-
-/// How training ended.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Outcome {
-    /// The adapter is in its folder.
-    Done {
-        /// The step whose factors it holds: the last, or the one with the best validation.
-        step: u64,
-        /// The last step.
-        n_steps: u64,
-        /// Whether it ended before its time, because the validation got no better.
-        early: bool,
-        /// What the model could do in general before, and after; where it was measured.
-        ability: Option<Change>,
-    },
-    /// It was stopped; the same call goes on.
-    Stopped {
-        /// Steps made.
-        step: u64,
-        /// The checkpoint.
-        checkpoint: PathBuf,
-    },
-}
-
-/// Trains an adapter. `on_event` may stop it after each step; what was done is kept then.
+/// Trains an adapter. `on_event` may stop it after each step, before the base is loaded, and while
+/// the general sample and the validation rows are looked at; what was done is kept then.
 ///
 /// # Errors
 /// [`TuneError`]. A run that failed goes on from its last checkpoint when it is called again.
@@ -115,10 +45,20 @@ pub fn train(
     let text = ModelText::load(setup.model)?;
     let data = Data::read(setup.data, &text, settings)?;
     let validation = setup.validation.map(|it| Data::read(it, &text, settings)).transpose()?;
+    if let (Some(path), Some(validation)) = (setup.validation, &validation) {
+        refuse_leak((setup.data, &data), (path, validation))?;
+    }
     let run_dir = run_dir(setup.out);
     let own = identity(setup, &text, (&data, validation.as_ref()))?;
     let goes_on = !setup.restart && is_known(&run_dir, &own)?;
-    let _ = on_event(Event::Loading);
+    if on_event(Event::Loading).is_break() {
+        let checkpoint = match goes_on {
+            true => checkpoint::list(&run_dir.join(CHECKPOINTS))?.pop(),
+            false => None,
+        };
+        let step = checkpoint.as_deref().map_or(0, checkpoint::step_of);
+        return Ok(Outcome::Stopped { step, checkpoint });
+    }
     let decoder = TrainableDecoder::load(
         setup.model,
         &TrainOptions {
@@ -142,10 +82,27 @@ pub fn train(
         n_values: decoder.n_values(),
     };
     if on_event(started).is_break() || run.go(on_event)?.is_break() {
-        let checkpoint = run.save()?;
+        let checkpoint = Some(run.save()?);
         return Ok(Outcome::Stopped { step: run.state.step, checkpoint });
     }
     run.finish(on_event)
+}
+
+/// Refuses rows that are learned and looked at: what is measured on them means nothing.
+fn refuse_leak(
+    (data_path, data): (&Path, &Data),
+    (path, validation): (&Path, &Data),
+) -> Result<(), TuneError> {
+    match data.shared_with(validation) {
+        None => Ok(()),
+        Some((line, data_line, n)) => Err(TuneError::Leak {
+            path: path.to_owned(),
+            line,
+            data: data_path.to_owned(),
+            data_line,
+            n,
+        }),
+    }
 }
 
 /// Where a run's log and checkpoints are while it goes on.
@@ -229,16 +186,17 @@ impl<'a> Run<'a> {
         let settings = setup.settings;
         let mut optimiser = AdamW::new(decoder, settings.weight_decay)?;
         let last = checkpoint::list(&dir.join(CHECKPOINTS))?.pop();
-        let state = match last {
+        let has_checkpoint = last.is_some();
+        let mut state = match last {
             Some(path) => checkpoint::restore(&path, decoder, &mut optimiser)?,
             None => State::new(),
         };
-        // Killed between the removal of one and the naming of the next.
-        let (best, new) = (dir.join("best"), dir.join("best.new"));
-        if !best.exists() && new.is_dir() {
-            fs_err::rename(new, best)?;
-        }
+        best::recover(&dir)?;
         let log = Log::open(dir.join("log.jsonl"), state.step)?;
+        if !has_checkpoint {
+            // Killed after the base was looked at, and before there was a checkpoint to say so.
+            state.owes_validation = log.lines.is_empty();
+        }
         Ok(Self {
             setup,
             decoder,
@@ -267,20 +225,22 @@ impl<'a> Run<'a> {
             n => n,
         };
         if self.state.step == 0 && settings.ability && self.state.before.is_none() {
-            self.state.before = Some(self.measure(on_event)?);
+            self.state.before = self.measure(on_event)?;
+            if self.state.before.is_none() {
+                return Ok(ControlFlow::Break(()));
+            }
         }
-        if self.state.step == 0 && self.log.lines.is_empty() {
-            self.validate(on_event)?;
+        if self.validate(on_event)?.is_break() {
+            return Ok(ControlFlow::Break(()));
         }
         while self.state.step < self.n_steps && !self.state.ended {
             let line = self.step()?;
+            let step = self.state.step;
+            self.state.owes_validation =
+                step.is_multiple_of(validate_every) || step == self.n_steps;
             let stops = on_event(Event::Step(&line)).is_break();
             self.add_to_log(Line::Step(line), on_event)?;
-            let step = self.state.step;
-            if step.is_multiple_of(validate_every) || step == self.n_steps {
-                self.validate(on_event)?;
-            }
-            if stops {
+            if stops || self.validate(on_event)?.is_break() {
                 return Ok(ControlFlow::Break(()));
             }
             if settings.save_every > 0 && step.is_multiple_of(settings.save_every) {
@@ -325,38 +285,50 @@ impl<'a> Run<'a> {
         })
     }
 
-    /// What the model can do in general, as it is now.
+    /// What the model can do in general, as it is now; `None` where somebody stops it.
     fn measure(
         &self,
         on_event: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
-    ) -> Result<Ability, TuneError> {
-        let _ = on_event(Event::Measuring);
+    ) -> Result<Option<Ability>, TuneError> {
+        if on_event(Event::Measuring).is_break() {
+            return Ok(None);
+        }
         let at_once = self.setup.settings.tokens_at_once;
-        let ability = ability::measure(self.decoder, self.text, at_once)?;
-        let _ = on_event(Event::Measured(&ability));
+        let flow = &mut || on_event(Event::Looking);
+        let ability = ability::measure(self.decoder, self.text, at_once, flow)?;
+        if let Some(ability) = &ability {
+            let _ = on_event(Event::Measured(ability));
+        }
         Ok(ability)
     }
 
-    /// Looks at the validation rows, keeps the factors where they are the best so far, and ends
-    /// training where they have not been for long.
+    /// Looks at the validation rows where it is time to, keeps the factors where they are the best
+    /// so far, and ends training where they have not been for long.
     fn validate(
         &mut self,
         on_event: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
-    ) -> Result<(), TuneError> {
+    ) -> Result<ControlFlow<()>, TuneError> {
         let (Some(objective), Some(data)) = (&mut self.validating, self.validation) else {
-            return Ok(());
+            return Ok(ControlFlow::Continue(()));
         };
+        if !self.state.owes_validation {
+            return Ok(ControlFlow::Continue(()));
+        }
         let start = Instant::now();
         let rows: Vec<usize> = (0..data.items.len()).collect();
-        let (loss, accuracy) = objective.loss(&rows)?;
+        let flow = &mut || on_event(Event::Looking);
+        let Some((loss, accuracy)) = objective.loss(&rows, flow)? else {
+            return Ok(ControlFlow::Break(()));
+        };
+        self.state.owes_validation = false;
         let best = self.state.best_bits.map(f64::from_bits);
         // Before the first step it is the base that is looked at, which is no adapter to keep.
-        let is_best = self.state.step > 0 && best.is_none_or(|best| loss < best);
+        let is_better = self.state.step > 0 && best.is_none_or(|best| loss < best);
+        let is_best = is_better && self.keep_best(on_event)?;
         if is_best {
             self.state.best_bits = Some(loss.to_bits());
             self.state.n_worse = 0;
-            self.keep_best()?;
-        } else if self.state.step > 0 {
+        } else if self.state.step > 0 && !is_better {
             self.state.n_worse += 1;
             let patience = self.setup.settings.patience;
             self.state.ended = patience > 0 && self.state.n_worse >= patience;
@@ -364,7 +336,8 @@ impl<'a> Run<'a> {
         self.state.seconds += start.elapsed().as_secs_f64();
         let line = ValidationLine { step: self.state.step, loss, accuracy, is_best };
         let _ = on_event(Event::Validated(&line));
-        self.add_to_log(Line::Validation(line), on_event)
+        self.add_to_log(Line::Validation(line), on_event)?;
+        Ok(ControlFlow::Continue(()))
     }
 
     /// Adds a line to the log; a full disk is told once, and training goes on.
@@ -385,18 +358,20 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Keeps what is trained at this step as the best.
-    fn keep_best(&self) -> Result<(), TuneError> {
-        let (best, new) = (self.dir.join("best"), self.dir.join("best.new"));
-        if new.exists() {
-            fs_err::remove_dir_all(&new)?;
+    /// Keeps what is trained at this step as the best. A full disk is told, and the one before
+    /// stays the best: false.
+    fn keep_best(
+        &self,
+        on_event: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
+    ) -> Result<bool, TuneError> {
+        match best::keep(&self.dir, self.decoder) {
+            Ok(()) => Ok(true),
+            Err(error) if is_disk_full(&error) => {
+                let _ = on_event(Event::DiskFull(&error));
+                Ok(false)
+            }
+            Err(error) => Err(error),
         }
-        self.decoder.save(&new)?;
-        if best.exists() {
-            fs_err::remove_dir_all(&best)?;
-        }
-        fs_err::rename(&new, &best)?;
-        Ok(())
     }
 
     fn save(&self) -> Result<PathBuf, TuneError> {
@@ -428,10 +403,9 @@ impl<'a> Run<'a> {
         on_event: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
     ) -> Result<Outcome, TuneError> {
         // Should the place not take it, the run goes on from its very end.
-        self.save()?;
-        let best = self.dir.join("best");
+        let checkpoint = self.save()?;
         let mut step = self.state.step;
-        if best.is_dir() {
+        if let Some(best) = best::of(&self.dir) {
             self.decoder.restore(&best)?;
             let of_best = |it: &Line| match it {
                 Line::Validation(it) if it.is_best => Some(it.step),
@@ -440,7 +414,13 @@ impl<'a> Run<'a> {
             step = self.log.lines.iter().rev().find_map(of_best).unwrap_or(step);
         }
         let ability = match self.state.before {
-            Some(before) => Some(Change { before, after: self.measure(on_event)? }),
+            Some(before) => match self.measure(on_event)? {
+                Some(after) => Some(Change { before, after }),
+                None => {
+                    let (step, checkpoint) = (self.state.step, Some(checkpoint));
+                    return Ok(Outcome::Stopped { step, checkpoint });
+                }
+            },
             None => None,
         };
         let made = Made {

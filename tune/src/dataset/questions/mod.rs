@@ -9,11 +9,14 @@ mod sections;
 mod tables;
 pub mod unanswerable;
 
-use std::ops::Range;
+use std::{collections::BTreeSet, ops::Range};
 
 use ingest::document::Language;
 
-use super::{corpus::Source, row::MadeBy};
+use super::{
+    corpus::{Source, furniture},
+    row::MadeBy,
+};
 
 /// Cuts a text into sentences: bytes of each.
 pub type Sentences<'a> = &'a dyn Fn(&str) -> Vec<Range<usize>>;
@@ -52,7 +55,7 @@ pub fn questions(source: &Source, sentences: Sentences<'_>) -> Vec<Qa> {
     if is_superseded(source) {
         return Vec::new();
     }
-    let document = Asked { source, sentences };
+    let document = Asked { source, sentences, furniture: furniture(&source.text) };
     let mut res = records::of(&document);
     for section in source.sections() {
         res.extend(sections::of(&document, &section));
@@ -74,6 +77,8 @@ pub fn reference(text: &str) -> Option<&str> {
 struct Asked<'a> {
     source: &'a Source,
     sentences: Sentences<'a>,
+    /// Lines that stand at the head or the foot of its pages.
+    furniture: BTreeSet<&'a str>,
 }
 
 impl Asked<'_> {

@@ -54,7 +54,9 @@ fn whole(document: &Asked<'_>, section: &Section<'_>) -> Option<Qa> {
     }
     // What stands at the foot of a page belongs to no section.
     let is_words = |it: &&Block<'_>| match it {
-        Block::Paragraph { text, .. } => !is_page_mark(text),
+        Block::Paragraph { text, .. } => {
+            !is_page_mark(text) && !document.furniture.contains(text.as_str())
+        }
         Block::List { .. } | Block::Table(_) => true,
     };
     let blocks: Vec<&Block<'_>> = section.blocks.iter().filter(is_words).collect();

@@ -59,6 +59,12 @@ fn headings_become_questions() {
     let all = made("Sonde", Language::French, text);
     assert_eq!(all[0].answer, ["Elle vaut trois ans, batterie comprise."]);
     assert_eq!(&text[all[0].span.clone()], "Elle vaut trois ans, batterie comprise.");
+    let text = "Notice X-1\n\n# Notice\n\n## Le tiers payant\n\nLa carte suffit partout.\n\n\
+        Notice X-1\n\n## Les dispenses\n\nElles se demandent sous quinze jours.\n";
+    let all = made("Notice", Language::French, text);
+    let answers: Vec<&str> = all.iter().map(|it| it.answer[0].as_str()).collect();
+    assert_eq!(answers, ["La carte suffit partout.", "Elles se demandent sous quinze jours."]);
+    assert!(all.iter().all(|it| it.answer.len() == 1), "no foot of a page: {all:#?}");
     let text = "# Travel\n\n## How to book\n\nBook through the agency, **14 days** ahead.\n\n\
         ## Contents\n\nTrain . . . . 3\n";
     let all = made("Travel", Language::English, text);
