@@ -190,6 +190,7 @@ impl Metrics {
         };
         set("answers", app.answering.load());
         set("searches", app.searching.load());
+        set("encodings", app.encoding.load());
         set("jobs", app.jobs.load());
         let counts = app.engine.index.catalog().counts()?;
         self.indexed.set(i64::try_from(counts.chunks).unwrap_or(i64::MAX));
