@@ -15,7 +15,7 @@ use crate::{
     expected::Expected,
     ranges::{Amount, amounts, ranges},
     units::{Unit, units},
-    words::{Lookup, Vocabulary, Wanted, compounds, languages, stems, words},
+    words::{Finder, Lookup, Vocabulary, Wanted, compounds, languages, stems, words},
 };
 
 /// Words that make a question and say nothing of its topic.
@@ -115,6 +115,13 @@ pub struct Support {
     pub score: f32,
 }
 
+/// Reads passages for a question.
+#[derive(Debug)]
+pub struct Reader<'a> {
+    asked: &'a Asked,
+    finder: Finder<'a>,
+}
+
 /// A passage, read for a question.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Reading {
@@ -203,52 +210,13 @@ impl Asked {
     /// Reads a passage for the question.
     #[must_use]
     pub fn read(&self, chunk: &StoredChunk) -> Reading {
-        let text = passage_text(chunk);
-        let units = units(chunk, &text);
-        let header = |it: &Unit| it.header.clone().map(|it| &text[it]);
-        let fits: Vec<bool> = units
-            .iter()
-            .map(|it| {
-                self.expected.is_none_or(|kind| kind.is_in(&text[it.span.clone()], header(it)))
-            })
-            .collect();
-        let own: Vec<Vec<f32>> = units
-            .iter()
-            .zip(&fits)
-            .map(|(it, fits)| self.with_measures(self.levels(&it.with_header(&text)), *fits))
-            .collect();
-        let mut above: Option<(&str, Vec<f32>)> = None;
-        let mut supports = Vec::with_capacity(units.len());
-        for (i, unit) in units.iter().enumerate() {
-            if above.as_ref().is_none_or(|(heading, _)| *heading != unit.heading) {
-                above = Some((&unit.heading, self.levels(&unit.heading)));
-            }
-            let heading = above.as_ref().map_or(&[][..], |(_, levels)| levels);
-            let beside = |i: usize| units.get(i).filter(|it| it.header.is_none()).map(|_| &own[i]);
-            let before = i.checked_sub(1).and_then(beside);
-            let with_heading = larger(&own[i], heading);
-            let mut with_neighbours = with_heading.clone();
-            for it in [before, beside(i + 1)].into_iter().flatten() {
-                with_neighbours = larger(&with_neighbours, it);
-            }
-            let share = (self.share(&own[i])
-                + self.share(&with_heading)
-                + NEIGHBOUR_SHARE * self.share(&with_neighbours))
-                / (2.0 + NEIGHBOUR_SHARE);
-            let score = if fits[i] { share } else { UNEXPECTED_SHARE * share };
-            let key = if unit.header.is_some() { self.key(&text[unit.span.clone()]) } else { 0.0 };
-            supports.push(Support { own: own[i].clone(), with_heading, key, score });
-        }
-        let all = format!("{}\n{}\n{text}", chunk.title, chunk.heading_path.join("\n"));
-        let is_kind_there = self.expected.is_some() && fits.contains(&true);
-        let coverage = self.share(&self.with_measures(self.levels(&all), is_kind_there));
-        Reading { coverage, text, units, supports }
+        self.reader().read(chunk)
     }
 
-    /// How surely a text has each of the question's stems.
-    fn levels(&self, text: &str) -> Vec<f32> {
-        let own = Vocabulary::for_lookup(text, self.language, &self.lookup);
-        self.terms.iter().map(|it| own.has(&it.wanted)).collect()
+    /// Reads passages for the question, each word that several have once.
+    #[must_use]
+    pub fn reader(&self) -> Reader<'_> {
+        Reader { asked: self, finder: self.lookup.finder(self.language) }
     }
 
     /// Levels of a text that holds the kind of answer that is asked for, or does not.
@@ -341,6 +309,60 @@ impl Asked {
     pub fn has_codes(&self, text: &str) -> bool {
         let only = Claims { codes: self.claims.codes.clone(), ..Claims::default() };
         only.missing(&SourceFacts::of(text)).is_empty()
+    }
+}
+
+impl Reader<'_> {
+    /// Reads a passage.
+    #[must_use]
+    pub fn read(&mut self, chunk: &StoredChunk) -> Reading {
+        let asked = self.asked;
+        let text = passage_text(chunk);
+        let units = units(chunk, &text);
+        let header = |it: &Unit| it.header.clone().map(|it| &text[it]);
+        let fits: Vec<bool> = units
+            .iter()
+            .map(|it| {
+                asked.expected.is_none_or(|kind| kind.is_in(&text[it.span.clone()], header(it)))
+            })
+            .collect();
+        let own: Vec<Vec<f32>> = units
+            .iter()
+            .zip(&fits)
+            .map(|(it, fits)| asked.with_measures(self.levels(&it.with_header(&text)), *fits))
+            .collect();
+        let mut above: Option<(&str, Vec<f32>)> = None;
+        let mut supports = Vec::with_capacity(units.len());
+        for (i, unit) in units.iter().enumerate() {
+            if above.as_ref().is_none_or(|(heading, _)| *heading != unit.heading) {
+                above = Some((&unit.heading, self.levels(&unit.heading)));
+            }
+            let heading = above.as_ref().map_or(&[][..], |(_, levels)| levels);
+            let beside = |i: usize| units.get(i).filter(|it| it.header.is_none()).map(|_| &own[i]);
+            let before = i.checked_sub(1).and_then(beside);
+            let with_heading = larger(&own[i], heading);
+            let mut with_neighbours = with_heading.clone();
+            for it in [before, beside(i + 1)].into_iter().flatten() {
+                with_neighbours = larger(&with_neighbours, it);
+            }
+            let share = (asked.share(&own[i])
+                + asked.share(&with_heading)
+                + NEIGHBOUR_SHARE * asked.share(&with_neighbours))
+                / (2.0 + NEIGHBOUR_SHARE);
+            let score = if fits[i] { share } else { UNEXPECTED_SHARE * share };
+            let key = if unit.header.is_some() { asked.key(&text[unit.span.clone()]) } else { 0.0 };
+            supports.push(Support { own: own[i].clone(), with_heading, key, score });
+        }
+        let all = format!("{}\n{}\n{text}", chunk.title, chunk.heading_path.join("\n"));
+        let is_kind_there = asked.expected.is_some() && fits.contains(&true);
+        let coverage = asked.share(&asked.with_measures(self.levels(&all), is_kind_there));
+        Reading { coverage, text, units, supports }
+    }
+
+    /// How surely a text has each of the question's stems.
+    fn levels(&mut self, text: &str) -> Vec<f32> {
+        let own = self.finder.read(text);
+        self.asked.terms.iter().map(|it| own.has(&it.wanted)).collect()
     }
 }
 

@@ -1,6 +1,6 @@
 //! What makes vectors: a model of this process, or one on a server.
 
-use std::path::Path;
+use std::{path::Path, thread};
 
 use anyhow::{Context as _, Result};
 use index::fingerprint::EmbedderPrint;
@@ -11,6 +11,7 @@ use model::{
 };
 
 use crate::{
+    crowd::CROWD,
     together::Together,
     upstream::{embeddings::UpstreamEmbedder, error::UpstreamError},
 };
@@ -44,7 +45,8 @@ pub enum EmbedError {
 
 impl From<embed::Embedder> for Embedder {
     fn from(it: embed::Embedder) -> Self {
-        Self::Local(Box::new(LocalEmbedder { model: it, questions: Together::default() }))
+        let questions = Together::new(rayon::current_num_threads());
+        Self::Local(Box::new(LocalEmbedder { model: it, questions }))
     }
 }
 
@@ -83,23 +85,36 @@ impl Embedder {
     /// When the model or the server fails.
     pub fn embed(&self, texts: &[&str], role: TextRole) -> Result<Embeddings, EmbedError> {
         match self {
-            Self::Local(it) => Ok(it.embed(texts, role)?),
+            Self::Local(it) => {
+                let _present = CROWD.enter();
+                Ok(it.model.embed(texts, role)?)
+            }
             Self::Upstream(it) => Ok(it.embed(texts, role)?),
         }
     }
-}
 
-impl LocalEmbedder {
-    fn embed(&self, texts: &[&str], role: TextRole) -> Result<Embeddings, embed::EmbedError> {
-        match texts {
-            // A thread of the pool that waited would keep the others from what they wait for.
-            [question] if role == TextRole::Query && rayon::current_thread_index().is_none() => {
-                self.questions.compute(question, |texts| {
-                    // One hand-over to the pool instead of one for each product.
-                    rayon::scope(|_| self.model.embed_each(texts, role))
-                })
+    /// Embeds a question, and does `beside` before or meanwhile: by several threads for one who
+    /// `is_alone`, else by this thread, together with other questions. Where the question cannot be
+    /// embedded, `beside` may not have been done.
+    ///
+    /// # Errors
+    /// When the model or the server fails.
+    pub fn embed_question(
+        &self,
+        question: &str,
+        is_alone: bool,
+        beside: impl FnOnce() + Send,
+    ) -> Result<Embeddings, EmbedError> {
+        match self {
+            Self::Local(it) if is_alone => Ok(it.model.embed_question(question, beside)?),
+            Self::Local(it) => {
+                beside();
+                Ok(it.questions.compute(question, |all| it.model.embed_questions_here(all))?)
             }
-            _ => self.model.embed(texts, role),
+            Self::Upstream(it) => thread::scope(|scope| {
+                scope.spawn(beside);
+                Ok(it.embed(&[question], TextRole::Query)?)
+            }),
         }
     }
 }

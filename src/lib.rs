@@ -21,6 +21,7 @@ pub mod compare;
 pub mod compose;
 pub mod condense;
 pub mod config;
+mod crowd;
 pub mod dataset;
 pub mod embedder;
 pub mod engine;

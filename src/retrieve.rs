@@ -10,14 +10,11 @@ use index::{
     unit_vector::UnitVector,
 };
 use ingest::{document::Language, duplicates::SimHash, language::detect};
-use model::{
-    embed::TextRole,
-    rerank::{PairScore, RerankError, Reranker},
-};
-use rayon::prelude::*;
+use model::rerank::{PairScore, RerankError, Reranker};
 
 use crate::{
-    asked::{Asked, Reading},
+    asked::{Asked, Reader, Reading},
+    crowd::CROWD,
     embedder::{EmbedError, Embedder},
     relevance::Signals,
     rerank::{RerankCost, rerank},
@@ -197,17 +194,17 @@ pub fn retrieve(
     options: &RetrieveOptions,
 ) -> Result<Found, RetrieveError> {
     let k = options.candidates_max;
-    // Embedding is most of a search, and leaves other threads idle here and there.
+    let present = CROWD.enter();
+    // Embedding is most of a search: words are sought meanwhile.
     let mut by_words = None;
-    let embedded = rayon::in_place_scope(|scope| {
-        scope.spawn(|_| {
-            let (text, language) = (question.text(), question.language);
-            let lexical = index.search_lexical(text, language, &options.filter, k);
-            by_words = Some((lexical, read_question(index, question)));
-        });
-        encoders.embedder.embed(&[question.text()], TextRole::Query)
-    })?;
-    let (lexical, asked) = by_words.expect("a scope ends when all of it has");
+    let by_words_too = || {
+        let (text, language) = (question.text(), question.language);
+        let lexical = index.search_lexical(text, language, &options.filter, k);
+        by_words = Some((lexical, read_question(index, question)));
+    };
+    let is_alone = present.is_alone();
+    let embedded = encoders.embedder.embed_question(question.text(), is_alone, by_words_too)?;
+    let (lexical, asked) = by_words.expect("it is done whenever a question is embedded");
     let (lexical, asked) = (lexical?, asked?);
     let question_cut_at = (embedded.n_truncated > 0).then_some(embedded.n_tokens);
     let dense = match UnitVector::new(embedded.row(0).to_vec()) {
@@ -226,15 +223,16 @@ pub fn retrieve(
     let mut fused = fuse(&lexical, &dense, &settings);
     let looked_at = options.passages_max * LOOKED_AT_PER_SHOWN;
     fused.truncate(encoders.reranker.map_or(looked_at, |_| looked_at.max(options.rerank_max)));
-    let mut candidates = candidates(index, &fused)?;
+    let mut candidates = candidates(index, &fused, &options.filter)?;
     let rerank = match encoders.reranker {
         Some(it) => Some(rerank(it, question.text(), &mut candidates, options.rerank_max)?),
         None => None,
     };
     let mut candidates = collapse(candidates);
     candidates.truncate(options.passages_max);
-    // Reading is what takes time once chunks are found.
-    let passages = candidates.into_par_iter().map(|it| judged(it, &asked, options)).collect();
+    let mut reader = asked.reader();
+    let passages =
+        candidates.into_iter().map(|it| judged(it, &asked, &mut reader, options)).collect();
     Ok(Found { asked, passages, report: RetrievalReport { question_cut_at, rerank } })
 }
 
@@ -251,11 +249,15 @@ pub struct Candidate {
     digits: Option<Vec<String>>,
 }
 
-/// The chunks of hits, in their order.
-fn candidates(index: &Index, fused: &[FusedHit]) -> Result<Vec<Candidate>, CatalogError> {
+/// The chunks of hits, in their order. A document may have lost its rights since it was found.
+fn candidates(
+    index: &Index,
+    fused: &[FusedHit],
+    filter: &Filter,
+) -> Result<Vec<Candidate>, CatalogError> {
     let ids: Vec<ChunkId> = fused.iter().map(|it| it.chunk).collect();
     let chunks = index.catalog().chunks(&ids)?.into_iter();
-    let found = chunks.filter_map(|chunk| {
+    let found = chunks.filter(|it| filter.matches(&it.facets)).filter_map(|chunk| {
         let hit = *fused.iter().find(|it| it.chunk == chunk.id)?;
         Some(Candidate { chunk, hit, rerank: None, n_duplicates: 0, digits: None })
     });
@@ -263,9 +265,14 @@ fn candidates(index: &Index, fused: &[FusedHit]) -> Result<Vec<Candidate>, Catal
 }
 
 /// A candidate with what speaks for it.
-fn judged(candidate: Candidate, asked: &Asked, options: &RetrieveOptions) -> Passage {
+fn judged(
+    candidate: Candidate,
+    asked: &Asked,
+    reader: &mut Reader<'_>,
+    options: &RetrieveOptions,
+) -> Passage {
     let Candidate { chunk, hit, rerank, n_duplicates, .. } = candidate;
-    let reading = asked.read(&chunk);
+    let reading = reader.read(&chunk);
     let signals = Signals {
         cosine: hit.dense.map(|it| it.score),
         embedder_speaks: options.embedder_speaks,

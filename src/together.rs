@@ -2,92 +2,139 @@
 //! them.
 
 use std::{
-    collections::HashMap,
+    collections::VecDeque,
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
-    sync::{Condvar, Mutex, PoisonError},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
 };
 
 /// Questions of one batch at most: more would make the first one wait for the arithmetic.
 const BATCH_MAX: usize = 16;
 
-/// Computes `R` from texts, for many threads at a time: one of those that wait computes for all.
+/// Computes `R` from texts, for many threads at a time. Each of the first computes its own; of those
+/// that come later and wait, one computes for all as soon as another is done.
 #[derive(Debug)]
 pub(crate) struct Together<R> {
+    /// Threads that compute at a time: one for each core.
+    leaders_max: usize,
     queue: Mutex<Queue<R>>,
-    turned: Condvar,
 }
 
 #[derive(Debug)]
 struct Queue<R> {
-    is_computing: bool,
-    next: u64,
-    /// In the order in which they came.
-    waiting: Vec<(u64, String)>,
-    /// `None` where the batch failed: whoever waits computes alone, and has an error of its own.
-    done: HashMap<u64, Option<R>>,
+    n_leading: usize,
+    /// In the order in which they came; empty unless as many lead as may.
+    waiting: VecDeque<Arc<Waiter<R>>>,
 }
 
-impl<R> Default for Together<R> {
-    fn default() -> Self {
-        let queue =
-            Queue { is_computing: false, next: 0, waiting: Vec::new(), done: HashMap::new() };
-        Self { queue: Mutex::new(queue), turned: Condvar::new() }
+#[derive(Debug)]
+struct Waiter<R> {
+    text: String,
+    turn: Mutex<Option<Turn<R>>>,
+    turned: Condvar,
+}
+
+/// What a waiter has to do next.
+#[derive(Debug)]
+enum Turn<R> {
+    /// Compute for these, itself among them.
+    Lead(Vec<Arc<Waiter<R>>>),
+    /// Take its result. `None` where the batch failed: whoever waits computes alone, and has an error
+    /// of its own.
+    Done(Option<R>),
+}
+
+impl<R> Waiter<R> {
+    fn give(&self, turn: Turn<R>) {
+        *lock(&self.turn) = Some(turn);
+        self.turned.notify_one();
+    }
+
+    /// Waits for its turn.
+    fn take(&self) -> Turn<R> {
+        let mut turn = lock(&self.turn);
+        loop {
+            if let Some(turn) = turn.take() {
+                return turn;
+            }
+            turn = self.turned.wait(turn).unwrap_or_else(PoisonError::into_inner);
+        }
     }
 }
 
 impl<R> Together<R> {
+    pub(crate) fn new(leaders_max: usize) -> Self {
+        let queue = Queue { n_leading: 0, waiting: VecDeque::new() };
+        Self { leaders_max: leaders_max.max(1), queue: Mutex::new(queue) }
+    }
+
     /// What `compute` gives for `text`: one result per text, in their order.
     pub(crate) fn compute<E>(
         &self,
         text: &str,
         compute: impl Fn(&[&str]) -> Result<Vec<R>, E>,
     ) -> Result<R, E> {
-        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        let id = queue.next;
-        queue.next += 1;
-        queue.waiting.push((id, text.to_owned()));
+        let own = self.join(text);
         loop {
-            if let Some(done) = queue.done.remove(&id) {
-                drop(queue);
-                return match done {
-                    Some(it) => Ok(it),
-                    None => compute(&[text]).map(|mut it| it.remove(0)),
-                };
+            match own.take() {
+                Turn::Lead(batch) => self.lead(&batch, &compute),
+                Turn::Done(Some(it)) => return Ok(it),
+                Turn::Done(None) => return compute(&[text]).map(|mut it| it.remove(0)),
             }
-            if queue.is_computing {
-                queue = self.turned.wait(queue).unwrap_or_else(PoisonError::into_inner);
-                continue;
-            }
-            queue.is_computing = true;
-            let n = queue.waiting.len().min(BATCH_MAX);
-            let batch: Vec<(u64, String)> = queue.waiting.drain(..n).collect();
-            drop(queue);
-            let texts: Vec<&str> = batch.iter().map(|(_, text)| text.as_str()).collect();
-            let computed = catch_unwind(AssertUnwindSafe(|| compute(&texts)));
-            queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
-            queue.is_computing = false;
-            let mut results = match computed {
-                Ok(Ok(it)) => it,
-                Err(panic) if batch.len() == 1 => {
-                    self.turned.notify_all();
-                    drop(queue);
-                    resume_unwind(panic);
-                }
-                Ok(Err(_)) | Err(_) => Vec::new(),
-            }
-            .into_iter();
-            for (id, _) in batch {
-                queue.done.insert(id, results.next());
-            }
-            self.turned.notify_all();
         }
     }
+
+    /// Leads at once where there is room, and waits otherwise.
+    fn join(&self, text: &str) -> Arc<Waiter<R>> {
+        let (text, turn, turned) = (text.to_owned(), Mutex::default(), Condvar::new());
+        let own = Arc::new(Waiter { text, turn, turned });
+        let mut queue = lock(&self.queue);
+        if queue.n_leading < self.leaders_max {
+            queue.n_leading += 1;
+            own.give(Turn::Lead(vec![Arc::clone(&own)]));
+        } else {
+            queue.waiting.push_back(Arc::clone(&own));
+        }
+        own
+    }
+
+    /// Computes for a batch, and lets the first of those that wait lead next.
+    fn lead<E>(&self, batch: &[Arc<Waiter<R>>], compute: &impl Fn(&[&str]) -> Result<Vec<R>, E>) {
+        let texts: Vec<&str> = batch.iter().map(|it| it.text.as_str()).collect();
+        let computed = catch_unwind(AssertUnwindSafe(|| compute(&texts)));
+        self.step_down();
+        let results = match computed {
+            Ok(Ok(it)) => it,
+            Err(panic) if batch.len() == 1 => resume_unwind(panic),
+            Ok(Err(_)) | Err(_) => Vec::new(),
+        };
+        let mut results = results.into_iter();
+        for it in batch {
+            it.give(Turn::Done(results.next()));
+        }
+    }
+
+    fn step_down(&self) {
+        let mut queue = lock(&self.queue);
+        let n = queue.waiting.len().min(BATCH_MAX);
+        let next: Vec<Arc<Waiter<R>>> = queue.waiting.drain(..n).collect();
+        match next.first() {
+            Some(first) => Arc::clone(first).give(Turn::Lead(next)),
+            None => queue.n_leading -= 1,
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
 mod tests {
     use std::{
-        sync::atomic::{AtomicUsize, Ordering},
+        sync::{
+            Barrier,
+            atomic::{AtomicUsize, Ordering},
+        },
         thread,
         time::Duration,
     };
@@ -107,7 +154,7 @@ mod tests {
 
     #[test]
     fn those_who_wait_are_computed_together_and_get_their_own() {
-        let (together, n_batches) = (Together::default(), AtomicUsize::new(0));
+        let (together, n_batches) = (Together::new(2), AtomicUsize::new(0));
         thread::scope(|scope| {
             for n in 0..40 {
                 let (together, n_batches) = (&together, &n_batches);
@@ -119,12 +166,31 @@ mod tests {
             }
         });
         assert!(n_batches.into_inner() < 20, "most waited for a batch");
-        assert!(together.queue.into_inner().unwrap().done.is_empty());
+        let queue = together.queue.into_inner().unwrap();
+        assert_eq!((queue.n_leading, queue.waiting.len()), (0, 0));
+    }
+
+    #[test]
+    fn as_many_compute_at_a_time_as_may() {
+        let (together, barrier) = (Together::new(3), Barrier::new(3));
+        thread::scope(|scope| {
+            for text in ["a", "b", "c"] {
+                let (together, barrier) = (&together, &barrier);
+                scope.spawn(move || {
+                    let compute = |texts: &[&str]| {
+                        // Nobody gets past it unless all three compute.
+                        barrier.wait();
+                        Ok::<_, String>(texts.iter().map(|it| (*it).to_owned()).collect::<Vec<_>>())
+                    };
+                    assert_eq!(together.compute(text, compute).unwrap(), text);
+                });
+            }
+        });
     }
 
     #[test]
     fn one_that_fails_fails_alone() {
-        let (together, n_batches) = (Together::default(), AtomicUsize::new(0));
+        let (together, n_batches) = (Together::new(1), AtomicUsize::new(0));
         thread::scope(|scope| {
             for text in ["good", "bad", "fine", "worse", "ok"] {
                 let (together, n_batches) = (&together, &n_batches);

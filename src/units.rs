@@ -30,21 +30,21 @@ impl Unit {
 }
 
 /// What stands above a line.
-#[derive(Clone)]
 struct Above {
     start: usize,
     /// Header of the table that the line is a row of.
     header: Option<Range<usize>>,
     /// Whether the line is the header of a table, or a heading.
     is_frame: bool,
-    headings: Vec<String>,
+    /// Which of the passage's headings it stands under.
+    heading: usize,
 }
 
 /// The units of a passage whose text ([`crate::compose::passage_text`]) is `text`. Headings, table
 /// headers and rules are none.
 #[must_use]
 pub fn units(chunk: &StoredChunk, text: &str) -> Vec<Unit> {
-    let lines = lines(chunk, text);
+    let (lines, headings) = lines(chunk, text);
     let mut res = Vec::new();
     for span in split(text) {
         let at = lines.partition_point(|it| it.start <= span.start).saturating_sub(1);
@@ -52,15 +52,18 @@ pub fn units(chunk: &StoredChunk, text: &str) -> Vec<Unit> {
         if line.is_frame || !text[span.clone()].chars().any(char::is_alphanumeric) {
             continue;
         }
-        let heading = format!("{}\n{}", chunk.title, line.headings.join("\n"));
+        let heading = headings[line.heading].clone();
         res.push(Unit { span, header: line.header.clone(), heading });
     }
     res
 }
 
-/// Reads a passage's lines: Markdown headings and tables.
-fn lines(chunk: &StoredChunk, text: &str) -> Vec<Above> {
+/// Reads a passage's lines, Markdown headings and tables; and what its lines stand under, each
+/// title and headings as in [`Unit::heading`].
+fn lines(chunk: &StoredChunk, text: &str) -> (Vec<Above>, Vec<String>) {
     let mut headings = chunk.heading_path.clone();
+    let shown = |headings: &[String]| format!("{}\n{}", chunk.title, headings.join("\n"));
+    let mut all = vec![shown(&headings)];
     let mut header: Option<Range<usize>> = None;
     let mut res = Vec::new();
     let mut start = 0;
@@ -77,16 +80,17 @@ fn lines(chunk: &StoredChunk, text: &str) -> Vec<Above> {
         if let Some((level, words)) = heading {
             headings.truncate(level - 1);
             headings.push(words.to_owned());
+            all.push(shown(&headings));
         }
         res.push(Above {
             start,
             header: header.clone().filter(|_| !begins_table),
             is_frame: heading.is_some() || begins_table,
-            headings: headings.clone(),
+            heading: all.len() - 1,
         });
         start += line.len();
     }
-    res
+    (res, all)
 }
 
 #[cfg(test)]

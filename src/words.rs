@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use index::lexical::analyse_some;
+use index::lexical::{StemFinder, analyse};
 use ingest::document::Language;
 
 use crate::cite::fold;
@@ -22,16 +22,7 @@ const COMPOUND_TAIL: usize = 2;
 /// The stems of a text's content words; in both languages where its own cannot be told.
 #[must_use]
 pub fn stems(text: &str, language: Option<Language>) -> BTreeSet<String> {
-    stems_among(text, language, &|_| true)
-}
-
-/// The stems of those words of whose first letter, folded, `keep` is true.
-fn stems_among(
-    text: &str,
-    language: Option<Language>,
-    keep: &dyn Fn(char) -> bool,
-) -> BTreeSet<String> {
-    analyse_some(text, languages(language), keep).into_iter().collect()
+    languages(language).iter().flat_map(|it| analyse(text, *it)).collect()
 }
 
 /// The languages that a text is read in.
@@ -84,11 +75,19 @@ pub struct Wanted {
 /// in a fraction of the time.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Lookup {
-    /// First letters of what can match one.
-    initials: Vec<char>,
-    /// Whether any is short enough to be shared by chance, which its words tell.
-    needs_words: bool,
-    needs_compounds: bool,
+    /// What stems begin with that can match one.
+    prefixes: Vec<String>,
+    /// Those that are short enough to be shared by chance, which words tell that begin with them.
+    short: Vec<String>,
+    /// First letters of compounds.
+    of_compounds: Vec<char>,
+}
+
+/// Finds in many texts what a lookup needs.
+#[derive(Debug)]
+pub struct Finder<'a> {
+    lookup: &'a Lookup,
+    stems: StemFinder<'a>,
 }
 
 impl Lookup {
@@ -96,18 +95,41 @@ impl Lookup {
     pub fn of<'a>(all: impl IntoIterator<Item = &'a Wanted>) -> Self {
         let mut res = Self::default();
         for it in all {
-            res.initials.extend(it.stem.chars().next());
-            res.initials.extend(it.compound.iter().filter_map(|it| it.chars().next()));
-            res.needs_words |= it.stem.len() <= SHORT_STEM;
-            res.needs_compounds |= it.compound.is_some();
+            res.prefixes.push(kin_head(&it.stem).unwrap_or(&it.stem).to_owned());
+            if it.stem.len() <= SHORT_STEM {
+                res.short.push(it.stem.clone());
+            }
+            res.of_compounds.extend(it.compound.iter().filter_map(|it| it.chars().next()));
         }
-        res.initials.sort_unstable();
-        res.initials.dedup();
         res
     }
 
-    fn keeps(&self, initial: char) -> bool {
-        self.initials.contains(&initial)
+    /// Finds it in texts of a language.
+    #[must_use]
+    pub fn finder(&self, language: Option<Language>) -> Finder<'_> {
+        Finder { lookup: self, stems: StemFinder::new(languages(language), &self.prefixes) }
+    }
+}
+
+impl Finder<'_> {
+    /// Reads of a text what the lookup needs.
+    #[must_use]
+    pub fn read(&mut self, text: &str) -> Vocabulary {
+        let Lookup { short, of_compounds, .. } = self.lookup;
+        let mut res = Vocabulary { stems: self.stems.find(text), ..Vocabulary::default() };
+        // Words are asked for only where a stem was found.
+        let needs_words = short.iter().any(|it| res.stems.contains(it));
+        if needs_words || !of_compounds.is_empty() {
+            let folded = fold(text);
+            if needs_words {
+                let is_kept = |word: &&str| short.iter().any(|it| word.starts_with(it.as_str()));
+                res.words = words_of(&folded).filter(is_kept).map(str::to_owned).collect();
+            }
+            let is_kept =
+                |it: &&str| it.chars().next().is_some_and(|it| of_compounds.contains(&it));
+            res.compounds = compounds_of(&folded).filter(is_kept).map(str::to_owned).collect();
+        }
+        res
     }
 }
 
@@ -117,26 +139,6 @@ impl Vocabulary {
     pub fn of(text: &str, language: Option<Language>) -> Self {
         let words = words(text).into_iter().collect();
         Self { stems: stems(text, language), words, compounds: compounds(text) }
-    }
-
-    /// Reads of a text what a lookup needs.
-    #[must_use]
-    pub fn for_lookup(text: &str, language: Option<Language>, lookup: &Lookup) -> Self {
-        let stems = stems_among(text, language, &|it| lookup.keeps(it));
-        let mut res = Self { stems, ..Self::default() };
-        let is_kept = |it: &&str| it.chars().next().is_some_and(|it| lookup.keeps(it));
-        // Words are asked for only where a stem was found.
-        if lookup.needs_words && !res.stems.is_empty() || lookup.needs_compounds {
-            let folded = fold(text);
-            if lookup.needs_words {
-                res.words = words_of(&folded).filter(is_kept).map(str::to_owned).collect();
-            }
-            if lookup.needs_compounds {
-                let compounds = compounds_of(&folded).filter(is_kept);
-                res.compounds = compounds.map(str::to_owned).collect();
-            }
-        }
-        res
     }
 
     /// How surely a stem is among them, from 0 to 1. French derives words that its stemmer keeps
@@ -169,18 +171,20 @@ impl Vocabulary {
     }
 
     fn has_kin(&self, stem: &str) -> bool {
-        let Some((head, _)) = stem.char_indices().nth(KIN_CHARS_MIN - 1) else { return false };
-        let head_end = head + stem[head..].chars().next().map_or(0, char::len_utf8);
-        let head = &stem[..head_end];
-        if head.chars().any(|c| !c.is_alphabetic()) {
-            return false;
-        }
+        let Some(head) = kin_head(stem) else { return false };
         let n_stem = stem.chars().count();
         self.stems.range(head.to_owned()..).take_while(|it| it.starts_with(head)).any(|it| {
             let shorter = n_stem.min(it.chars().count());
             shared_chars(stem, it) >= KIN_CHARS_MIN.max(shorter.saturating_sub(2))
         })
     }
+}
+
+/// What kindred stems begin with; `None` where a stem is too short, or no word.
+fn kin_head(stem: &str) -> Option<&str> {
+    let (last, c) = stem.char_indices().nth(KIN_CHARS_MIN - 1)?;
+    let head = &stem[..last + c.len_utf8()];
+    head.chars().all(char::is_alphabetic).then_some(head)
 }
 
 /// The words of a text, folded.
@@ -265,7 +269,11 @@ mod tests {
                     word: fold(&question),
                     compound: compounds(&question).pop(),
                 }).collect();
-                let some = Vocabulary::for_lookup(&text, language, &Lookup::of(&wanted));
+                let lookup = Lookup::of(&wanted);
+                let mut finder = lookup.finder(language);
+                // Words of a text before must not count for another.
+                let _ = finder.read("taxi sous-louer présenter élève");
+                let some = finder.read(&text);
                 for it in &wanted {
                     proptest::prop_assert_eq!(some.has(it), all.has(it));
                 }

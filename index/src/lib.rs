@@ -32,6 +32,8 @@ mod open;
 mod qdrant;
 mod reserve;
 mod store;
+#[cfg(test)]
+mod tests;
 pub mod unit_vector;
 mod writer;
 
@@ -422,6 +424,9 @@ impl Index {
 
     /// Searches a leg and drops what the catalog does not confirm. While changes are pending that
     /// can be much, so more is asked for until `k` are left or the leg has no more.
+    ///
+    /// Where nothing was pending before and nothing changed meanwhile, the leg says what the catalog
+    /// says, and no hit is looked up.
     fn confirmed(
         &self,
         filter: &Filter,
@@ -433,9 +438,12 @@ impl Index {
         }
         let mut asked = k;
         loop {
-            let hits = search(asked)?;
+            let settled = self.catalog.settled()?;
+            let mut hits = search(asked)?;
             let n_found = hits.len();
-            let mut hits = self.catalog.keep_valid(hits, filter)?;
+            if settled.is_none() || self.catalog.settled()? != settled {
+                hits = self.catalog.keep_valid(hits, filter)?;
+            }
             let n_dropped = n_found - hits.len();
             if n_dropped > 0 {
                 tracing::debug!(n_dropped, "hits that the catalog does not confirm");

@@ -1,9 +1,12 @@
 //! Threads that stay awake between the products of one pass.
 //!
 //! A pool's thread that has nothing to do falls asleep, and a pass over one question would wake it for
-//! each of its 24 short products. Here the other threads of the pool are asked once to help with a
-//! pass, and spin until it ends: on two cores, twelve tokens took 4.6 to 5.3 ms instead of 6.0. Whoever
-//! comes late, or not at all, is not waited for.
+//! each of its 24 short products. Here a few threads help with one pass and spin until it ends: on two
+//! cores, twelve tokens took 4.6 to 5.3 ms instead of 6.0. Whoever comes late, or not at all, is not
+//! waited for.
+//!
+//! They are threads of their own and not the pool's, which may be busy for seconds with documents: a
+//! thread is made in the time that it takes to wake one.
 
 use std::{
     hint,
@@ -16,12 +19,18 @@ use std::{
 
 use crate::panels::{PANEL, Panels};
 
+/// Threads of a crew at most: a question's products are too short to be shared by more.
+const THREADS_MAX: usize = 4;
 /// Below this many multiply-adds a product is not worth sharing.
 const SHARED_MIN: usize = 1 << 17;
 /// Pieces of a product for each thread, so that none waits long for another.
 const PIECES_PER_THREAD: usize = 4;
 /// Looks at the slot before another process is let in.
 const SPINS: usize = 2_000;
+
+/// Whether a crew is at work in this process. A second one would take the cores from the first, and
+/// both would spin.
+static IS_AT_WORK: AtomicBool = AtomicBool::new(false);
 
 /// Those who work on one pass.
 pub(crate) struct Crew<'a> {
@@ -32,33 +41,66 @@ pub(crate) struct Crew<'a> {
     has_ended: AtomicBool,
 }
 
-/// A product, in pieces that are taken one by one.
+/// Work in pieces, which are taken one by one.
 struct Job<'a> {
-    panels: &'a Panels,
-    /// (rows, n_in)
-    x: Vec<f32>,
-    panels_each: usize,
+    compute: Box<dyn Fn(usize) -> Vec<f32> + Send + Sync + 'a>,
     next: AtomicUsize,
-    /// (panels of the piece, rows, 32) each
     pieces: Vec<OnceLock<Vec<f32>>>,
     has_failed: AtomicBool,
 }
 
-/// Calls `pass` with the pool's other threads at hand.
-pub(crate) fn with_crew<'a, R: Send>(pass: impl FnOnce(&Crew<'a>) -> R + Send) -> R {
-    let crew = Crew {
-        n_threads: rayon::current_num_threads(),
+/// What is done to a product at once, while it is in the nearest cache: some columns of its rows, and
+/// the bias of these columns.
+pub(crate) type Finish = fn(&mut [f32], &[f32]);
+
+/// Calls `pass` with up to `n_threads` threads at hand, the calling one included. One of them does
+/// `beside` before it helps; the calling one does where no other has begun with it.
+pub(crate) fn with_crew<'a, R>(
+    n_threads: usize,
+    beside: impl FnOnce() + Send,
+    pass: impl FnOnce(&Crew<'a>) -> R,
+) -> R {
+    let mut crew = Crew {
+        n_threads: n_threads.min(THREADS_MAX),
         slot: Mutex::new(None),
         n_jobs: AtomicUsize::new(0),
         has_ended: AtomicBool::new(false),
     };
-    rayon::scope(|scope| {
-        for _ in 1..crew.n_threads {
-            scope.spawn(|_| crew.help());
+    if n_threads == 1 || IS_AT_WORK.swap(true, Ordering::Acquire) {
+        crew.n_threads = 1;
+        beside();
+        return pass(&crew);
+    }
+    let _at_work = AtWork;
+    let beside = Mutex::new(Some(beside));
+    let take = || beside.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let help = || {
+        if let Some(beside) = take() {
+            beside();
         }
+        crew.help();
+    };
+    thread::scope(|scope| {
         let _end = End(&crew);
-        pass(&crew)
+        for _ in 1..crew.n_threads {
+            // Where the system gives no thread, those that are there do all of it.
+            let _ = thread::Builder::new().name("crew".to_owned()).spawn_scoped(scope, help);
+        }
+        let res = pass(&crew);
+        if let Some(beside) = take() {
+            beside();
+        }
+        res
     })
+}
+
+/// Lets the next crew work, whatever happens.
+struct AtWork;
+
+impl Drop for AtWork {
+    fn drop(&mut self) {
+        IS_AT_WORK.store(false, Ordering::Release);
+    }
 }
 
 /// Lets the helpers go, whatever happens.
@@ -71,17 +113,63 @@ impl Drop for End<'_, '_> {
 }
 
 impl<'a> Crew<'a> {
-    /// out = x · Wᵀ. x: (rows, n_in), out: (rows, n_out)
-    pub(crate) fn matmul(&self, panels: &'a Panels, x: &[f32], out: &mut [f32]) {
-        if self.n_threads == 1 || x.len() * panels.n_out() < SHARED_MIN {
-            return panels.matmul(x, out);
+    pub(crate) fn n_threads(&self) -> usize {
+        self.n_threads
+    }
+
+    /// out = finish(x · Wᵀ, bias). x: (rows, n_in), bias: (n_out), out: (rows, n_out)
+    pub(crate) fn matmul(
+        &self,
+        panels: &'a Panels,
+        x: &[f32],
+        out: &mut [f32],
+        (finish, bias): (Finish, &'a [f32]),
+    ) {
+        let n_out = panels.n_out();
+        if self.n_threads == 1 || x.len() * n_out < SHARED_MIN {
+            panels.matmul(x, out);
+            return finish(out, bias);
         }
+        let rows = x.len() / panels.n_in();
         let panels_each = panels.n_panels().div_ceil(self.n_threads * PIECES_PER_THREAD);
         let n_pieces = panels.n_panels().div_ceil(panels_each);
+        let x = x.to_vec();
+        let compute = move |idx: usize| {
+            let first = idx * panels_each;
+            let last = panels.n_panels().min(first + panels_each);
+            let mut out = vec![0.0; (last - first) * rows * PANEL]; // (panels, rows, 32)
+            panels.product_of(first..last, &x, &mut out);
+            for (panel, out) in (first..last).zip(out.chunks_exact_mut(rows * PANEL)) {
+                let bias = &bias[panel * PANEL..n_out.min((panel + 1) * PANEL)];
+                match bias.len() {
+                    PANEL => finish(out, bias),
+                    width => {
+                        out.chunks_exact_mut(PANEL).for_each(|row| finish(&mut row[..width], bias));
+                    }
+                }
+            }
+            out
+        };
+        self.share(n_pieces, compute, |idx, piece| {
+            for (panel, piece) in piece.chunks_exact(rows * PANEL).enumerate() {
+                let start = (idx * panels_each + panel) * PANEL;
+                let width = PANEL.min(n_out - start);
+                for (out, row) in out.chunks_exact_mut(n_out).zip(piece.chunks_exact(PANEL)) {
+                    out[start..start + width].copy_from_slice(&row[..width]);
+                }
+            }
+        });
+    }
+
+    /// Computes pieces, each by whoever comes to it, and hands them over in order.
+    pub(crate) fn share(
+        &self,
+        n_pieces: usize,
+        compute: impl Fn(usize) -> Vec<f32> + Send + Sync + 'a,
+        mut take: impl FnMut(usize, &[f32]),
+    ) {
         let job = Arc::new(Job {
-            panels,
-            x: x.to_vec(),
-            panels_each,
+            compute: Box::new(compute),
             next: AtomicUsize::new(0),
             pieces: (0..n_pieces).map(|_| OnceLock::new()).collect(),
             has_failed: AtomicBool::new(false),
@@ -89,17 +177,8 @@ impl<'a> Crew<'a> {
         *self.slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&job));
         self.n_jobs.fetch_add(1, Ordering::Release);
         job.work();
-        let rows = x.len() / panels.n_in();
         for (idx, piece) in job.pieces.iter().enumerate() {
-            let piece = job.wait(piece);
-            for (panel, piece) in piece.chunks_exact(rows * PANEL).enumerate() {
-                let start = (idx * panels_each + panel) * PANEL;
-                let width = PANEL.min(panels.n_out() - start);
-                let outs = out.chunks_exact_mut(panels.n_out());
-                for (out, row) in outs.zip(piece.chunks_exact(PANEL)) {
-                    out[start..start + width].copy_from_slice(&row[..width]);
-                }
-            }
+            take(idx, job.wait(piece));
         }
     }
 
@@ -125,15 +204,10 @@ impl Job<'_> {
     /// Computes pieces until all are taken.
     fn work(&self) {
         let _failing = Failing(self);
-        let rows = self.x.len() / self.panels.n_in();
         loop {
             let idx = self.next.fetch_add(1, Ordering::Relaxed);
             let Some(piece) = self.pieces.get(idx) else { return };
-            let first = idx * self.panels_each;
-            let last = self.panels.n_panels().min(first + self.panels_each);
-            let mut out = vec![0.0; (last - first) * rows * PANEL];
-            self.panels.product_of(first..last, &self.x, &mut out);
-            piece.set(out).expect("each piece is taken once");
+            piece.set((self.compute)(idx)).expect("each piece is taken once");
         }
     }
 
@@ -170,6 +244,19 @@ mod tests {
     use std::panic;
 
     use super::*;
+    use crate::kernels;
+
+    /// Until it is their turn: tests share the process, and with it the one crew.
+    fn in_crew<'a, R>(mut pass: impl FnMut(&Crew<'a>) -> R) -> R {
+        loop {
+            let res =
+                with_crew(3, || {}, |crew: &Crew<'a>| (crew.n_threads > 1).then(|| pass(crew)));
+            if let Some(res) = res {
+                return res;
+            }
+            thread::yield_now();
+        }
+    }
 
     #[test]
     fn a_crew_computes_what_one_thread_computes() {
@@ -177,32 +264,47 @@ mod tests {
         let (n_in, n_out) = (96, 1_000);
         let weight: Vec<f32> = (0..n_in * n_out).map(value).collect();
         let panels = Panels::from_f32(&weight, n_in);
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap();
+        let bias: Vec<f32> = (0..n_out).map(|idx| value(idx * 3)).collect();
+        let finish = kernels::gelu_with_bias;
         for rows in [1, 2, 12, 37] {
             let x: Vec<f32> = (0..rows * n_in).map(|idx| value(idx * 7)).collect();
             let mut alone = vec![0.0; rows * n_out];
             panels.matmul(&x, &mut alone);
-            let together = pool.install(|| {
-                with_crew(|crew| {
-                    let mut out = vec![0.0; rows * n_out];
-                    for _ in 0..50 {
-                        out.fill(f32::NAN);
-                        crew.matmul(&panels, &x, &mut out);
-                    }
-                    out
-                })
+            finish(&mut alone, &bias);
+            let together = in_crew(|crew| {
+                let mut out = vec![0.0; rows * n_out];
+                for _ in 0..50 {
+                    out.fill(f32::NAN);
+                    crew.matmul(&panels, &x, &mut out, (finish, &bias));
+                }
+                out
             });
             assert!(alone == together, "{rows} rows");
         }
     }
 
     #[test]
+    fn what_is_done_beside_is_done_once_whoever_does_it() {
+        for n_threads in [1, 2, 3] {
+            let mut n_done = 0;
+            let inner = with_crew(
+                n_threads,
+                || n_done += 1,
+                |outer| {
+                    let mut n_done = 0;
+                    let is_one = |inner: &Crew<'_>| outer.n_threads == 1 || inner.n_threads == 1;
+                    assert!(with_crew(2, || n_done += 1, is_one), "there is one crew at most");
+                    n_done
+                },
+            );
+            assert_eq!((n_done, inner), (1, 1), "{n_threads} threads");
+        }
+    }
+
+    #[test]
     fn a_pass_that_panics_lets_its_helpers_go() {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
-        let res = panic::catch_unwind(panic::AssertUnwindSafe(|| {
-            pool.install(|| with_crew(|_| panic!("on purpose")))
-        }));
+        let res = panic::catch_unwind(|| in_crew(|_| -> usize { panic!("on purpose") }));
         assert!(res.is_err());
-        assert_eq!(pool.install(|| with_crew(|crew| crew.n_threads)), 2);
+        assert_eq!(in_crew(|crew| crew.n_threads), 3);
     }
 }

@@ -167,15 +167,28 @@ impl Embedder {
         }
     }
 
-    /// The same numbers, computed together and counted text by text.
-    pub fn embed_each(
+    /// The same numbers for one question, as soon as they can be had: by several threads, of which
+    /// one does `beside` before it helps. Where the question cannot be read, nobody does it.
+    pub fn embed_question(
         &self,
-        texts: &[&str],
-        role: TextRole,
-    ) -> Result<Vec<Embeddings>, EmbedError> {
+        question: &str,
+        beside: impl FnOnce() + Send,
+    ) -> Result<Embeddings, EmbedError> {
         match self {
-            Self::Bert(it) => it.embed_each(texts, role),
-            Self::Hash(it) => Ok(texts.iter().map(|text| it.embed(&[text])).collect()),
+            Self::Bert(it) => it.embed_question(question, beside),
+            Self::Hash(it) => {
+                beside();
+                Ok(it.embed(&[question]))
+            }
+        }
+    }
+
+    /// The same numbers for some questions, by the calling thread alone: for whoever shares the
+    /// processor with others.
+    pub fn embed_questions_here(&self, questions: &[&str]) -> Result<Vec<Embeddings>, EmbedError> {
+        match self {
+            Self::Bert(it) => it.embed_questions_here(questions),
+            Self::Hash(it) => Ok(questions.iter().map(|text| it.embed(&[text])).collect()),
         }
     }
 }
@@ -271,44 +284,83 @@ impl BertEmbedder {
     }
 
     fn embed(&self, texts: &[&str], role: TextRole) -> Result<Embeddings, EmbedError> {
-        let encoded = self.encode(texts, role)?;
-        let data = self.vectors(&encoded)?;
+        let one = |(idx, text): (usize, &&str)| self.encode(idx, text, role);
+        let encoded: Vec<Encoded> = match texts {
+            // The pool's threads may be busy for long.
+            [_] => texts.iter().enumerate().map(one).collect::<Result<_, _>>()?,
+            _ => texts.par_iter().enumerate().map(one).collect::<Result<_, _>>()?,
+        };
+        let batches = batches(&encoded);
+        let pooled = match &batches[..] {
+            [batch] => {
+                let pass = |it: &Packed| self.bert.forward_together(it, || {});
+                vec![self.pooled(&encoded, batch, pass)]
+            }
+            _ => {
+                let pass = |it: &Packed| self.bert.forward(it);
+                batches.par_iter().map(|it| self.pooled(&encoded, it, pass)).collect()
+            }
+        };
+        let data = self.in_order(&batches, &pooled)?;
         let n_tokens = encoded.iter().map(|it| it.ids.len()).sum();
         let n_truncated = encoded.iter().filter(|it| it.truncated).count();
         Ok(Embeddings { data, dim: self.bert.hidden(), n_tokens, n_truncated })
     }
 
-    fn embed_each(&self, texts: &[&str], role: TextRole) -> Result<Vec<Embeddings>, EmbedError> {
-        let encoded = self.encode(texts, role)?;
-        let data = self.vectors(&encoded)?;
-        let dim = self.bert.hidden();
-        let each = encoded.iter().zip(data.chunks_exact(dim)).map(|(it, vector)| Embeddings {
-            data: vector.to_vec(),
-            dim,
-            n_tokens: it.ids.len(),
-            n_truncated: usize::from(it.truncated),
-        });
-        Ok(each.collect())
+    fn embed_question(
+        &self,
+        question: &str,
+        beside: impl FnOnce() + Send,
+    ) -> Result<Embeddings, EmbedError> {
+        let encoded = [self.encode(0, question, TextRole::Query)?];
+        let pooled = self.pooled(&encoded, &[0], |it| self.bert.forward_together(it, beside));
+        let data = self.in_order(&[vec![0]], &[pooled])?;
+        Ok(self.one(&encoded[0], data))
     }
 
-    /// One unit vector per text. result: (texts, dim)
-    fn vectors(&self, encoded: &[Encoded]) -> Result<Vec<f32>, EmbedError> {
-        let batches = batches(encoded);
-        let pooled: Vec<Vec<f32>> = batches
-            .par_iter()
-            .map(|batch| {
-                let packed = Packed::of(encoded, batch);
-                let hidden = match batches.len() {
-                    1 => self.bert.forward_together(&packed),
-                    _ => self.bert.forward(&packed),
-                }; // (tokens, dim)
-                pool(&hidden, &packed.lens, self.spec.pooling)
-            })
-            .collect();
+    fn embed_questions_here(&self, questions: &[&str]) -> Result<Vec<Embeddings>, EmbedError> {
+        let one = |(idx, text): (usize, &&str)| self.encode(idx, text, TextRole::Query);
+        let encoded: Vec<Encoded> =
+            questions.iter().enumerate().map(one).collect::<Result<_, _>>()?;
+        let batches = batches(&encoded);
+        let pass = |it: &Packed| self.bert.forward(it);
+        let pooled: Vec<Vec<f32>> =
+            batches.iter().map(|it| self.pooled(&encoded, it, pass)).collect();
+        let data = self.in_order(&batches, &pooled)?;
+        let vectors = data.chunks_exact(self.bert.hidden());
+        Ok(encoded.iter().zip(vectors).map(|(it, vector)| self.one(it, vector.to_vec())).collect())
+    }
 
+    /// data: (1, dim)
+    fn one(&self, encoded: &Encoded, data: Vec<f32>) -> Embeddings {
+        Embeddings {
+            data,
+            dim: self.bert.hidden(),
+            n_tokens: encoded.ids.len(),
+            n_truncated: usize::from(encoded.truncated),
+        }
+    }
+
+    /// result: (texts of the batch, dim), of any length
+    fn pooled(
+        &self,
+        encoded: &[Encoded],
+        batch: &[usize],
+        pass: impl FnOnce(&Packed) -> Vec<f32>,
+    ) -> Vec<f32> {
+        let packed = Packed::of(encoded, batch);
+        pool(&pass(&packed), &packed.lens, self.spec.pooling)
+    }
+
+    /// Unit vectors in the order of the texts. result: (texts, dim)
+    fn in_order(
+        &self,
+        batches: &[Vec<usize>],
+        pooled: &[Vec<f32>],
+    ) -> Result<Vec<f32>, EmbedError> {
         let dim = self.bert.hidden();
-        let mut data = vec![0.0; encoded.len() * dim];
-        for (batch, pooled) in iter::zip(&batches, &pooled) {
+        let mut data = vec![0.0; batches.iter().map(Vec::len).sum::<usize>() * dim];
+        for (batch, pooled) in iter::zip(batches, pooled) {
             for (&text_idx, vector) in iter::zip(batch, pooled.chunks_exact(dim)) {
                 let out = &mut data[text_idx * dim..][..dim];
                 out.copy_from_slice(vector);
@@ -320,23 +372,16 @@ impl BertEmbedder {
         Ok(data)
     }
 
-    fn encode(&self, texts: &[&str], role: TextRole) -> Result<Vec<Encoded>, EmbedError> {
+    fn encode(&self, text_idx: usize, text: &str, role: TextRole) -> Result<Encoded, EmbedError> {
         let prefix = match role {
             TextRole::Query => &self.spec.query_prefix,
             TextRole::Passage => &self.spec.passage_prefix,
         };
-        texts
-            .par_iter()
-            .enumerate()
-            .map(|(text_idx, text)| {
-                let encoded = if prefix.is_empty() {
-                    self.encoder.one(text)
-                } else {
-                    self.encoder.one(&format!("{prefix}{text}"))
-                };
-                encoded.map_err(|source| EmbedError::Tokenize { text_idx, source })
-            })
-            .collect()
+        let encoded = match prefix.is_empty() {
+            true => self.encoder.one(text),
+            false => self.encoder.one(&format!("{prefix}{text}")),
+        };
+        encoded.map_err(|source| EmbedError::Tokenize { text_idx, source })
     }
 }
 

@@ -192,9 +192,15 @@ impl<F: Fn(usize) -> Range<usize>> WithSimd for Softmax<'_, F> {
             row[end..].fill(0.0);
             let row = &mut row[start..end];
             let max = max(row);
-            for x in row.iter_mut() {
+            let (chunks, rest) = row.as_chunks_mut::<LANES>();
+            for x in chunks.as_flattened_mut() {
                 *x = exp::<S>(*x - max);
             }
+            // The row of a short text is all rest, and one by one would take ten times as long.
+            let mut lanes = [max; LANES];
+            lanes[..rest.len()].copy_from_slice(rest);
+            lanes.iter_mut().for_each(|x| *x = exp::<S>(*x - max));
+            rest.copy_from_slice(&lanes[..rest.len()]);
             let scale = 1.0 / sum(row, |x| x);
             for x in row {
                 *x *= scale;

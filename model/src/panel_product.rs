@@ -335,6 +335,10 @@ impl<const ADD: bool> Job<'_, ADD> {
                 let out = (&mut out[row * out_stride..], out_stride);
                 let at = (parts, part);
                 row += match rows - row {
+                    // Not one row less than there are: the last one would wait for its own sums.
+                    13 if ROWS == 12 => tile::<S, 7, VECTORS, PARTS, ADD>(simd, at, x, out),
+                    6 if ROWS == 12 => tile::<S, 6, VECTORS, PARTS, ADD>(simd, at, x, out),
+                    7 if ROWS == 6 => tile::<S, 4, VECTORS, PARTS, ADD>(simd, at, x, out),
                     left if left >= ROWS && ROWS > 2 => {
                         tile::<S, ROWS, VECTORS, PARTS, ADD>(simd, at, x, out)
                     }

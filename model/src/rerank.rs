@@ -122,7 +122,7 @@ impl Reranker {
             .map(|batch| {
                 let packed = Packed::of(&encoded, batch);
                 let hidden = match batches.len() {
-                    1 => self.bert.forward_together(&packed),
+                    1 => self.bert.forward_together(&packed, || {}),
                     _ => self.bert.forward(&packed),
                 }; // (tokens, hidden)
                 self.head.logits(&first_rows(&hidden, &packed.lens))

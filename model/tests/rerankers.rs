@@ -4,6 +4,9 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Barrier, Mutex, mpsc};
+use std::thread;
+use std::time::Duration;
 
 use model::embed::{Embedder, EmbedderSpec, Pooling, Precision, TextRole};
 use model::rerank::Reranker;
@@ -178,6 +181,57 @@ fn pooling_and_prefixes_are_those_of_sentence_transformers() {
             let passages = embedder.embed(&texts, TextRole::Passage).unwrap();
             assert_ne!(res, passages, "the prefix counts");
         }
+    }
+}
+
+/// Keeps every thread of the pool until it is dropped.
+struct Busy(#[expect(dead_code, reason = "held for its drop")] mpsc::Sender<()>);
+
+fn busy_pool() -> Busy {
+    let (end, ended) = mpsc::channel();
+    let ended = Arc::new(Mutex::new(ended));
+    let began = Arc::new(Barrier::new(rayon::current_num_threads() + 1));
+    for _ in 0..rayon::current_num_threads() {
+        let (began, ended) = (Arc::clone(&began), Arc::clone(&ended));
+        rayon::spawn(move || {
+            began.wait();
+            let _ = ended.lock().unwrap().recv();
+        });
+    }
+    began.wait();
+    Busy(end)
+}
+
+#[test]
+fn a_question_has_one_vector_and_does_not_wait_for_the_pool() {
+    let golden = golden("tiny-bert-reranker");
+    let spec = EmbedderSpec {
+        pooling: Pooling::Mean,
+        query_prefix: golden.prefix.clone(),
+        passage_prefix: String::new(),
+        tokens_max: golden.tokens_max,
+        precision: Precision::F16,
+    };
+    let embedder = Arc::new(Embedder::load(&folder("tiny-bert-reranker"), &spec).unwrap());
+    let busy = busy_pool();
+    let (tell, told) = mpsc::channel();
+    let (own, texts) = (Arc::clone(&embedder), golden.texts.clone());
+    thread::spawn(move || {
+        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+        let mut n_beside = 0;
+        let each: Vec<_> =
+            texts.iter().map(|it| own.embed_question(it, || n_beside += 1).unwrap()).collect();
+        assert_eq!(n_beside, texts.len());
+        tell.send((each, own.embed_questions_here(&texts).unwrap())).unwrap();
+    });
+    let (each, here) =
+        told.recv_timeout(Duration::from_secs(60)).expect("the pool is not waited for");
+    drop(busy);
+    assert_eq!(each, here);
+    let texts: Vec<&str> = golden.texts.iter().map(String::as_str).collect();
+    let all = embedder.embed(&texts, TextRole::Query).unwrap();
+    for (one, row) in each.iter().zip(all.rows()) {
+        assert_eq!(one.row(0), row);
     }
 }
 

@@ -123,7 +123,7 @@ pub struct SourceFacts {
     rates: OnceCell<BTreeSet<Reading>>,
     figures: OnceCell<BTreeSet<Reading>>,
     folded: OnceCell<String>,
-    words: OnceCell<BTreeSet<String>>,
+    lower: OnceCell<String>,
 }
 
 impl SourceFacts {
@@ -142,14 +142,14 @@ impl SourceFacts {
             rates: OnceCell::new(),
             figures: OnceCell::new(),
             folded: OnceCell::new(),
-            words: OnceCell::new(),
+            lower: OnceCell::new(),
         }
     }
 
     /// Whether a name occurs.
     pub(super) fn mentions(&self, name: &str) -> bool {
-        let words = || words_of(&fold(&self.text)).map(str::to_owned).collect();
-        self.words.get_or_init(words).contains(&fold(name))
+        let name = fold(name);
+        words_of(self.lower.get_or_init(|| fold(&self.text))).any(|it| it == name)
     }
 
     /// Its text, folded, with one space for every run of blanks.

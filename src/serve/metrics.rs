@@ -197,6 +197,7 @@ impl Metrics {
         };
         set("answers", app.answering.load());
         set("searches", app.searching.load());
+        set("encodings", app.encoding.load());
         set("jobs", app.jobs.load());
         let failed = |error: std::fmt::Error| ApiError::internal(&error);
         let mut res = String::new();

@@ -22,7 +22,11 @@ use crate::{
 /// Searches that run at a time for each core: they wait for the disk now and then.
 const SEARCHES_PER_CORE: usize = 2;
 
-/// Searches that wait for one of those places.
+/// Requests at a time whose texts are embedded or reranked: one may have thousands, and a second one
+/// must not wait for all of them.
+const ENCODINGS: usize = 2;
+
+/// Searches, and requests of that kind, that wait for one of those places.
 const SEARCH_QUEUE: usize = 256;
 
 /// Uploads that are received at a time: each takes room on the disk before it is whole.
@@ -44,9 +48,12 @@ pub(crate) struct App {
     pub(crate) rates: Rates,
     /// Answers.
     pub(crate) answering: Gate,
-    /// Searches, embeddings and reranking.
+    /// Searches.
     pub(crate) searching: Gate,
+    /// Uploads that are received.
     pub(crate) uploading: Gate,
+    /// Texts that clients have embedded or reranked, which takes long: searches do not wait for it.
+    pub(crate) encoding: Gate,
     pub(crate) jobs: Jobs,
     pub(crate) metrics: Metrics,
     pub(crate) tools: Tools,
@@ -78,6 +85,7 @@ impl App {
             answering: Gate::new("the model", serve.answers_max.get(), serve.queue_max.get()),
             searching: Gate::new("the search", n_searches, SEARCH_QUEUE),
             uploading: Gate::new("the reception of uploads", UPLOADS, UPLOAD_QUEUE),
+            encoding: Gate::new("the embedder", ENCODINGS, SEARCH_QUEUE),
             jobs: Jobs::default(),
             metrics: Metrics::new(),
             tools: Tools::new(),

@@ -4,14 +4,34 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
-use super::{error::ApiError, gate::Ticket, state::App};
+use super::{
+    error::ApiError,
+    gate::{Gate, Ticket},
+    state::App,
+};
 
-/// Does work that computes, once there is a place for it.
+/// Does a search, once there is a place for it.
 pub(crate) async fn on_search_place<T: Send + 'static>(
     app: &Arc<App>,
     work: impl FnOnce(&App) -> Result<T, ApiError> + Send + 'static,
 ) -> Result<T, ApiError> {
-    let place = app.searching.ticket()?.place().await;
+    on_place(app, &app.searching, work).await
+}
+
+/// Embeds or reranks texts of a client's, once there is a place for it.
+pub(crate) async fn on_encoding_place<T: Send + 'static>(
+    app: &Arc<App>,
+    work: impl FnOnce(&App) -> Result<T, ApiError> + Send + 'static,
+) -> Result<T, ApiError> {
+    on_place(app, &app.encoding, work).await
+}
+
+async fn on_place<T: Send + 'static>(
+    app: &Arc<App>,
+    gate: &Gate,
+    work: impl FnOnce(&App) -> Result<T, ApiError> + Send + 'static,
+) -> Result<T, ApiError> {
+    let place = gate.ticket()?.place().await;
     on_thread(app, move |app| {
         let _place = place;
         work(app)

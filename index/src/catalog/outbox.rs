@@ -54,6 +54,18 @@ impl Catalog {
         })
     }
 
+    /// The last change of which both legs have heard, where they have heard of all: what they then
+    /// answer is what the catalog says, as long as this stays the same.
+    pub(crate) fn settled(&self) -> Result<Option<u64>, CatalogError> {
+        self.read(|connection| {
+            let mut statement = connection.prepare_cached(
+                "SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'outbox'), 0)
+                WHERE NOT EXISTS (SELECT 1 FROM outbox)",
+            )?;
+            Ok(statement.query_row([], |row| row.get(0)).optional()?)
+        })
+    }
+
     /// Up to `n` entries after `after`; `None` when there are no more.
     pub(crate) fn outbox(&self, after: u64, n: usize) -> Result<Option<Batch>, CatalogError> {
         self.read(|connection| {

@@ -355,9 +355,17 @@ pub(super) fn stored_chunks(
         let mut rows = statement.query([id.0, recipe])?;
         let Some(row) = rows.next()? else { continue };
         let document = DocumentId(row.get(0)?);
-        if text.as_ref().is_none_or(|(open, _)| *open != document) {
-            let blob = connection.blob_open(MAIN_DB, "texts", "text", document.0, true)?;
-            text = Some((document, blob));
+        match &mut text {
+            Some((open, _)) if *open == document => {}
+            // Opening takes a statement to be made, opening again does not.
+            Some((open, blob)) => {
+                blob.reopen(document.0)?;
+                *open = document;
+            }
+            None => {
+                let blob = connection.blob_open(MAIN_DB, "texts", "text", document.0, true)?;
+                text = Some((document, blob));
+            }
         }
         let (_, blob) = text.as_ref().expect("it was opened above");
         let span = Span { start: row.get(4)?, end: row.get(5)? };

@@ -10,6 +10,7 @@
 //!   reference codes (`rh-2024-017`), versions, e-mail addresses, file names.
 
 use std::borrow::Cow;
+use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 
 use frostem::{Algorithm, Stemmer};
@@ -30,19 +31,83 @@ pub fn analyse(text: &str, language: Language) -> Vec<String> {
     Words::read(text).stems(language)
 }
 
-/// As [`analyse`], in several languages, of those words only of whose first letter (in lower case,
-/// without accents) `keep` is true. Reading all of a text to look a few words up would take longer
-/// than finding the text did. A stem begins as its word does.
-#[must_use]
-pub fn analyse_some(
-    text: &str,
-    languages: &[Language],
-    keep: &dyn Fn(char) -> bool,
-) -> Vec<String> {
-    let text = normal(text);
-    let words = words(&text, &compounds(&text), keep);
-    let words = Words { words, compounds: Vec::new() };
-    languages.iter().flat_map(|it| words.stems(*it)).collect()
+/// Finds a few stems in many texts. Reading all of a text to look a few words up would take longer
+/// than finding the text did: only words with the right first letter are analysed, for a stem begins
+/// as its word does, and each of them once.
+#[derive(Debug)]
+pub struct StemFinder<'a> {
+    languages: &'a [Language],
+    prefixes: &'a [String],
+    /// First letters of the prefixes.
+    initials: Vec<char>,
+    /// By the word as it is written, what it is.
+    known: HashMap<String, Known>,
+}
+
+/// A word that was met.
+#[derive(Debug)]
+struct Known {
+    /// An acronym, unless the whole text is in capitals.
+    shouts: bool,
+    /// Its stems that are looked for, and whether each is that of a stop word.
+    stems: Vec<(String, bool)>,
+}
+
+impl<'a> StemFinder<'a> {
+    /// Looks for stems that begin with one of `prefixes`, in some languages.
+    #[must_use]
+    pub fn new(languages: &'a [Language], prefixes: &'a [String]) -> Self {
+        let mut initials: Vec<char> = prefixes.iter().filter_map(|it| it.chars().next()).collect();
+        initials.sort_unstable();
+        initials.dedup();
+        Self { languages, prefixes, initials, known: HashMap::new() }
+    }
+
+    /// Those stems among [`analyse`]'s of a text in each language.
+    #[must_use]
+    pub fn find(&mut self, text: &str) -> BTreeSet<String> {
+        let text = normal(text);
+        let mixed_case = is_mixed_case(&text);
+        let mut res = BTreeSet::new();
+        for part in compounds(&text).into_iter().flat_map(|it| parts(&text[it])) {
+            let is_known = self.known.contains_key(part);
+            if !is_known {
+                // What an apostrophe divides may begin with another word.
+                let can_match = part.contains('\'') || self.keeps(part);
+                if !can_match {
+                    continue;
+                }
+                let known = self.read(part);
+                self.known.insert(part.to_owned(), known);
+            }
+            let Known { shouts, stems } = &self.known[part];
+            let acronym = mixed_case && *shouts;
+            let telling = stems.iter().filter(|(_, is_stop)| acronym || !is_stop);
+            res.extend(telling.map(|(stem, _)| stem.clone()));
+        }
+        res
+    }
+
+    fn keeps(&self, word: &str) -> bool {
+        initial(word).is_none_or(|it| self.initials.contains(&it))
+    }
+
+    fn read(&self, part: &str) -> Known {
+        let lower = part.to_lowercase();
+        let mut stems = Vec::new();
+        for word in without_clitics(&lower) {
+            if word.len() > WORD_BYTES_MAX || !self.keeps(word) {
+                continue;
+            }
+            for &language in self.languages {
+                let stem = stem(word, language);
+                if self.prefixes.iter().any(|it| stem.starts_with(it.as_str())) {
+                    stems.push((stem, is_stop_word(word, Some(language))));
+                }
+            }
+        }
+        Known { shouts: shouts(part), stems }
+    }
 }
 
 /// A text in lower case without accents and ligatures: `Cœur d'ÉTÉ` becomes `coeur d'ete`.
@@ -98,7 +163,7 @@ impl Words {
         let compounds = compounds(&text);
         let whole = |it: &Range<usize>| text[it.clone()].split('\'').filter_map(whole);
         Self {
-            words: words(&text, &compounds, &|_| true),
+            words: words(&text, &compounds),
             compounds: compounds.iter().flat_map(whole).collect(),
         }
     }
@@ -110,12 +175,7 @@ impl Words {
 
     /// Stems with the numbers of their words: stems of one word in two languages share it.
     pub(super) fn placed_stems(&self, language: Language) -> impl Iterator<Item = (usize, String)> {
-        let stem = move |word: &str| match language {
-            Language::French => fold(&Stemmer::new(Algorithm::French).stem(word)),
-            // Accents in English are a matter of taste (`résumé`), and its stemmer knows none.
-            Language::English => Stemmer::new(Algorithm::English).stem(&fold(word)).into_owned(),
-        };
-        self.telling(Some(language)).map(move |(place, word)| (place, stem(word)))
+        self.telling(Some(language)).map(move |(place, word)| (place, stem(word, language)))
     }
 
     /// Words without accents but not stemmed, then compounds. Stop words of the language are left
@@ -134,23 +194,35 @@ impl Words {
     }
 }
 
-/// The words of the compounds of a text of whose first letter, folded, `keep` is true.
-fn words(text: &str, compounds: &[Range<usize>], keep: &dyn Fn(char) -> bool) -> Vec<Word> {
-    let is_kept = |word: &str| initial(word).is_none_or(keep);
-    let mixed_case = text.chars().any(char::is_lowercase);
+/// The words of the compounds of a text.
+fn words(text: &str, compounds: &[Range<usize>]) -> Vec<Word> {
+    let mixed_case = is_mixed_case(text);
     let mut res = Vec::new();
     for part in compounds.iter().flat_map(|it| parts(&text[it.clone()])) {
-        // What an apostrophe divides may begin with another word.
-        if !part.contains('\'') && !is_kept(part) {
-            continue;
-        }
-        let acronym =
-            mixed_case && part.chars().nth(1).is_some() && !part.chars().any(char::is_lowercase);
+        let acronym = mixed_case && shouts(part);
         let lower = part.to_lowercase();
-        let words = without_clitics(&lower).filter(|it| it.len() <= WORD_BYTES_MAX && is_kept(it));
+        let words = without_clitics(&lower).filter(|it| it.len() <= WORD_BYTES_MAX);
         res.extend(words.map(|it| Word { text: it.to_owned(), acronym }));
     }
     res
+}
+
+fn is_mixed_case(text: &str) -> bool {
+    text.chars().any(char::is_lowercase)
+}
+
+/// Whether a word of several letters has no small ones.
+fn shouts(word: &str) -> bool {
+    word.chars().nth(1).is_some() && !word.chars().any(char::is_lowercase)
+}
+
+/// The stem of a word in lower case, folded.
+fn stem(word: &str, language: Language) -> String {
+    match language {
+        Language::French => fold(&Stemmer::new(Algorithm::French).stem(word)),
+        // Accents in English are a matter of taste (`résumé`), and its stemmer knows none.
+        Language::English => Stemmer::new(Algorithm::English).stem(&fold(word)).into_owned(),
+    }
 }
 
 /// A word's first letter, folded.
@@ -412,19 +484,19 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn words_that_are_left_out_are_those_with_other_initials(
-            text in "([a-zA-ZéÈœßï' -]|l'|d’){0,60}",
-            initials in "[a-eo]{1,3}",
+        fn stems_that_are_found_are_those_of_the_text(
+            texts in proptest::collection::vec("([a-zA-ZéÈœßï' -]|l'|d’|IT |it ){0,60}", 1..4),
+            prefixes in proptest::collection::vec("[a-eio]{1,2}", 0..4),
         ) {
             let languages = [Language::English, Language::French];
-            let keep = |c: char| initials.contains(c);
-            let all = analyse_some(&text, &languages, &|_| true);
-            let each = languages.map(|it| analyse(&text, it)).concat();
-            proptest::prop_assert_eq!(&all, &each);
-            let some = analyse_some(&text, &languages, &keep);
-            let expected: Vec<String> =
-                all.into_iter().filter(|it| it.starts_with(keep)).collect();
-            proptest::prop_assert_eq!(some, expected);
+            let mut finder = StemFinder::new(&languages, &prefixes);
+            // Later texts meet words of the former ones.
+            for text in &texts {
+                let all = languages.map(|it| analyse(text, it)).concat().into_iter();
+                let is_wanted = |it: &String| prefixes.iter().any(|prefix| it.starts_with(prefix));
+                let expected: BTreeSet<String> = all.filter(is_wanted).collect();
+                proptest::prop_assert_eq!(finder.find(text), expected);
+            }
         }
 
         #[test]

@@ -30,7 +30,7 @@ mod query;
 mod schema;
 mod stop_words;
 
-pub use analyse::{analyse, analyse_some, fold};
+pub use analyse::{StemFinder, analyse, fold};
 use query::{Plan, Statistics};
 pub(crate) use query::{QuestionTerms, question_terms};
 pub use query::{TermKind, TermScore};

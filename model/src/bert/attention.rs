@@ -1,8 +1,12 @@
 //! Attention of packed texts, in f32.
 
+use crate::crew::Crew;
 use crate::kernels;
 use crate::panel_product::Product;
 use crate::panels::PANEL;
+
+/// Groups of heads for each thread, so that none waits long for another.
+const PIECES_PER_THREAD: usize = 2;
 
 #[derive(Default)]
 pub(super) struct AttentionBuffers {
@@ -12,41 +16,94 @@ pub(super) struct AttentionBuffers {
     out: Vec<f32>,
 }
 
+/// What attention goes through: texts, and the heads of each.
+#[derive(Clone, Copy)]
+pub(super) struct Heads<'t> {
+    lens: &'t [usize],
+    n_heads: usize,
+    hidden: usize,
+    head_dim: usize,
+}
+
+impl<'t> Heads<'t> {
+    /// `n_values` hidden values of all tokens.
+    pub(super) fn of(lens: &'t [usize], n_heads: usize, n_values: usize) -> Self {
+        let hidden = n_values / lens.iter().sum::<usize>().max(1);
+        Self { lens, n_heads, hidden, head_dim: hidden / n_heads }
+    }
+}
+
+/// The first token and the length of each text.
+fn texts(lens: &[usize]) -> impl Iterator<Item = (usize, usize)> {
+    lens.iter().scan(0, |next, &len| {
+        *next += len;
+        Some((*next - len, len))
+    })
+}
+
 /// Attention (Vaswani et al. 2017) of each text over itself, head by head.
 ///
 /// qkv: (tokens, 3 * hidden) with scaled queries, out: (tokens, hidden)
 pub(super) fn attend(
     qkv: &[f32],
-    lens: &[usize],
-    n_heads: usize,
+    heads: Heads<'_>,
     out: &mut [f32],
     buffers: &mut AttentionBuffers,
 ) {
-    let hidden = qkv.len() / 3 / lens.iter().sum::<usize>().max(1);
-    let head_dim = hidden / n_heads;
-    let mut start = 0;
-    for &len in lens {
+    let Heads { n_heads, hidden, head_dim, .. } = heads;
+    for (start, len) in texts(heads.lens) {
         let qkv = &qkv[start * 3 * hidden..][..len * 3 * hidden];
         let out = &mut out[start * hidden..][..len * hidden];
         for head in 0..n_heads {
+            let out = (&mut out[head * head_dim..], hidden);
             attend_head(qkv, (head * head_dim, head_dim, hidden), out, buffers);
         }
-        start += len;
     }
+}
+
+/// The same numbers, some heads of all texts by each of a crew.
+pub(super) fn attend_together(qkv: &[f32], heads: Heads<'_>, out: &mut [f32], crew: &Crew<'_>) {
+    let Heads { n_heads, hidden, head_dim, .. } = heads;
+    let each = n_heads.div_ceil(crew.n_threads() * PIECES_PER_THREAD);
+    let of_piece = move |idx: usize| idx * each..n_heads.min((idx + 1) * each);
+    let (qkv, lens) = (qkv.to_vec(), heads.lens.to_vec());
+    // (tokens, columns of the heads of the piece)
+    let compute = move |idx: usize| {
+        let own = of_piece(idx);
+        let stride = own.len() * head_dim;
+        let mut res = vec![0.0; qkv.len() / (3 * hidden) * stride];
+        let mut buffers = AttentionBuffers::default();
+        for (start, len) in texts(&lens) {
+            let qkv = &qkv[start * 3 * hidden..][..len * 3 * hidden];
+            for (column, head) in own.clone().enumerate() {
+                let out = (&mut res[start * stride + column * head_dim..], stride);
+                attend_head(qkv, (head * head_dim, head_dim, hidden), out, &mut buffers);
+            }
+        }
+        res
+    };
+    crew.share(n_heads.div_ceil(each), compute, |idx, piece| {
+        let own = of_piece(idx);
+        let (start, width) = (own.start * head_dim, own.len() * head_dim);
+        for (out, row) in out.chunks_exact_mut(hidden).zip(piece.chunks_exact(width)) {
+            out[start..start + width].copy_from_slice(row);
+        }
+    });
 }
 
 /// One head of one text, with the kernel of [`Product`]: keys and values become its panels.
 ///
-/// qkv: (len, 3 * hidden), out: (len, hidden); of both, the columns of the head that starts at `at`
+/// qkv: (len, 3 * hidden), of which the head's columns start at `at`; out: its head_dim columns of
+/// len rows, a stride apart
 fn attend_head(
     qkv: &[f32],
     (at, head_dim, hidden): (usize, usize, usize),
-    out: &mut [f32],
+    (out, out_stride): (&mut [f32], usize),
     buffers: &mut AttentionBuffers,
 ) {
-    let len = out.len() / hidden;
-    let len_padded = len.next_multiple_of(PANEL);
     let stride = 3 * hidden;
+    let len = qkv.len() / stride;
+    let len_padded = len.next_multiple_of(PANEL);
     let AttentionBuffers { keys, values, scores, out: padded } = buffers;
 
     // scores = query · keyᵀ: (len, len_padded)
@@ -61,16 +118,8 @@ fn attend_head(
     }
     scores.resize(len * len_padded, 0.0);
     for (idx, weights) in keys.chunks_exact(head_dim * PANEL).enumerate() {
-        let out = &mut scores[idx * PANEL..];
-        Product {
-            weights,
-            rows: len,
-            x: &qkv[at..],
-            x_stride: stride,
-            out,
-            out_stride: len_padded,
-        }
-        .compute();
+        let (x, out) = (&qkv[at..], &mut scores[idx * PANEL..]);
+        Product { weights, rows: len, x, x_stride: stride, out, out_stride: len_padded }.compute();
     }
     kernels::softmax(scores, len_padded, |_| len);
 
@@ -83,12 +132,17 @@ fn attend_head(
             value[..width].copy_from_slice(&row[2 * hidden + at + column..][..width]);
         }
         padded.resize(len * PANEL, 0.0); // (len, 32)
-        let x: &[f32] = scores;
-        let out_stride = PANEL;
-        Product { weights: values, rows: len, x, x_stride: len_padded, out: padded, out_stride }
-            .compute();
-        for (out, padded) in out.chunks_exact_mut(hidden).zip(padded.chunks_exact(PANEL)) {
-            out[at + column..][..width].copy_from_slice(&padded[..width]);
+        Product {
+            weights: values,
+            rows: len,
+            x: scores,
+            x_stride: len_padded,
+            out: padded,
+            out_stride: PANEL,
+        }
+        .compute();
+        for (out, padded) in out.chunks_mut(out_stride).zip(padded.chunks_exact(PANEL)) {
+            out[column..][..width].copy_from_slice(&padded[..width]);
         }
     }
 }

@@ -7,9 +7,9 @@
 //! other. A batch that comes alone, a question mostly, is shared by all. Follows Devlin et al. 2018
 //! and the checkpoint's own names.
 
-use crate::bert::attention::AttentionBuffers;
+use crate::bert::attention::{AttentionBuffers, Heads};
 use crate::checkpoint::Rows;
-use crate::crew::{Crew, with_crew};
+use crate::crew::{Crew, Finish, with_crew};
 use crate::int8::{Int8Panels, QuantisedRows};
 use crate::kernels::{self, LayerNorm};
 use crate::packed::Packed;
@@ -54,7 +54,7 @@ struct Layer {
     output_norm: LayerNorm,
 }
 
-/// `x · weightᵀ + bias`; the bias is added by whoever reads the product next.
+/// `x · weightᵀ + bias`
 struct Dense {
     weight: Weight,
     bias: Vec<f32>,
@@ -96,9 +96,13 @@ impl Bert {
         self.pass(batch, None)
     }
 
-    /// The same numbers, computed by all threads of the pool.
-    pub(crate) fn forward_together(&self, batch: &Packed) -> Vec<f32> {
-        with_crew(|crew| self.pass(batch, Some(crew)))
+    /// The same numbers, computed by several threads, of which one does `beside` first.
+    pub(crate) fn forward_together(
+        &self,
+        batch: &Packed,
+        beside: impl FnOnce() + Send,
+    ) -> Vec<f32> {
+        with_crew(rayon::current_num_threads(), beside, |crew| self.pass(batch, Some(crew)))
     }
 
     fn pass<'a>(&'a self, batch: &Packed, crew: Option<&Crew<'a>>) -> Vec<f32> {
@@ -152,16 +156,23 @@ impl Layer {
         crew: Option<&Crew<'a>>,
     ) {
         let Buffers { qkv, attended, projected, inner, attention, quantised } = buffers;
-        self.query_key_value.product(x, qkv, crew, quantised); // (tokens, 3 * hidden)
-        kernels::add_bias(qkv, &self.query_key_value.bias);
+        // (tokens, 3 * hidden)
+        self.query_key_value.product(x, qkv, crew, quantised, kernels::add_bias);
         attended.resize(x.len(), 0.0);
-        attention::attend(qkv, lens, n_heads, attended, attention); // (tokens, hidden)
-        self.attention_output.product(attended, projected, crew, quantised);
+        let shape = Heads::of(lens, n_heads, x.len());
+        match crew {
+            Some(crew) if crew.n_threads() > 1 => {
+                attention::attend_together(qkv, shape, attended, crew)
+            }
+            _ => attention::attend(qkv, shape, attended, attention),
+        }
+        // The bias of both products below is added with the residual.
+        self.attention_output.product(attended, projected, crew, quantised, |_, _| {});
         self.attention_norm.add_and_normalise(projected, x, &self.attention_output.bias);
 
-        self.intermediate.product(projected, inner, crew, quantised); // (tokens, intermediate)
-        kernels::gelu_with_bias(inner, &self.intermediate.bias);
-        self.output.product(inner, x, crew, quantised);
+        // (tokens, intermediate)
+        self.intermediate.product(projected, inner, crew, quantised, kernels::gelu_with_bias);
+        self.output.product(inner, x, crew, quantised, |_, _| {});
         self.output_norm.add_and_normalise(x, projected, &self.output.bias);
     }
 }
@@ -174,14 +185,15 @@ impl Dense {
         out: &mut Vec<f32>,
         crew: Option<&Crew<'a>>,
         quantised: &mut QuantisedRows,
+        finish: Finish,
     ) {
         match &self.weight {
             Weight::Panels(weight) => {
                 out.resize(x.len() / weight.n_in() * weight.n_out(), 0.0);
-                match crew {
-                    Some(crew) => crew.matmul(weight, x, out),
-                    None => weight.matmul(x, out),
+                if let Some(crew) = crew {
+                    return crew.matmul(weight, x, out, (finish, &self.bias));
                 }
+                weight.matmul(x, out);
             }
             Weight::Int8(weight) => {
                 quantised.fill(x, weight.n_in());
@@ -189,5 +201,6 @@ impl Dense {
                 weight.matmul(quantised, out);
             }
         }
+        finish(out, &self.bias);
     }
 }

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::models::unknown;
 use crate::{
     embedder::EmbedError,
-    serve::{access::Reader, error::ApiError, extract::Body, state::App, work::on_search_place},
+    serve::{access::Reader, error::ApiError, extract::Body, state::App, work::on_encoding_place},
 };
 
 /// Texts of one request at most, as OpenAI has it.
@@ -104,7 +104,7 @@ pub(crate) async fn embed(
         return Err(ApiError::bad_field("input", why));
     }
     let model = request.model;
-    let out = on_search_place(&app, move |app| {
+    let out = on_encoding_place(&app, move |app| {
         let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
         let embedder = &app.engine.embedder;
         let embedded = embedder.embed(&texts, role).map_err(|error| match &error {

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::models::unknown;
 use crate::serve::{
-    access::Reader, error::ApiError, extract::Body, state::App, work::on_search_place,
+    access::Reader, error::ApiError, extract::Body, state::App, work::on_encoding_place,
 };
 
 /// Documents of one request at most.
@@ -66,7 +66,7 @@ pub(crate) async fn rerank(
         let why = format!("documents must be 1 to {DOCUMENTS_MAX} texts");
         return Err(ApiError::bad_field("documents", why));
     }
-    let out = on_search_place(&app, move |app| {
+    let out = on_encoding_place(&app, move |app| {
         let Some(reranker) = &app.engine.reranker else { return Err(unknown(&request.model)) };
         let texts: Vec<&str> = request.documents.iter().map(Text::as_str).collect();
         let scored =
