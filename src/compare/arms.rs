@@ -440,6 +440,7 @@ mod tests {
             retrieval: config.retrieval,
             generation: config.generation,
             prompts: config.prompts,
+            prompt_style: None,
             adapter: None,
         };
         (parse_arms(arm).unwrap()[0].answer_settings(&shared), shared)
@@ -462,7 +463,7 @@ mod tests {
                 ..shared.generation.clone()
             },
             prompts: PromptsConfig { style: Style::Cot, examples_max: 1, ..shared.prompts.clone() },
-            adapter: Some("rh".to_owned()),
+            ..shared.clone()
         };
         assert_eq!(own, expected);
         let (own, shared) = settings("rag");
