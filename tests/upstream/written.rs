@@ -154,7 +154,10 @@ fn a_stopped_build_ends_as_a_whole_one() {
     let n = dropped.iter().position(is_done).unwrap() + 1;
     assert!(n < dropped.len());
     let rows = of("whole", "supervised.jsonl");
-    let is_second = |it: &&String| it.contains("\"made_by\":\"model\"") && it.contains("b-garden");
+    let is_second = |it: &&String| {
+        let meta = serde_json::from_str::<Value>(it).unwrap()["meta"].clone();
+        meta["made_by"] == "model" && meta["path"] == "b-garden.md"
+    };
     let first: Vec<&String> = rows.iter().filter(|it| !is_second(it)).collect();
     assert_eq!(first.len(), rows.len() - 1);
     let text = |lines: &[&String]| lines.iter().map(|it| format!("{it}\n")).collect::<String>();
