@@ -42,9 +42,10 @@ impl HalfKind {
         self.unpack_portably(halves, out);
     }
 
-    /// Asks for numbers that are unpacked soon, so that they come from memory while others are
-    /// computed with.
-    pub(crate) fn fetch(halves: &[u16]) {
+    /// Asks for a line of the cache that is unpacked soon, so that it comes from memory while others
+    /// are computed with.
+    #[inline(always)]
+    pub(crate) fn fetch(halves: &[u16; 32]) {
         #[cfg(target_arch = "x86_64")]
         f16c::fetch(halves);
         #[cfg(not(target_arch = "x86_64"))]
@@ -84,15 +85,12 @@ mod f16c {
     use super::HalfKind;
 
     const LANES: usize = 8;
-    /// Numbers of one line of the cache.
-    const LINE: usize = 32;
 
     /// Every processor of this family can.
-    pub(super) fn fetch(halves: &[u16]) {
-        for line in halves.chunks(LINE) {
-            // SAFETY: the address is that of a number that is borrowed; nothing is read or written.
-            unsafe { _mm_prefetch::<_MM_HINT_T1>(line.as_ptr().cast()) };
-        }
+    #[inline(always)]
+    pub(super) fn fetch(halves: &[u16; 32]) {
+        // SAFETY: the address is that of a number that is borrowed; nothing is read or written.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(halves.as_ptr().cast()) };
     }
 
     /// The caller has found F16C.

@@ -243,7 +243,8 @@ pub(crate) fn exp<S: Simd>(x: f32) -> f32 {
     const LN_2_HIGH: f32 = 0.693_359_4;
     const LN_2_LOW: f32 = -2.121_944_4e-4;
     let x = x.clamp(-87.0, 88.0);
-    let n = mul_add::<S>(x, std::f32::consts::LOG2_E, ROUND) - ROUND;
+    let rounded = mul_add::<S>(x, std::f32::consts::LOG2_E, ROUND);
+    let n = rounded - ROUND;
     let r = mul_add::<S>(n, -LN_2_HIGH, x);
     let r = mul_add::<S>(n, -LN_2_LOW, r);
     let p = 1.0 / 720.0;
@@ -253,7 +254,9 @@ pub(crate) fn exp<S: Simd>(x: f32) -> f32 {
     let p = mul_add::<S>(p, r, 0.5);
     let p = mul_add::<S>(p, r, 1.0);
     let p = mul_add::<S>(p, r, 1.0);
-    p * f32::from_bits((((n as i32) + 127) << 23).cast_unsigned())
+    // n stands in the last bits; as a conversion of n it would be computed number by number.
+    let exponent = rounded.to_bits().wrapping_sub(ROUND.to_bits()).wrapping_add(127);
+    p * f32::from_bits(exponent << 23)
 }
 
 /// The error function to within 2e-7, as `1 - exp(-a · q(a))` with a = |x|.

@@ -1,8 +1,11 @@
 //! The innermost loops: rows of inputs times one panel of weights, in the widest instructions that
 //! the processor has.
 
+use std::mem::take;
+
 use pulp::{Arch, Simd, WithSimd};
 
+use crate::halves::HalfKind;
 use crate::panels::{BLOCK, PANEL};
 
 /// Inputs whose sums are worked out once for all panels.
@@ -281,17 +284,29 @@ pub(crate) struct Product<'a> {
 impl Product<'_> {
     /// Computes with the widest instructions that this processor has.
     pub(crate) fn compute(self) {
-        Arch::new().dispatch(Job::<false>(self));
+        self.compute_while_fetching(&[]);
     }
 
     /// The same, added to what `out` holds.
     pub(crate) fn add(self) {
-        Arch::new().dispatch(Job::<true>(self));
+        self.add_while_fetching(&[]);
+    }
+
+    /// Computes, and asks for `next` meanwhile: the weights that are unpacked after these, a line for
+    /// each input of this product at most. Asked for at once they would keep the product waiting.
+    pub(crate) fn compute_while_fetching(self, next: &[[u16; PANEL]]) {
+        Arch::new().dispatch(Job::<false>(self, next));
+    }
+
+    /// Adds, and asks for `next` meanwhile.
+    pub(crate) fn add_while_fetching(self, next: &[[u16; PANEL]]) {
+        Arch::new().dispatch(Job::<true>(self, next));
     }
 }
 
-/// A product that is written over its outputs or, with `ADD`, added to them.
-struct Job<'a, const ADD: bool>(Product<'a>);
+/// A product that is written over its outputs or, with `ADD`, added to them; and what is fetched
+/// meanwhile.
+struct Job<'a, const ADD: bool>(Product<'a>, &'a [[u16; PANEL]]);
 
 impl<const ADD: bool> WithSimd for Job<'_, ADD> {
     type Output = ();
@@ -325,7 +340,7 @@ impl<const ADD: bool> Job<'_, ADD> {
         self,
         simd: S,
     ) {
-        let Self(Product { weights, rows, x, x_stride, out, out_stride }) = self;
+        let Self(Product { weights, rows, x, x_stride, out, out_stride }, mut next) = self;
         let parts = inputs_of::<S, VECTORS, PARTS>(weights);
         let mut done = 0;
         for part in 0..PARTS {
@@ -333,7 +348,7 @@ impl<const ADD: bool> Job<'_, ADD> {
             while rows - row > 2 {
                 let x = (&x[row * x_stride..], x_stride);
                 let out = (&mut out[row * out_stride..], out_stride);
-                let at = (parts, part);
+                let at = (parts, part, take(&mut next));
                 row += match rows - row {
                     // Not one row less than there are: the last one would wait for its own sums.
                     13 if ROWS == 12 => tile::<S, 7, VECTORS, PARTS, ADD>(simd, at, x, out),
@@ -358,7 +373,7 @@ impl<const ADD: bool> Job<'_, ADD> {
         }
         let x = (&x[done * x_stride..], x_stride);
         let out = (&mut out[done * out_stride..], out_stride);
-        let at = (inputs_of::<S, WIDE, 1>(weights), 0);
+        let at = (inputs_of::<S, WIDE, 1>(weights), 0, next);
         match rows - done {
             2 => tile::<S, 2, WIDE, 1, ADD>(simd, at, x, out),
             _ => tile::<S, 1, WIDE, 1, ADD>(simd, at, x, out),
@@ -370,7 +385,7 @@ impl<const ADD: bool> Job<'_, ADD> {
 #[inline(always)]
 fn tile<S: Simd, const ROWS: usize, const VECTORS: usize, const PARTS: usize, const ADD: bool>(
     simd: S,
-    (weights, part): (&[[[S::f32s; VECTORS]; PARTS]], usize),
+    (weights, part, next): (&[[[S::f32s; VECTORS]; PARTS]], usize, &[[u16; PANEL]]),
     (x, x_stride): (&[f32], usize),
     (out, out_stride): (&mut [f32], usize),
 ) -> usize {
@@ -385,6 +400,9 @@ fn tile<S: Simd, const ROWS: usize, const VECTORS: usize, const PARTS: usize, co
     }
     for (k, weights) in weights.iter().enumerate() {
         let weights = &weights[part];
+        if let Some(line) = next.get(k) {
+            HalfKind::fetch(line);
+        }
         for row in 0..ROWS {
             let input = simd.splat_f32s(x[row][k]);
             for vector in 0..VECTORS {

@@ -364,14 +364,13 @@ impl Panels {
                     kind.unpack(weights, unpacked);
                     done += weights.len();
                     let next = &all[done..];
-                    HalfKind::fetch(&next[..next.len().min(PIECE * PANEL)]);
+                    let (next, _) = next[..next.len().min(PIECE * PANEL)].as_chunks::<PANEL>();
                     let (x, out) = (&x[k..], &mut *out);
                     let product =
                         Product { weights: unpacked, rows, x, x_stride: n_in, out, out_stride };
-                    if k == 0 {
-                        product.compute()
-                    } else {
-                        product.add()
+                    match k {
+                        0 => product.compute_while_fetching(next),
+                        _ => product.add_while_fetching(next),
                     }
                     k += weights.len() / PANEL;
                 }
