@@ -281,19 +281,30 @@ pub(crate) struct Product<'a> {
 impl Product<'_> {
     /// Computes with the widest instructions that this processor has.
     pub(crate) fn compute(self) {
-        Arch::new().dispatch(Job::<false>(self));
+        Arch::new().dispatch(Job::<false, false>(self));
     }
 
     /// The same, added to what `out` holds.
     pub(crate) fn add(self) {
-        Arch::new().dispatch(Job::<true>(self));
+        Arch::new().dispatch(Job::<true, false>(self));
+    }
+
+    /// The first 16 columns alone; the others become anything.
+    pub(crate) fn compute_half(self) {
+        Arch::new().dispatch(Job::<false, true>(self));
+    }
+
+    /// The first 16 columns alone are added; the others become anything.
+    pub(crate) fn add_half(self) {
+        Arch::new().dispatch(Job::<true, true>(self));
     }
 }
 
-/// A product that is written over its outputs or, with `ADD`, added to them.
-struct Job<'a, const ADD: bool>(Product<'a>);
+/// A product that is written over its outputs or, with `ADD`, added to them; with `HALF`, of half the
+/// columns.
+struct Job<'a, const ADD: bool, const HALF: bool>(Product<'a>);
 
-impl<const ADD: bool> WithSimd for Job<'_, ADD> {
+impl<const ADD: bool, const HALF: bool> WithSimd for Job<'_, ADD, HALF> {
     type Output = ();
 
     #[inline(always)]
@@ -302,6 +313,7 @@ impl<const ADD: bool> WithSimd for Job<'_, ADD> {
         // One accumulator too many goes through memory at every step, which more than doubled the time. AVX-512
         // has 32 registers, AVX2 has 16, NEON has 32.
         match S::F32_LANES {
+            16 if HALF => self.run::<S, 16, 1, 2, 2>(simd),
             16 => self.run::<S, 12, 2, 1, 2>(simd),
             8 => self.run::<S, 6, 2, 2, 4>(simd),
             4 => self.run::<S, 6, 4, 2, 8>(simd),
@@ -310,7 +322,7 @@ impl<const ADD: bool> WithSimd for Job<'_, ADD> {
     }
 }
 
-impl<const ADD: bool> Job<'_, ADD> {
+impl<const ADD: bool, const HALF: bool> Job<'_, ADD, HALF> {
     /// In tiles of `ROWS` rows and one of `PARTS` parts of the 32 columns, of `VECTORS` vectors. One
     /// or two rows that are left take all columns, `WIDE` vectors, at once: in fewer, each sum would
     /// wait for the one before.
@@ -328,7 +340,7 @@ impl<const ADD: bool> Job<'_, ADD> {
         let Self(Product { weights, rows, x, x_stride, out, out_stride }) = self;
         let parts = inputs_of::<S, VECTORS, PARTS>(weights);
         let mut done = 0;
-        for part in 0..PARTS {
+        for part in 0..if HALF { PARTS.div_ceil(2) } else { PARTS } {
             let mut row = 0;
             while rows - row > 2 {
                 let x = (&x[row * x_stride..], x_stride);

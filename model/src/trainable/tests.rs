@@ -3,6 +3,7 @@ use serde_json::Value;
 
 use super::*;
 use crate::adapter::{Adapter, Base};
+use crate::device::multiplies_bf16;
 use crate::golden::{self, Golden, furthest, path as golden};
 use crate::sample::Rng;
 
@@ -401,6 +402,19 @@ fn a_quantised_base_gives_the_numbers_of_a_dense_one() {
         (rows(&decoder.forward(&batch(&[&ids])).unwrap()), weighted)
     });
     assert_eq!(dense, stored);
+    // Over slices, too.
+    for dtype in [DType::F32, DType::BF16] {
+        if dtype == DType::BF16 && !multiplies_bf16() {
+            continue;
+        }
+        let [dense, stored] = [BaseForm::Dense, BaseForm::Stored].map(|base| {
+            let options = by_hand(&TrainOptions { dtype, ..options(base) });
+            let decoder = TrainableDecoder::load(&path, &options).unwrap();
+            scatter(&decoder);
+            over_slices(&decoder, &batch(&[&ids]), &next_tokens(&ids))
+        });
+        assert_eq!(dense, stored, "{dtype:?}");
+    }
     // And those of serving, where the same blocks are multiplied in panels.
     let served = golden::logits(&golden::decoder(&path), &ids, None);
     let decoder = TrainableDecoder::load(&path, &options(BaseForm::Stored)).unwrap();
@@ -483,6 +497,51 @@ fn sixteen_bits_give_nearly_the_same_gradients() {
             let cosine = dot(&grads, &half) / (dot(&grads, &grads) * dot(&half, &half)).sqrt();
             assert!(cosine > cosine_min, "{model}, {dtype:?}: {cosine}");
         }
+    }
+}
+
+#[test]
+fn sixteen_bits_on_the_processor_give_nearly_the_same_gradients() {
+    if !multiplies_bf16() {
+        return;
+    }
+    let texts: Vec<Vec<u32>> =
+        [3, 40, 2, 27].map(|n| (0..n).map(|it| (it * 7 + n) % 70).collect()).to_vec();
+    let sequences: Vec<&[u32]> = texts.iter().map(Vec::as_slice).collect();
+    let (batch, targets) = (batch(&sequences), targets(&sequences));
+    let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
+    for model in MODELS {
+        let [exact, halves] = [DType::F32, DType::BF16].map(|dtype| {
+            let options = by_hand(&changed(&options(BaseForm::Dense), with_head));
+            let decoder = load(model, &TrainOptions { dtype, ..options });
+            scatter(&decoder);
+            over_slices(&decoder, &batch, &targets)
+        });
+        let [loss, half_loss] = [&exact, &halves].map(|it| sum(&it.0, &targets));
+        assert!((loss - half_loss).abs() < 0.02 * loss.abs(), "{model}: {loss} and {half_loss}");
+        let (exact, halves) = (exact.1.concat(), halves.1.concat());
+        let cosine = dot(&exact, &halves) / (dot(&exact, &exact) * dot(&halves, &halves)).sqrt();
+        assert!(cosine > 0.9, "{model}: {cosine}");
+    }
+}
+
+#[test]
+fn on_the_processor_a_fresh_adapter_changes_no_bit() {
+    let ids: Vec<u32> = (0..40).map(|it| it * 3 % 70).collect();
+    let sequences = [ids.as_slice()];
+    let (batch, targets) = (batch(&sequences), targets(&sequences));
+    for dtype in [DType::F32, DType::BF16] {
+        let options = by_hand(&changed(&options(BaseForm::Dense), with_head));
+        let decoder = load("tiny-qwen3-folder", &TrainOptions { dtype, ..options });
+        if dtype == DType::BF16 && !multiplies_bf16() {
+            continue;
+        }
+        let [base, adapter] = [With::Base, With::Adapter]
+            .map(|with| decoder.log_probs_by_hand(&batch, &targets, with).unwrap());
+        assert_eq!(base, adapter, "{dtype:?}");
+        // And the buffers that a pass leaves behind change none of the next.
+        let again = decoder.log_probs_by_hand(&batch, &targets, With::Adapter).unwrap();
+        assert_eq!(again, adapter, "{dtype:?}");
     }
 }
 
