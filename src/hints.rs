@@ -344,7 +344,7 @@ fn tune(error: &TuneError) -> Option<&'static str> {
              --restart; look for rows that are odd, too"
         }
         TuneError::Precision => {
-            "name a GPU with `models.generator_device = \"cuda\"`, or leave --precision away"
+            "leave --precision away, or name a GPU with `models.generator_device = \"cuda\"`"
         }
         TuneError::Train(TrainError::Full) => {
             "leave --quantised away, or train an adapter: --method lora --quantised"

@@ -26,6 +26,11 @@ pub fn threads() -> usize {
     rayon::current_num_threads()
 }
 
+/// Whether the processor multiplies numbers of 16 bits (bf16) faster than those of 32.
+pub fn multiplies_bf16() -> bool {
+    crate::bf16_product::is_available()
+}
+
 /// Runs a computation on the pool itself, so that each of its many short parallel steps does not
 /// have to be handed to the pool from outside.
 pub(crate) fn on_pool<R: Send>(f: impl FnOnce() -> R + Send) -> R {

@@ -39,6 +39,7 @@ pub mod trainable;
 
 mod attention;
 mod bert;
+mod bf16_product;
 mod build_tokenizer;
 mod checkpoint;
 mod config_json;

@@ -292,23 +292,33 @@ impl Product<'_> {
         self.add_while_fetching(&[]);
     }
 
+    /// The first 16 columns alone; the others become anything.
+    pub(crate) fn compute_half(self) {
+        Arch::new().dispatch(Job::<false, true>(self, &[]));
+    }
+
+    /// The first 16 columns alone are added; the others become anything.
+    pub(crate) fn add_half(self) {
+        Arch::new().dispatch(Job::<true, true>(self, &[]));
+    }
+
     /// Computes, and asks for `next` meanwhile: the weights that are unpacked after these, a line for
     /// each input of this product at most. Asked for at once they would keep the product waiting.
     pub(crate) fn compute_while_fetching(self, next: &[[u16; PANEL]]) {
-        Arch::new().dispatch(Job::<false>(self, next));
+        Arch::new().dispatch(Job::<false, false>(self, next));
     }
 
     /// Adds, and asks for `next` meanwhile.
     pub(crate) fn add_while_fetching(self, next: &[[u16; PANEL]]) {
-        Arch::new().dispatch(Job::<true>(self, next));
+        Arch::new().dispatch(Job::<true, false>(self, next));
     }
 }
 
-/// A product that is written over its outputs or, with `ADD`, added to them; and what is fetched
-/// meanwhile.
-struct Job<'a, const ADD: bool>(Product<'a>, &'a [[u16; PANEL]]);
+/// A product that is written over its outputs or, with `ADD`, added to them; with `HALF`, of half the
+/// columns; and what is fetched meanwhile.
+struct Job<'a, const ADD: bool, const HALF: bool>(Product<'a>, &'a [[u16; PANEL]]);
 
-impl<const ADD: bool> WithSimd for Job<'_, ADD> {
+impl<const ADD: bool, const HALF: bool> WithSimd for Job<'_, ADD, HALF> {
     type Output = ();
 
     #[inline(always)]
@@ -317,6 +327,7 @@ impl<const ADD: bool> WithSimd for Job<'_, ADD> {
         // One accumulator too many goes through memory at every step, which more than doubled the time. AVX-512
         // has 32 registers, AVX2 has 16, NEON has 32.
         match S::F32_LANES {
+            16 if HALF => self.run::<S, 16, 1, 2, 2>(simd),
             16 => self.run::<S, 12, 2, 1, 2>(simd),
             8 => self.run::<S, 6, 2, 2, 4>(simd),
             4 => self.run::<S, 6, 4, 2, 8>(simd),
@@ -325,7 +336,7 @@ impl<const ADD: bool> WithSimd for Job<'_, ADD> {
     }
 }
 
-impl<const ADD: bool> Job<'_, ADD> {
+impl<const ADD: bool, const HALF: bool> Job<'_, ADD, HALF> {
     /// In tiles of `ROWS` rows and one of `PARTS` parts of the 32 columns, of `VECTORS` vectors. One
     /// or two rows that are left take all columns, `WIDE` vectors, at once: in fewer, each sum would
     /// wait for the one before.
@@ -343,12 +354,12 @@ impl<const ADD: bool> Job<'_, ADD> {
         let Self(Product { weights, rows, x, x_stride, out, out_stride }, mut next) = self;
         let parts = inputs_of::<S, VECTORS, PARTS>(weights);
         let mut done = 0;
-        for part in 0..PARTS {
+        for part in 0..if HALF { PARTS.div_ceil(2) } else { PARTS } {
             let mut row = 0;
             while rows - row > 2 {
                 let x = (&x[row * x_stride..], x_stride);
                 let out = (&mut out[row * out_stride..], out_stride);
-                let at = (parts, part, take(&mut next));
+                let at = ((parts, part), take(&mut next));
                 row += match rows - row {
                     // Not one row less than there are: the last one would wait for its own sums.
                     13 if ROWS == 12 => tile::<S, 7, VECTORS, PARTS, ADD>(simd, at, x, out),
@@ -373,7 +384,7 @@ impl<const ADD: bool> Job<'_, ADD> {
         }
         let x = (&x[done * x_stride..], x_stride);
         let out = (&mut out[done * out_stride..], out_stride);
-        let at = (inputs_of::<S, WIDE, 1>(weights), 0, next);
+        let at = ((inputs_of::<S, WIDE, 1>(weights), 0), next);
         match rows - done {
             2 => tile::<S, 2, WIDE, 1, ADD>(simd, at, x, out),
             _ => tile::<S, 1, WIDE, 1, ADD>(simd, at, x, out),
@@ -381,11 +392,15 @@ impl<const ADD: bool> Job<'_, ADD> {
     }
 }
 
+/// Weights, and which of the parts of their columns.
+type Part<'a, S, const VECTORS: usize, const PARTS: usize> =
+    (&'a [[[<S as Simd>::f32s; VECTORS]; PARTS]], usize);
+
 /// Some columns of `ROWS` rows of outputs of one panel, accumulated in registers; returns `ROWS`.
 #[inline(always)]
 fn tile<S: Simd, const ROWS: usize, const VECTORS: usize, const PARTS: usize, const ADD: bool>(
     simd: S,
-    (weights, part, next): (&[[[S::f32s; VECTORS]; PARTS]], usize, &[[u16; PANEL]]),
+    ((weights, part), next): (Part<'_, S, VECTORS, PARTS>, &[[u16; PANEL]]),
     (x, x_stride): (&[f32], usize),
     (out, out_stride): (&mut [f32], usize),
 ) -> usize {

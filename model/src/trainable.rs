@@ -50,7 +50,8 @@ pub enum Trained {
 pub enum Precision {
     /// 32 bits.
     F32,
-    /// 16 bits with the range of f32, summed in f32: on a GPU, whose tensor cores want it.
+    /// 16 bits with the range of f32, summed in f32: for GPUs and processors that multiply it
+    /// ([`crate::device::multiplies_bf16`]).
     Bf16,
 }
 
@@ -69,7 +70,8 @@ impl Precision {
 pub struct TrainOptions {
     /// Where it is computed.
     pub device: Device,
-    /// What it is computed in: f32, or bf16 on a GPU. The factors are f32 in any case.
+    /// What matrices are held and multiplied in: f32, or bf16 where that is faster. The factors are
+    /// f32 in any case.
     pub dtype: DType,
     /// How the matrices of the layers are held; products are the same in both forms.
     pub base: BaseForm,
@@ -193,14 +195,13 @@ pub struct TrainableDecoder {
     layers: Vec<Layer>,
     /// (hidden)
     norm: Tensor,
-    lm_head: Frozen,
-    /// What is trained beside it.
-    head_factors: Option<Factors>,
+    lm_head: Linear,
     /// The values of all factors, one after the other, in f32.
     factors: Tensor,
     /// Whether the output matrix is that of the embeddings.
     tied: bool,
     rope: Rope,
+    spare: by_hand::Spare,
 }
 
 /// One block: attention and feed-forward, each added to the residual stream.
@@ -293,7 +294,7 @@ impl TrainableDecoder {
                 res.extend(lora.as_ref().map(|it| (Matrix::Layer(idx, module), it)));
             }
         }
-        res.extend(self.head_factors.as_ref().map(|it| (Matrix::Head, it)));
+        res.extend(self.lm_head.lora.as_ref().map(|it| (Matrix::Head, it)));
         res
     }
 

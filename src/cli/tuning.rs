@@ -89,7 +89,7 @@ pub struct TuneStepArgs {
     /// Tokens of a row at most [default: the model's context]
     #[arg(long, value_name = "N")]
     pub tokens_max: Option<NonZeroUsize>,
-    /// Compute in this: f32, or bf16 on a GPU [default: f32]
+    /// Multiply in this: f32, or bf16 on a GPU or a processor with AVX-512 BF16 [default: f32]
     #[arg(long, value_name = "TYPE")]
     pub precision: Option<PrecisionArg>,
     /// Compute layers again instead of keeping them: a fraction of the memory, a third more time

@@ -2,9 +2,9 @@
 //!
 //! `cargo bench --workspace --bench train -- MODEL TOKENS BATCH STEPS [WORD ...]`: rank 16 on all
 //! matrices, or all weights; random tokens, every one of them learned. Words: `recompute`,
-//! `quantised`, `full`, `cuda` (with `--features cuda`), `bf16` there, `from=DIR` for the factors to
-//! begin with, `parts` for the time of the parts of a step. `peft_peer.py` beside this does the same
-//! with PEFT.
+//! `quantised`, `full`, `cuda` (with `--features cuda`), `bf16` there or where the processor
+//! multiplies it, `from=DIR` for the factors to begin with, `parts` for the time of the parts of a
+//! step. `peft_peer.py` beside this does the same with PEFT.
 
 #![expect(clippy::print_stdout, reason = "its output is the measurement")]
 

@@ -6,7 +6,7 @@
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use model::device::DeviceName;
+use model::device::{DeviceName, multiplies_bf16};
 use model::generate::Generator;
 use model::prompt::ModelText;
 use model::testing::write_tiny_model;
@@ -556,12 +556,29 @@ fn a_run_that_has_saved_nothing_makes_room_for_another() {
 }
 
 #[test]
-fn sixteen_bits_are_for_a_gpu() {
+fn sixteen_bits_train_nearly_alike_where_the_processor_multiplies_them() {
     let world = World::new();
-    let settings = Settings { precision: Precision::Bf16, ..settings() };
-    let error = world.train((&world.echoes(), None), "out", &settings, 0).0.unwrap_err();
-    assert!(matches!(error, TuneError::Precision), "{error}");
-    assert!(!run_dir(&world.at("out")).exists(), "nothing is left");
+    let data = world.echoes();
+    let halves = Settings { precision: Precision::Bf16, ..settings() };
+    let (outcome, lines) = world.train((&data, None), "out", &halves, 0);
+    if !multiplies_bf16() {
+        let error = outcome.unwrap_err();
+        assert!(matches!(error, TuneError::Precision), "{error}");
+        assert!(!run_dir(&world.at("out")).exists(), "nothing is left");
+        return;
+    }
+    outcome.unwrap();
+    let (outcome, expected) = world.train((&data, None), "f32", &settings(), 0);
+    outcome.unwrap();
+    assert_eq!(lines.len(), expected.len());
+    for (line, expected) in lines.iter().zip(&expected) {
+        let off = (line.loss - expected.loss).abs() / expected.loss;
+        assert!(off < 0.02, "step {}: {} instead of {}", line.step, line.loss, expected.loss);
+    }
+    // Stopped and gone on with, the numbers are those of one run.
+    world.train((&data, None), "parts", &halves, 5).0.unwrap();
+    world.train((&data, None), "parts", &halves, 0).0.unwrap();
+    assert_eq!(weights(&world.at("out")), weights(&world.at("parts")));
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //! processor, or where the values are.
 
 use candle_core::Tensor;
+use rayon::prelude::*;
 
 use super::{Gradients, TrainError, TrainableDecoder};
 
@@ -69,10 +70,12 @@ impl AdamW {
         match (&mut self.state, grads) {
             (State::Values { values, means, squares }, Gradients::Values(grads)) => {
                 assert_eq!(values.len(), grads.len(), "every variable has a gradient");
-                let state = means.iter_mut().zip(squares);
-                for ((values, grads), (means, squares)) in values.iter_mut().zip(grads).zip(state) {
-                    rates.step(values, grads, (means, squares));
-                }
+                let state = means.par_iter_mut().zip(squares);
+                values.par_iter_mut().zip(grads).zip(state).for_each(
+                    |((values, grads), (means, squares))| {
+                        rates.step(values, grads, (means, squares));
+                    },
+                );
                 decoder.set_values(values)
             }
             (State::OnDevice { means, squares }, Gradients::OnDevice(grads)) => {

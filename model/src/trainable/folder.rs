@@ -45,7 +45,7 @@ impl TrainableDecoder {
         add("model.norm.weight".to_owned(), &self.norm);
         add("model.embed_tokens.weight".to_owned(), &self.embed_tokens);
         if !self.tied
-            && let Some(head) = self.lm_head.held()
+            && let Some(head) = self.lm_head.weight.held()
         {
             add("lm_head.weight".to_owned(), head);
         }

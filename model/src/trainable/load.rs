@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use candle_core::{DType, Tensor, Var};
 
+use super::by_hand::Spare;
 use super::frozen::Frozen;
 use super::lora::Factors;
 use super::{BaseForm, Layer, Linear, TrainError, TrainOptions, TrainableDecoder, Trained};
@@ -50,7 +51,11 @@ pub(super) fn load(model: &Path, options: &TrainOptions) -> Result<TrainableDeco
             true => embed_tokens.clone(),
             false => loader.dense("lm_head", table)?,
         };
-        let head_factors = loader.factors_of(Matrix::Head);
+        let lm_head = Linear {
+            weight: Frozen::Dense(lm_head),
+            bias: None,
+            lora: loader.factors_of(Matrix::Head),
+        };
         let n_values = loader.factors.len();
         let factors = Tensor::from_vec(loader.factors, n_values, &options.device);
         let factors = factors.map_err(&failed)?;
@@ -62,11 +67,11 @@ pub(super) fn load(model: &Path, options: &TrainOptions) -> Result<TrainableDeco
             embed_tokens,
             layers,
             norm,
-            lm_head: Frozen::Dense(lm_head),
-            head_factors,
+            lm_head,
             factors,
             tied,
             rope: Rope::new(&config),
+            spare: Spare::default(),
             config,
         })
     })

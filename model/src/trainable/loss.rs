@@ -5,8 +5,10 @@
 //! without gradients gives before. So no method needs a graph of its own.
 
 use candle_core::{D, DType, Tensor};
+use rayon::prelude::*;
 
 use super::{TokenBatch, TrainError, TrainableDecoder, Trained};
+use crate::device::multiplies_bf16;
 
 /// A token whose likelihood the loss looks at.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -66,8 +68,11 @@ impl Gradients {
     pub fn clip(&mut self, max: f64) -> Result<f64, TrainError> {
         let norm = match self {
             Self::Values(all) => {
-                let squares = all.iter().flatten().map(|it| f64::from(*it) * f64::from(*it));
-                squares.sum::<f64>().sqrt()
+                let square = |it: &f32| f64::from(*it) * f64::from(*it);
+                let of_one = |values: &Vec<f32>| values.iter().map(square).sum::<f64>();
+                // Added up in one order, whatever thread was first.
+                let squares: Vec<f64> = all.par_iter().map(of_one).collect();
+                squares.iter().sum::<f64>().sqrt()
             }
             Self::OnDevice(all) => {
                 // In rows first: a GPU adds up one long row in one place.
@@ -81,7 +86,7 @@ impl Gradients {
             let scale = max / norm;
             match self {
                 Self::Values(all) => {
-                    all.iter_mut().flatten().for_each(|it| *it *= scale as f32);
+                    all.par_iter_mut().flat_map_iter(|it| it).for_each(|it| *it *= scale as f32);
                 }
                 Self::OnDevice(all) => *all = (&*all * scale)?,
             }
@@ -150,6 +155,11 @@ impl TrainableDecoder {
             Trained::Lora(spec) => batch.dropout_seed.is_some() && spec.dropout > 0.0,
             Trained::Full => false,
         };
-        self.options.device.is_cpu() && self.options.dtype == DType::F32 && !drops
+        let is_known = match self.options.dtype {
+            DType::F32 => true,
+            DType::BF16 => multiplies_bf16(),
+            _ => false,
+        };
+        self.options.device.is_cpu() && is_known && !drops
     }
 }

@@ -112,7 +112,7 @@ pub enum TuneError {
         range: &'static str,
     },
     /// Numbers of 16 bits, where they would only be slower.
-    #[error("`precision` is bf16, which is for training on a GPU; this run is on the processor")]
+    #[error("`precision` is bf16, which this processor does not multiply (AVX-512 BF16)")]
     Precision,
     /// There is something in the place of the adapter.
     #[error("`{}` exists already", path.display())]

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use model::device::DeviceName;
+use model::device::{DeviceName, multiplies_bf16};
 use model::prompt::ModelText;
 use model::trainable::{AdamW, BaseForm, Precision, TrainError, TrainOptions, TrainableDecoder};
 use serde_json::{Value, json};
@@ -36,7 +36,8 @@ pub fn train(
 ) -> Result<Outcome, TuneError> {
     let settings = setup.settings;
     settings.check()?;
-    if settings.precision == Precision::Bf16 && setup.device == DeviceName::Cpu {
+    let is_slow = setup.device == DeviceName::Cpu && !multiplies_bf16();
+    if settings.precision == Precision::Bf16 && is_slow {
         return Err(TuneError::Precision);
     }
     if setup.out.exists() {

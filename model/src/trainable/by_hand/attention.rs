@@ -1,14 +1,26 @@
 //! Attention of packed sequences in slices, and its derivative. The formulas stand in
 //! `trainable/attention.rs`; scores are computed anew in the backward pass, tile by tile.
+//!
+//! A thread takes one sequence's key head and the query heads that share it. Keys and values are
+//! packed once for all tiles of all those heads.
+
+mod backward;
+
+use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::product::{Put, Threads, View, multiply};
+use super::pack::{Place, pack_f32};
+use super::product::View;
+use super::strips::Strip;
 use crate::decoder::Config;
 use crate::kernels::softmax_within;
+use crate::panel_product::Product;
+use crate::panels::PANEL;
+use backward::Backward;
 
 /// Queries whose scores are in memory together.
-const TILE_TOKENS: usize = 128;
+const TILE_TOKENS: usize = 64;
 
 /// What attends to what: sequences one after the other.
 pub(super) struct Packed<'a> {
@@ -16,194 +28,197 @@ pub(super) struct Packed<'a> {
     pub(super) config: &'a Config,
 }
 
-/// One sequence's key head and the query heads that share it.
+/// One sequence's key head, and the query heads that share it.
 #[derive(Clone, Copy)]
 struct Job {
     /// The sequence's first row.
     row: usize,
     n_tokens: usize,
     kv_head: usize,
+    n_kv_heads: usize,
+    /// Query heads of a key head.
+    group: usize,
+    dim: usize,
+    window: usize,
 }
 
-/// Some consecutive queries of a sequence, and the first key that any of them sees.
+/// Some consecutive queries of a sequence, and the panels of keys that any of them sees.
 struct Tile {
-    first: usize,
-    n_queries: usize,
-    first_key: usize,
-    n_keys: usize,
+    queries: Range<usize>,
+    panels: Range<usize>,
+}
+
+/// A matrix in panels; (n_panels, n_rows, 32)
+struct Panels {
+    values: Vec<[f32; PANEL]>,
+    n_rows: usize,
 }
 
 impl Packed<'_> {
-    /// q: (rows, heads, head_dim), k, v: (rows, kv_heads, head_dim), result: as q
-    pub(super) fn forward(&self, q: &[f32], k: &[f32], v: &[f32]) -> Vec<f32> {
-        let (group, dim) = (self.group(), self.config.head_dim);
-        let parts = self.jobs().into_par_iter().map(|job| {
-            // (n_tokens, group, head_dim)
-            let mut out = vec![0.0; job.n_tokens * group * dim];
-            let mut attended = vec![0.0; TILE_TOKENS * dim];
-            let mut scores = Vec::new();
-            for tile in self.tiles(job.n_tokens) {
-                let values = self.keys(v, job, &tile);
-                for head in 0..group {
-                    self.weights(&mut scores, (q, k), (job, head), &tile);
-                    let attended = &mut attended[..tile.n_queries * dim];
-                    let weights = View::new(&scores, tile.n_keys);
-                    multiply(attended, Put::Fresh, (weights, values), 1.0, Threads::One);
-                    put(&mut out[tile.first * group * dim..], attended, (head, group), dim);
+    /// q: (rows, heads, head_dim), k, v: (rows, kv_heads, head_dim), out: as q
+    pub(super) fn forward(&self, [q, k, v]: [&[f32]; 3], out: &mut [f32]) {
+        self.jobs().into_par_iter().zip(self.strips(out)).for_each(|(job, mut out)| {
+            let keys = Panels::of(job.keys(k).t(), job.scale());
+            let values = Panels::of(job.keys(v), 1.0);
+            let (mut weights, mut attended) = (Vec::new(), Vec::new());
+            for tile in job.tiles() {
+                for head in 0..job.group {
+                    job.weights(job.queries(q, head, &tile), &keys, &tile, &mut weights);
+                    job.attend(&weights, &values, &tile, &mut attended);
+                    job.put(&attended, (head, &tile), &mut out);
                 }
             }
-            (job, out)
         });
-        let parts: Vec<(Job, Vec<f32>)> = parts.collect();
-        let mut res = vec![0.0; q.len()];
-        for (job, out) in parts {
-            self.gather(&mut res, &out, job, group);
-        }
-        res
     }
 
-    /// Gradients of queries, keys and values.
+    /// Gradients of queries, keys and values. out, grad: as q
     pub(super) fn backward(
         &self,
         [q, k, v]: [&[f32]; 3],
-        out: &[f32],
-        grad: &[f32],
-    ) -> [Vec<f32>; 3] {
-        let parts: Vec<(Job, [Vec<f32>; 3])> = self
-            .jobs()
-            .into_par_iter()
-            .map(|job| (job, self.backward_of(job, [q, k, v], (out, grad))))
-            .collect();
-        let mut res = [vec![0.0; q.len()], vec![0.0; k.len()], vec![0.0; v.len()]];
-        for (job, [dq, dk, dv]) in parts {
-            self.gather(&mut res[0], &dq, job, self.group());
-            self.gather(&mut res[1], &dk, job, 1);
-            self.gather(&mut res[2], &dv, job, 1);
-        }
-        res
-    }
-
-    fn backward_of(
-        &self,
-        job: Job,
-        [q, k, v]: [&[f32]; 3],
         (out, grad): (&[f32], &[f32]),
-    ) -> [Vec<f32>; 3] {
-        let (group, dim) = (self.group(), self.config.head_dim);
-        let scale = 1.0 / (dim as f32).sqrt();
-        let mut dq = vec![0.0; job.n_tokens * group * dim];
-        let mut dk = vec![0.0; job.n_tokens * dim];
-        let mut dv = vec![0.0; job.n_tokens * dim];
-        let mut part = vec![0.0; TILE_TOKENS * dim];
-        let (mut weights, mut of_scores) = (Vec::new(), Vec::new());
-        for tile in self.tiles(job.n_tokens) {
-            let (keys, values) = (self.keys(k, job, &tile), self.keys(v, job, &tile));
-            let seen = tile.first_key * dim..(tile.first_key + tile.n_keys) * dim;
-            for head in 0..group {
-                self.weights(&mut weights, (q, k), (job, head), &tile);
-                let grad_view = self.queries(grad, (job, head), &tile);
-                let weights_view = View::new(&weights, tile.n_keys);
-                let of_values = (weights_view.t(), grad_view);
-                multiply(&mut dv[seen.clone()], Put::Sum, of_values, 1.0, Threads::One);
-                of_scores.resize(weights.len(), 0.0);
-                multiply(&mut of_scores, Put::Fresh, (grad_view, values.t()), 1.0, Threads::One);
-                for query in 0..tile.n_queries {
-                    let at = self.offset(job, head, tile.first + query);
-                    let (out, grad) = (&out[at..at + dim], &grad[at..at + dim]);
-                    let along: f32 = out.iter().zip(grad).map(|(a, b)| a * b).sum();
-                    let row = query * tile.n_keys..(query + 1) * tile.n_keys;
-                    for (score, weight) in of_scores[row.clone()].iter_mut().zip(&weights[row]) {
-                        *score = weight * (*score - along);
-                    }
-                }
-                let scores_view = View::new(&of_scores, tile.n_keys);
-                let part = &mut part[..tile.n_queries * dim];
-                multiply(part, Put::Fresh, (scores_view, keys), scale, Threads::One);
-                put(&mut dq[tile.first * group * dim..], part, (head, group), dim);
-                let of_keys = (scores_view.t(), self.queries(q, (job, head), &tile));
-                multiply(&mut dk[seen.clone()], Put::Sum, of_keys, scale, Threads::One);
-            }
-        }
-        [dq, dk, dv]
-    }
-
-    fn group(&self) -> usize {
-        self.config.n_heads / self.config.n_kv_heads
+        [of_q, of_k, of_v]: [&mut [f32]; 3],
+    ) {
+        let of_keys = self.strips(of_k).into_par_iter().zip(self.strips(of_v));
+        let jobs = self.jobs().into_par_iter().zip(self.strips(of_q)).zip(of_keys);
+        jobs.for_each(|((job, of_q), (of_k, of_v))| {
+            Backward::new(job, [k, v]).run([q, out, grad], [of_q, of_k, of_v]);
+        });
     }
 
     fn jobs(&self) -> Vec<Job> {
+        let Config { n_heads, n_kv_heads, head_dim: dim, sliding_window, .. } = *self.config;
+        let (group, window) = (n_heads / n_kv_heads, sliding_window.unwrap_or(usize::MAX));
         let mut res = Vec::new();
         let mut row = 0;
         for &n_tokens in self.lengths {
-            res.extend((0..self.config.n_kv_heads).map(|kv_head| Job { row, n_tokens, kv_head }));
+            let job = |kv_head| Job { row, n_tokens, kv_head, n_kv_heads, group, dim, window };
+            res.extend((0..n_kv_heads).map(job));
             row += n_tokens;
         }
         res
     }
 
-    fn tiles(&self, n_tokens: usize) -> impl Iterator<Item = Tile> + use<> {
-        let window = self.config.sliding_window.unwrap_or(usize::MAX);
+    /// What each of the jobs writes of something that lies as queries or keys do.
+    fn strips<'a>(&self, mut all: &'a mut [f32]) -> Vec<Strip<'a>> {
+        let columns = all.len() / self.lengths.iter().sum::<usize>();
+        let mut res = Vec::new();
+        for n_tokens in self.lengths {
+            let sequence = all.split_off_mut(..n_tokens * columns).expect("rows of all sequences");
+            res.extend(Strip::cut(sequence, columns, columns / self.config.n_kv_heads));
+        }
+        res
+    }
+}
+
+impl Job {
+    fn scale(&self) -> f32 {
+        1.0 / (self.dim as f32).sqrt()
+    }
+
+    /// Values between the rows of what is computed of a head: whole panels.
+    fn stride(&self) -> usize {
+        self.dim.next_multiple_of(PANEL)
+    }
+
+    fn tiles(&self) -> impl Iterator<Item = Tile> + use<> {
+        let Self { n_tokens, window, .. } = *self;
         (0..n_tokens).step_by(TILE_TOKENS).map(move |first| {
-            let n_queries = TILE_TOKENS.min(n_tokens - first);
+            let queries = first..n_tokens.min(first + TILE_TOKENS);
             let first_key = (first + 1).saturating_sub(window);
-            Tile { first, n_queries, first_key, n_keys: first + n_queries - first_key }
+            Tile { panels: first_key / PANEL..queries.end.div_ceil(PANEL), queries }
         })
     }
 
-    /// Where a query's values begin.
-    fn offset(&self, job: Job, head: usize, query: usize) -> usize {
-        let Config { n_heads, head_dim, .. } = *self.config;
-        ((job.row + query) * n_heads + job.kv_head * self.group() + head) * head_dim
-    }
-
     /// (n_queries, head_dim) of something that lies as queries do.
-    fn queries<'a>(&self, x: &'a [f32], (job, head): (Job, usize), tile: &Tile) -> View<'a> {
-        let Config { n_heads, head_dim, .. } = *self.config;
-        let data = &x[self.offset(job, head, tile.first)..];
-        View::strided(data, (tile.n_queries, head_dim), n_heads * head_dim)
+    fn queries<'a>(&self, x: &'a [f32], head: usize, tile: &Tile) -> View<'a> {
+        let stride = self.n_kv_heads * self.group * self.dim;
+        let first = (self.row + tile.queries.start) * stride;
+        let at = first + (self.kv_head * self.group + head) * self.dim;
+        View::strided(&x[at..], (tile.queries.len(), self.dim), stride)
     }
 
-    /// (n_keys, head_dim) of something that lies as keys do.
-    fn keys<'a>(&self, x: &'a [f32], job: Job, tile: &Tile) -> View<'a> {
-        let Config { n_kv_heads, head_dim, .. } = *self.config;
-        let at = ((job.row + tile.first_key) * n_kv_heads + job.kv_head) * head_dim;
-        View::strided(&x[at..], (tile.n_keys, head_dim), n_kv_heads * head_dim)
+    /// (n_tokens, head_dim) of something that lies as keys do.
+    fn keys<'a>(&self, x: &'a [f32]) -> View<'a> {
+        let stride = self.n_kv_heads * self.dim;
+        let at = self.row * stride + self.kv_head * self.dim;
+        View::strided(&x[at..], (self.n_tokens, self.dim), stride)
     }
 
-    /// How much each query takes of each key; (n_queries, n_keys)
-    fn weights(
-        &self,
-        out: &mut Vec<f32>,
-        (q, k): (&[f32], &[f32]),
-        (job, head): (Job, usize),
-        tile: &Tile,
-    ) {
-        let scale = 1.0 / (self.config.head_dim as f32).sqrt();
-        out.resize(tile.n_queries * tile.n_keys, 0.0);
-        let factors = (self.queries(q, (job, head), tile), self.keys(k, job, tile).t());
-        multiply(out, Put::Fresh, factors, scale, Threads::One);
-        let window = self.config.sliding_window.unwrap_or(usize::MAX);
-        let (first, first_key) = (tile.first, tile.first_key);
-        softmax_within(out, tile.n_keys, |row| {
-            let query = first + row;
-            (query + 1).saturating_sub(window).max(first_key) - first_key..query + 1 - first_key
+    /// How much each query takes of each key. keys: (head_dim, n_tokens), out: (n_queries,
+    /// tile.n_keys())
+    fn weights(&self, queries: View<'_>, keys: &Panels, tile: &Tile, out: &mut Vec<f32>) {
+        tile.products(queries, keys, out);
+        let first_key = tile.panels.start * PANEL;
+        softmax_within(out, tile.n_keys(), |row| {
+            let query = tile.queries.start + row;
+            let seen = (query + 1).saturating_sub(self.window)..query + 1;
+            seen.start - first_key..seen.end - first_key
         });
     }
 
-    /// Puts a job's heads where they lie among all. part: (n_tokens, n_heads, head_dim)
-    fn gather(&self, all: &mut [f32], part: &[f32], job: Job, n_heads: usize) {
-        let width = n_heads * self.config.head_dim;
-        let stride = all.len() / self.lengths.iter().sum::<usize>();
-        for (idx, heads) in part.chunks_exact(width).enumerate() {
-            let at = (job.row + idx) * stride + job.kv_head * width;
-            all[at..at + width].copy_from_slice(heads);
+    /// The sums of what belongs to the keys, weighted. values: (n_tokens, head_dim), out:
+    /// (n_queries, stride)
+    fn attend(&self, weights: &[f32], values: &Panels, tile: &Tile, out: &mut Vec<f32>) {
+        out.resize(tile.queries.len() * self.stride(), 0.0);
+        let keys = tile.panels.start * PANEL..self.n_tokens.min(tile.panels.end * PANEL);
+        for panel in 0..self.stride() / PANEL {
+            let product = Product {
+                weights: values.panel(panel)[keys.clone()].as_flattened(),
+                rows: tile.queries.len(),
+                x: weights,
+                x_stride: tile.n_keys(),
+                out: &mut out[panel * PANEL..],
+                out_stride: self.stride(),
+            };
+            product.compute();
+        }
+    }
+
+    /// Puts one head's rows where they belong. rows: (n_queries, stride)
+    fn put(&self, rows: &[f32], (head, tile): (usize, &Tile), out: &mut Strip<'_>) {
+        for (row, query) in rows.chunks_exact(self.stride()).zip(tile.queries.clone()) {
+            out.row(query)[head * self.dim..][..self.dim].copy_from_slice(&row[..self.dim]);
         }
     }
 }
 
-/// Puts one head's rows among those of its group.
-fn put(all: &mut [f32], rows: &[f32], (head, group): (usize, usize), dim: usize) {
-    for (all, row) in all.chunks_exact_mut(group * dim).zip(rows.chunks_exact(dim)) {
-        all[head * dim..(head + 1) * dim].copy_from_slice(row);
+impl Tile {
+    /// Keys of all panels, some of which lie outside the sequence or are not seen.
+    fn n_keys(&self) -> usize {
+        self.panels.len() * PANEL
+    }
+
+    /// Products of the queries' rows with those of the keys. x: (n_queries, head_dim), keys:
+    /// (head_dim, n_tokens), out: (n_queries, n_keys)
+    fn products(&self, x: View<'_>, keys: &Panels, out: &mut Vec<f32>) {
+        out.resize(self.queries.len() * self.n_keys(), 0.0);
+        for (idx, panel) in self.panels.clone().enumerate() {
+            let product = Product {
+                weights: keys.panel(panel).as_flattened(),
+                rows: self.queries.len(),
+                x: x.data,
+                x_stride: x.row_stride,
+                out: &mut out[idx * PANEL..],
+                out_stride: self.n_keys(),
+            };
+            product.compute();
+        }
+    }
+}
+
+impl Panels {
+    /// Packs a matrix times `scale`.
+    fn of(matrix: View<'_>, scale: f32) -> Self {
+        let n_rows = matrix.rows;
+        let mut values = vec![[0.0; PANEL]; matrix.columns.div_ceil(PANEL) * n_rows];
+        for (panel, out) in values.chunks_exact_mut(n_rows).enumerate() {
+            let place = Place { first_row: 0, n_rows, first_column: panel * PANEL };
+            pack_f32(matrix, place, scale, out);
+        }
+        Self { values, n_rows }
+    }
+
+    fn panel(&self, panel: usize) -> &[[f32; PANEL]] {
+        &self.values[panel * self.n_rows..][..self.n_rows]
     }
 }

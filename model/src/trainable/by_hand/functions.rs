@@ -3,15 +3,16 @@
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
-use crate::kernels::{exp, sum};
+use crate::kernels::{add_bias, exp, silu_times, sum};
 
+/// Sums that run beside each other.
+const LANES: usize = 16;
 /// Rows that one thread takes at a time.
 const ROWS: usize = 32;
 
-/// `y = x · r · w` with `r = 1 / √(mean(x²) + eps)`. x: (rows, weight.len()), result: as x
-pub(super) fn rms_norm(x: &[f32], weight: &[f32], eps: f32) -> Vec<f32> {
+/// `y = x · r · w` with `r = 1 / √(mean(x²) + eps)`. x: (rows, weight.len()), out: as x
+pub(super) fn rms_norm(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
     let n = weight.len();
-    let mut out = vec![0.0; x.len()];
     out.par_chunks_mut(ROWS * n).zip(x.par_chunks(ROWS * n)).for_each(|(out, x)| {
         Arch::new().dispatch(|| {
             for (out, x) in out.chunks_exact_mut(n).zip(x.chunks_exact(n)) {
@@ -22,7 +23,6 @@ pub(super) fn rms_norm(x: &[f32], weight: &[f32], eps: f32) -> Vec<f32> {
             }
         });
     });
-    out
 }
 
 /// Adds to `into` the gradient of `x`, `r · g·w - r³ · x · mean(x · g·w)`, or sets it so.
@@ -74,10 +74,23 @@ pub(super) fn column_sums(x: &[f32], n: usize) -> Vec<f32> {
     res
 }
 
-/// `Σ a · b · c`, in lanes that the compiler can keep in one register.
+/// `Σ a · b`, in lanes that the compiler can keep in one register.
+#[inline(always)]
+pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
+    let mut lanes = [0.0f32; LANES];
+    let (a, a_rest) = a.as_chunks::<LANES>();
+    let (b, b_rest) = b.as_chunks::<LANES>();
+    for (a, b) in a.iter().zip(b) {
+        for lane in 0..LANES {
+            lanes[lane] += a[lane] * b[lane];
+        }
+    }
+    lanes.iter().sum::<f32>() + a_rest.iter().zip(b_rest).map(|(a, b)| a * b).sum::<f32>()
+}
+
+/// `Σ a · b · c`, in the same lanes.
 #[inline(always)]
 fn triple(a: &[f32], b: &[f32], c: &[f32]) -> f32 {
-    const LANES: usize = 16;
     let mut lanes = [0.0f32; LANES];
     let (a, a_rest) = a.as_chunks::<LANES>();
     let (b, b_rest) = b.as_chunks::<LANES>();
@@ -127,18 +140,27 @@ pub(super) fn rotate(
         });
 }
 
+/// Values of elements that one thread takes at a time.
+const CHUNK: usize = 1 << 14;
+
+/// Adds `ys` to `xs`.
+pub(super) fn add(xs: &mut [f32], ys: &[f32]) {
+    xs.par_chunks_mut(CHUNK).zip(ys.par_chunks(CHUNK)).for_each(|(xs, ys)| add_bias(xs, ys));
+}
+
 /// `silu(gate) · up`: the middle of SwiGLU.
-pub(super) fn gated(gate: &[f32], up: &[f32]) -> Vec<f32> {
-    let mut out = gate.to_vec();
-    crate::kernels::silu_times(&mut out, up);
-    out
+pub(super) fn gated(gate: &[f32], up: &[f32], out: &mut [f32]) {
+    out.par_chunks_mut(CHUNK).zip(gate.par_chunks(CHUNK).zip(up.par_chunks(CHUNK))).for_each(
+        |(out, (gate, up))| {
+            out.copy_from_slice(gate);
+            silu_times(out, up);
+        },
+    );
 }
 
 /// The gradients of `gate` and `up`, from that of [`gated`]: with `s` the logistic function of the
 /// gate, `g · up · s · (1 + gate · (1 - s))` and `g · gate · s`, which takes the place of `grad`.
-pub(super) fn gated_back(gate: &[f32], up: &[f32], grad: &mut [f32]) -> Vec<f32> {
-    const CHUNK: usize = 1 << 14;
-    let mut of_gate = vec![0.0; gate.len()];
+pub(super) fn gated_back((gate, up): (&[f32], &[f32]), grad: &mut [f32], of_gate: &mut [f32]) {
     of_gate
         .par_chunks_mut(CHUNK)
         .zip(grad.par_chunks_mut(CHUNK))
@@ -146,7 +168,6 @@ pub(super) fn gated_back(gate: &[f32], up: &[f32], grad: &mut [f32]) -> Vec<f32>
         .for_each(|((of_gate, grad), (gate, up))| {
             Arch::new().dispatch(GatedBack { of_gate, grad, gate, up });
         });
-    of_gate
 }
 
 struct GatedBack<'a> {

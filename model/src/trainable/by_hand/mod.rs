@@ -8,37 +8,44 @@
 mod attention;
 mod functions;
 mod layer;
+mod linear;
+mod pack;
 mod product;
+mod spare;
+mod strips;
+mod sums;
 
-use candle_core::Result;
+use candle_core::{DType, Result};
+use half::bf16;
+use half::slice::HalfFloatSliceExt;
 
-use super::lora::Factors;
 use super::{Target, TokenBatch, TrainableDecoder, With};
+use crate::device::on_pool;
 use crate::kernels;
 use attention::Packed;
-use functions::{cross_entropy, rms_norm, rms_norm_back, rms_norm_weight_back};
-use layer::{Kept, Pass, values};
-use product::{Put, Threads, View, multiply};
+use functions::{add, cross_entropy, rms_norm, rms_norm_back, rms_norm_weight_back};
+use layer::{Grads, Kept, Pass};
+use linear::{back, few, forward, values};
+use spare::Buffer;
+pub(super) use spare::Spare;
 
-/// Rows whose logits are in memory together.
-const LOGIT_ROWS: usize = 128;
+/// Rows whose logits are in memory together, at most.
+const LOGIT_ROWS: usize = 256;
 
 /// Where the gradients of the head go.
 struct HeadGrads<'a> {
     /// Of the output of the last norm; added to.
     of_hidden: &'a mut [f32],
-    /// Of the matrix itself, where it is trained; added to.
-    of_weight: Option<&'a mut [f32]>,
-    /// Of A and B beside it, where they are; added to.
-    of_factors: Option<&'a mut [Vec<f32>; 2]>,
+    /// Of what is trained of the matrix or beside it; added to.
+    of_matrix: &'a mut Grads,
 }
 
 /// How much of a layer is kept for its derivative.
-enum Memory {
+enum Memory<'a> {
     /// All that the derivative needs.
-    Whole(Box<Kept>),
+    Whole(Box<Kept<'a>>),
     /// Its input: the layer is computed again (Chen et al. 2016).
-    Input(Vec<f32>),
+    Input(Buffer<'a>),
 }
 
 impl TrainableDecoder {
@@ -50,11 +57,12 @@ impl TrainableDecoder {
         with: With,
     ) -> Result<Vec<f32>> {
         self.passing(batch, with, |pass| {
-            let mut x = self.embedded(batch)?;
+            let mut x = self.embedded(batch, pass)?;
             for layer in &self.layers {
                 x = layer.keeping(x, pass)?.0;
             }
-            let hidden = rms_norm(&x, &values(&self.norm)?, self.config.norm_eps);
+            let mut hidden = pass.spare.take(x.len());
+            rms_norm(&x, &few(&self.norm)?, self.config.norm_eps, &mut hidden);
             self.head(&hidden, targets, pass, None)
         })
     }
@@ -66,7 +74,7 @@ impl TrainableDecoder {
         targets: &[Target],
     ) -> Result<(Vec<f32>, Vec<Vec<f32>>)> {
         self.passing(batch, With::Adapter, |pass| {
-            let mut x = self.embedded(batch)?;
+            let mut x = self.embedded(batch, pass)?;
             let mut memory = Vec::with_capacity(self.layers.len());
             for layer in &self.layers {
                 let (out, kept) = layer.keeping(x, pass)?;
@@ -76,21 +84,16 @@ impl TrainableDecoder {
                 });
                 x = out;
             }
-            let (norm, eps) = (values(&self.norm)?, self.config.norm_eps);
-            let hidden = rms_norm(&x, &norm, eps);
-            let mut of_hidden = vec![0.0; hidden.len()];
-            let is_full = self.lm_head.is_trained();
-            let mut of_head = vec![0.0; if is_full { self.lm_head.values()?.len() } else { 0 }];
-            let zeros = |it: &Factors| it.places().map(|it| vec![0.0; it.len()]);
-            let mut of_factors = self.head_factors.as_ref().map(zeros);
-            let head_grads = HeadGrads {
-                of_hidden: &mut of_hidden,
-                of_weight: is_full.then_some(of_head.as_mut_slice()),
-                of_factors: of_factors.as_mut(),
-            };
+            let (norm, eps) = (few(&self.norm)?, self.config.norm_eps);
+            let mut hidden = pass.spare.take(x.len());
+            rms_norm(&x, &norm, eps, &mut hidden);
+            let mut of_hidden = pass.spare.zeros(hidden.len());
+            let is_full = self.lm_head.weight.is_trained();
+            let mut of_head = self.zeros_of_head(is_full);
+            let head_grads = HeadGrads { of_hidden: &mut of_hidden, of_matrix: &mut of_head };
             let log_probs = self.head(&hidden, targets, pass, Some(head_grads))?;
             drop(hidden);
-            let mut grad = vec![0.0; x.len()];
+            let mut grad = pass.spare.zeros(x.len());
             rms_norm_back(&x, &norm, eps, &of_hidden, &mut grad);
             let of_norm = is_full.then(|| rms_norm_weight_back(&x, norm.len(), eps, &of_hidden));
             drop((x, of_hidden));
@@ -103,62 +106,79 @@ impl TrainableDecoder {
                 by_layer.push(layer.back(kept, &mut grad, pass)?);
             }
             let mut grads: Vec<Vec<f32>> = by_layer.into_iter().rev().flatten().collect();
-            grads.extend(of_factors.into_iter().flatten());
-            if let Some(of_norm) = of_norm {
-                grads.push(of_norm);
-                grads.extend(self.embedding_grads(batch, &grad, of_head));
+            match of_norm {
+                Some(of_norm) => {
+                    grads.push(of_norm);
+                    grads.extend(self.embedding_grads(batch, &grad, of_head));
+                }
+                None => grads.extend(of_head),
             }
             Ok((log_probs, grads))
         })
     }
 
-    fn passing<T>(
+    fn passing<T: Send>(
         &self,
         batch: &TokenBatch<'_>,
         with: With,
-        f: impl FnOnce(&Pass<'_>) -> Result<T>,
+        f: impl FnOnce(&Pass<'_>) -> Result<T> + Send,
     ) -> Result<T> {
         let lengths: Vec<usize> = batch.sequences.iter().map(|it| it.len()).collect();
         let angles = self.rope.at(lengths.iter().flat_map(|&n| 0..n));
         let (cos, sin) = angles.tables();
-        let config = &self.config;
+        let (config, spare) = (&self.config, &self.spare);
         let packed = Packed { lengths: &lengths, config };
-        let factors = match with {
-            With::Adapter => Some(values(&self.factors)?),
-            With::Base => None,
-        };
-        f(&Pass { config, packed, cos, sin, factors })
+        on_pool(|| {
+            let factors = match with {
+                With::Adapter => Some(values(&self.factors)?),
+                With::Base => None,
+            };
+            f(&Pass { config, packed, cos, sin, factors, spare })
+        })
     }
 
     /// (rows, hidden)
-    fn embedded(&self, batch: &TokenBatch<'_>) -> Result<Vec<f32>> {
-        let (table, hidden) = (values(&self.embed_tokens)?, self.config.hidden);
-        let mut res = Vec::with_capacity(hidden * batch.n_tokens());
-        for &id in batch.sequences.iter().copied().flatten() {
-            let at = id as usize * hidden;
-            res.extend_from_slice(&table[at..at + hidden]);
+    fn embedded<'a>(&self, batch: &TokenBatch<'_>, pass: &Pass<'a>) -> Result<Buffer<'a>> {
+        let hidden = self.config.hidden;
+        let mut res = pass.spare.take(hidden * batch.n_tokens());
+        let ids = batch.sequences.iter().copied().flatten();
+        let rows = res.chunks_exact_mut(hidden).zip(ids.map(|&id| id as usize * hidden));
+        match self.embed_tokens.dtype() {
+            DType::BF16 => {
+                let table = values::<bf16>(&self.embed_tokens)?;
+                rows.for_each(|(row, at)| table[at..at + hidden].convert_to_f32_slice(row));
+            }
+            _ => {
+                let table = values::<f32>(&self.embed_tokens)?;
+                rows.for_each(|(row, at)| row.copy_from_slice(&table[at..at + hidden]));
+            }
         }
         Ok(res)
     }
 
-    /// The gradient of the embeddings, and that of the output matrix where it is another.
-    fn embedding_grads(
-        &self,
-        batch: &TokenBatch<'_>,
-        grad: &[f32],
-        of_head: Vec<f32>,
-    ) -> Vec<Vec<f32>> {
+    /// The gradient of the embeddings, and that of the output matrix where it is another; from
+    /// that of the output matrix.
+    fn embedding_grads(&self, batch: &TokenBatch<'_>, grad: &[f32], of_head: Grads) -> Grads {
         let hidden = self.config.hidden;
-        let (mut of_table, rest) = match self.tied {
-            true => (of_head, None),
-            false => (vec![0.0; of_head.len()], Some(of_head)),
-        };
+        let mut res = of_head;
+        if !self.tied {
+            res.insert(0, vec![0.0; self.config.vocab_size * hidden]);
+        }
         let ids = batch.sequences.iter().copied().flatten();
         for (&id, grad) in ids.zip(grad.chunks_exact(hidden)) {
             let at = id as usize * hidden;
-            kernels::add_bias(&mut of_table[at..at + hidden], grad);
+            kernels::add_bias(&mut res[0][at..at + hidden], grad);
         }
-        [Some(of_table), rest].into_iter().flatten().collect()
+        res
+    }
+
+    fn zeros_of_head(&self, is_full: bool) -> Grads {
+        let lengths = match &self.lm_head.lora {
+            _ if is_full => vec![self.config.vocab_size * self.config.hidden],
+            Some(factors) => factors.places().map(|it| it.len()).to_vec(),
+            None => Vec::new(),
+        };
+        lengths.into_iter().map(|it| vec![0.0; it]).collect()
     }
 
     /// `ln p` of each target; and adds gradients to where they go.
@@ -171,40 +191,31 @@ impl TrainableDecoder {
     ) -> Result<Vec<f32>> {
         use rayon::prelude::*;
         let (width, vocab_size) = (self.config.hidden, self.config.vocab_size);
-        let head = self.lm_head.values()?;
-        let head = View::new(&head, width);
-        let factors = pass.held(self.head_factors.as_ref());
         let mut res = Vec::with_capacity(targets.len());
-        let mut scores = vec![0.0; LOGIT_ROWS.min(targets.len()) * vocab_size];
-        let mut grad = vec![0.0; LOGIT_ROWS.min(targets.len()) * width];
-        for targets in targets.chunks(LOGIT_ROWS) {
-            let scores = &mut scores[..targets.len() * vocab_size];
-            let rows: Vec<f32> = targets
-                .iter()
-                .flat_map(|it| &hidden[it.row * width..(it.row + 1) * width])
-                .copied()
-                .collect();
-            multiply(scores, Put::Fresh, (View::new(&rows, width), head.t()), 1.0, Threads::All);
-            let low = factors.as_ref().map(|it| it.add(&rows, scores));
+        // Parts of one length, for which the same buffers serve.
+        let n_parts = targets.len().div_ceil(LOGIT_ROWS).max(1);
+        for targets in targets.chunks(targets.len().div_ceil(n_parts).max(1)) {
+            let mut rows = pass.spare.take(targets.len() * width);
+            for (row, target) in rows.chunks_exact_mut(width).zip(targets) {
+                row.copy_from_slice(&hidden[target.row * width..][..width]);
+            }
+            let [(mut scores, low)] = forward([&self.lm_head], &rows, pass)?;
             let of_row = |(scores, target): (&mut [f32], &Target)| {
                 cross_entropy(scores, target.id as usize, target.weight)
             };
             let log_probs: Vec<f32> =
                 scores.par_chunks_mut(vocab_size).zip(targets).map(of_row).collect();
             res.extend(log_probs);
-            let Some(HeadGrads { of_hidden, of_weight, of_factors }) = &mut grads else { continue };
-            let grad = &mut grad[..targets.len() * width];
-            multiply(grad, Put::Fresh, (View::new(scores, vocab_size), head), 1.0, Threads::All);
-            if let (Some(it), Some(low), Some(sums)) = (&factors, &low, of_factors) {
-                it.back((&rows, low), scores, grad, sums);
+            let Some(HeadGrads { of_hidden, of_matrix }) = &mut grads else { continue };
+            let mut of_rows = pass.spare.take(rows.len());
+            let mut of_part = Grads::new();
+            let into = &mut of_rows;
+            back([&self.lm_head], (&rows, [&low]), [&scores], into, (pass, &mut of_part))?;
+            for (grad, target) in of_rows.chunks_exact(width).zip(targets) {
+                kernels::add_bias(&mut of_hidden[target.row * width..][..width], grad);
             }
-            for (grad, target) in grad.chunks_exact(width).zip(targets) {
-                let at = target.row * width;
-                kernels::add_bias(&mut of_hidden[at..at + width], grad);
-            }
-            if let Some(of_weight) = of_weight {
-                let both = (View::new(scores, vocab_size).t(), View::new(&rows, width));
-                multiply(of_weight, Put::Sum, both, 1.0, Threads::All);
+            for (sum, part) in of_matrix.iter_mut().zip(&of_part) {
+                add(sum, part);
             }
         }
         Ok(res)

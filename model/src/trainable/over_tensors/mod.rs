@@ -125,8 +125,8 @@ impl TrainableDecoder {
         pass: &Pass<'_>,
         seed: Option<u64>,
     ) -> Result<(Tensor, Option<Tensor>)> {
-        let logits = self.lm_head.forward(x)?;
-        let low = match (&self.head_factors, &pass.factors) {
+        let logits = self.lm_head.weight.forward(x)?;
+        let low = match (&self.lm_head.lora, &pass.factors) {
             (Some(it), Some(all)) => Some(it.add(x, &logits, all, seed)?),
             _ => None,
         };
@@ -155,8 +155,8 @@ impl TrainableDecoder {
             let (of_chunk, of_logits) = cross_entropy(logits, &ids, &weights, grads.is_some())?;
             log_probs.push(of_chunk);
             let (Some(of_logits), Some(grads)) = (of_logits, grads) else { continue };
-            let of_x = self.lm_head.back(&of_logits)?;
-            if let (Some(it), Some(low), Some(all)) = (&self.head_factors, &low, &pass.factors) {
+            let of_x = self.lm_head.weight.back(&of_logits)?;
+            if let (Some(it), Some(low), Some(all)) = (&self.lm_head.lora, &low, &pass.factors) {
                 it.back((&x, low), &of_logits, &of_x, (all, grads), seed)?;
             }
             of_targets.push(of_x);

@@ -1,0 +1,289 @@
+//! Sums of products of matrices, `out = Σ x · m`, on all threads.
+//!
+//! A thread takes 32 columns of a result, packs the same columns of each `m` and multiplies all rows
+//! with them. So nothing but `m` itself is held, as it was loaded and for both ways through the
+//! network; a change of low rank goes into the sum of the product that it changes; and products that
+//! wait for nothing of each other are handed to the threads together.
+
+use std::cell::RefCell;
+
+use half::bf16;
+use rayon::prelude::*;
+
+use super::pack::{Place, pack_bf16, pack_f32};
+use super::product::View;
+use super::spare::{Buffer, Spare};
+use super::strips::Strip;
+use crate::bf16_product::{self, Bf16Product, Pair};
+use crate::panel_product::Product;
+use crate::panels::PANEL;
+
+/// Inputs that are packed at once: their panel stays in the second cache.
+const INPUTS: usize = 1024;
+/// Inputs from which on a thread works on several panels with each piece of `x`, which would come
+/// from memory anew for each of them otherwise.
+const INPUTS_MANY: usize = 8 * INPUTS;
+/// Rows times panels whose sums are held by a thread, in the second cache.
+const SUMS: usize = 3072;
+/// Rows for which it is worth packing a panel.
+const ROWS_MIN: usize = 64;
+
+/// A part of a sum. x: (rows, n_in), matrix: (n_in, columns)
+pub(super) enum Term<'a> {
+    F32 { x: &'a [f32], matrix: View<'a>, scale: f32 },
+    Bf16 { x: &'a Rounded<'a>, matrix: View<'a, bf16> },
+}
+
+/// Rows in bf16, in pairs of numbers.
+pub(super) struct Rounded<'a> {
+    /// (rows, n_in / 2), with a zero behind an odd last one
+    pairs: Buffer<'a, Pair>,
+    stride: usize,
+}
+
+/// A sum of products, and where it goes. out: (rows, columns)
+pub(super) struct Sum<'a> {
+    pub(super) out: &'a mut [f32],
+    pub(super) columns: usize,
+    pub(super) terms: Vec<Term<'a>>,
+}
+
+/// Computes sums that need nothing of each other.
+pub(super) fn compute<'a>(sums: impl IntoIterator<Item = Sum<'a>>) {
+    let mut sums: Vec<Sum<'a>> = sums.into_iter().collect();
+    let n_panels: usize = sums.iter().map(|it| it.columns.div_ceil(PANEL)).sum();
+    // Few panels are shared by rows, too.
+    let n_parts = (2 * rayon::current_num_threads()).div_ceil(n_panels.max(1));
+    let jobs: Vec<Job<'_>> = sums.iter_mut().flat_map(|it| it.jobs(n_parts)).collect();
+    jobs.into_par_iter().for_each(|job| SPACE.with_borrow_mut(|it| job.run(it)));
+}
+
+impl Sum<'_> {
+    /// Its columns in panels, and its rows in `n_parts` parts or fewer.
+    fn jobs(&mut self, n_parts: usize) -> Vec<Job<'_>> {
+        let columns = self.columns;
+        let terms = self.terms.as_slice();
+        assert!(terms.iter().all(|it| it.columns() == columns), "terms fit their sum");
+        let n_in: usize = terms.iter().map(Term::n_in).sum();
+        let n_panels = match n_in {
+            ..INPUTS_MANY => 1,
+            _ => columns.div_ceil(PANEL * rayon::current_num_threads()).min(SUMS / 256),
+        };
+        let rows_each = (self.out.len() / columns).div_ceil(n_parts).max(ROWS_MIN);
+        let mut res = Vec::new();
+        for (part, out) in self.out.chunks_mut(rows_each * columns).enumerate() {
+            let (mut column, row) = (0, part * rows_each);
+            for strip in Strip::cut(out, columns, n_panels * PANEL) {
+                let width = strip.width();
+                res.push(Job { strip, row, column, terms });
+                column += width;
+            }
+        }
+        res
+    }
+}
+
+impl Term<'_> {
+    fn n_in(&self) -> usize {
+        match self {
+            Self::F32 { matrix, .. } => matrix.rows,
+            Self::Bf16 { matrix, .. } => matrix.rows,
+        }
+    }
+
+    fn columns(&self) -> usize {
+        match self {
+            Self::F32 { matrix, .. } => matrix.columns,
+            Self::Bf16 { matrix, .. } => matrix.columns,
+        }
+    }
+}
+
+impl<'a> Rounded<'a> {
+    /// x: (rows, n_in)
+    pub(super) fn of(x: &[f32], n_in: usize, spare: &'a Spare) -> Self {
+        let stride = n_in.div_ceil(2);
+        let mut pairs = spare.pairs(x.len() / n_in * stride);
+        let rows = pairs.par_chunks_mut(stride).zip(x.par_chunks(n_in));
+        rows.with_min_len(32).for_each(|(pairs, x)| bf16_product::round(x, pairs));
+        Self { pairs, stride }
+    }
+}
+
+/// Some columns of some rows of a sum.
+struct Job<'a> {
+    strip: Strip<'a>,
+    /// The first of the rows.
+    row: usize,
+    /// The first of the columns.
+    column: usize,
+    terms: &'a [Term<'a>],
+}
+
+/// What a thread works in.
+#[derive(Default)]
+struct Space {
+    /// (n_panels, rows, 32)
+    sums: Vec<[f32; PANEL]>,
+    panel: Vec<[f32; PANEL]>,
+    pairs: Vec<[Pair; PANEL]>,
+}
+
+thread_local! {
+    static SPACE: RefCell<Space> = RefCell::default();
+}
+
+impl Job<'_> {
+    fn run(mut self, space: &mut Space) {
+        let n_panels = self.strip.width().div_ceil(PANEL);
+        let rows_each = SUMS / n_panels;
+        for row in (0..self.strip.n_rows()).step_by(rows_each) {
+            let n_rows = rows_each.min(self.strip.n_rows() - row);
+            space.sums.resize(n_panels * n_rows, [0.0; PANEL]);
+            let mut is_first = true;
+            for term in self.terms {
+                for input in (0..term.n_in()).step_by(INPUTS) {
+                    let n_in = INPUTS.min(term.n_in() - input);
+                    for panel in 0..n_panels {
+                        let first_column = self.column + panel * PANEL;
+                        let place = Place { first_row: input, n_rows: n_in, first_column };
+                        term.add((self.row + row, n_rows), place, (space, panel), is_first);
+                    }
+                    is_first = false;
+                }
+            }
+            self.put_rows(row, n_rows, &space.sums);
+        }
+    }
+
+    /// sums: (n_panels, n_rows, 32)
+    fn put_rows(&mut self, row: usize, n_rows: usize, sums: &[[f32; PANEL]]) {
+        for idx in 0..n_rows {
+            let out = self.strip.row(row + idx);
+            for (panel, out) in out.chunks_mut(PANEL).enumerate() {
+                let sums = &sums[panel * n_rows + idx][..out.len()];
+                out.copy_from_slice(sums);
+            }
+        }
+    }
+}
+
+impl Term<'_> {
+    /// Adds the products of some rows with one panel of some inputs, or sets the sums to them.
+    fn add(
+        &self,
+        (row, n_rows): (usize, usize),
+        place: Place,
+        (space, panel): (&mut Space, usize),
+        is_first: bool,
+    ) {
+        let sums = &mut space.sums[panel * n_rows..(panel + 1) * n_rows];
+        match self {
+            Self::F32 { x, matrix, scale } => {
+                space.panel.resize(place.n_rows, [0.0; PANEL]);
+                pack_f32(*matrix, place, *scale, &mut space.panel);
+                let product = Product {
+                    weights: space.panel.as_flattened(),
+                    rows: n_rows,
+                    x: &x[row * matrix.rows + place.first_row..],
+                    x_stride: matrix.rows,
+                    out: sums.as_flattened_mut(),
+                    out_stride: PANEL,
+                };
+                let is_half = matrix.columns - place.first_column <= PANEL / 2;
+                match (is_first, is_half) {
+                    (true, false) => product.compute(),
+                    (true, true) => product.compute_half(),
+                    (false, false) => product.add(),
+                    (false, true) => product.add_half(),
+                }
+            }
+            Self::Bf16 { x, matrix } => {
+                space.pairs.resize(place.n_rows.div_ceil(2), [0; PANEL]);
+                pack_bf16(*matrix, place, &mut space.pairs);
+                let product = Bf16Product {
+                    weights: &space.pairs,
+                    rows: n_rows,
+                    x: &x.pairs[row * x.stride + place.first_row / 2..],
+                    x_stride: x.stride,
+                    out: sums,
+                };
+                if is_first { product.compute() } else { product.add() }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample::Rng;
+
+    fn random(n: usize, seed: u64) -> Vec<f32> {
+        let mut rng = Rng::new(seed);
+        // Numbers that bf16 holds, so that both kinds of terms have the same sums.
+        (0..n).map(|_| ((rng.unit() - 0.5) * 64.0).round() / 16.0).collect()
+    }
+
+    /// x · m, from m or its transpose.
+    fn product(x: &[f32], m: View<'_>) -> Vec<f32> {
+        let at = |k: usize, j: usize| m.data[k * m.row_stride + j * m.column_stride];
+        let of_row = |x: &[f32]| -> Vec<f32> {
+            (0..m.columns).map(|j| x.iter().zip(0..).map(|(x, k)| x * at(k, j)).sum()).collect()
+        };
+        x.chunks_exact(m.rows).flat_map(of_row).collect()
+    }
+
+    #[track_caller]
+    fn check(rows: usize, inner: [usize; 2], columns: usize) {
+        let [first, second] = inner;
+        let (x, m) = (random(rows * first, 1), random(first * columns, 2));
+        let (y, n) = (random(rows * second, 3), random(second * columns, 4));
+        let halves =
+            |it: &[f32]| -> Vec<bf16> { it.iter().map(|&it| bf16::from_f32(it)).collect() };
+        let m_halves = halves(&m);
+        let spare = Spare::default();
+        let rounded = bf16_product::is_available().then(|| Rounded::of(&x, first, &spare));
+        for is_turned in [false, true] {
+            let m = if is_turned { View::new(&m, first).t() } else { View::new(&m, columns) };
+            let n = View::new(&n, second).t();
+            let both = product(&x, m).into_iter().zip(product(&y, n));
+            let expected: Vec<f32> = both.map(|(a, b)| a + 0.5 * b).collect();
+            let mut firsts = vec![Term::F32 { x: &x, matrix: m, scale: 1.0 }];
+            firsts.extend(rounded.as_ref().map(|x| {
+                let View { rows, columns, row_stride, column_stride, .. } = m;
+                let matrix =
+                    View { data: m_halves.as_slice(), rows, columns, row_stride, column_stride };
+                Term::Bf16 { x, matrix }
+            }));
+            for term in firsts {
+                let mut out = vec![f32::NAN; rows * columns];
+                let terms = vec![term, Term::F32 { x: &y, matrix: n, scale: 0.5 }];
+                compute([Sum { out: &mut out, columns, terms }]);
+                for (idx, (out, expected)) in out.iter().zip(&expected).enumerate() {
+                    let off = (out - expected).abs();
+                    assert!(off < 2e-3 * expected.abs().max(1.0), "{idx}: {out}, not {expected}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn sums_agree_with_their_definition() {
+        check(1, [1, 1], 1);
+        check(3, [37, 16], 45);
+        check(70, [64, 5], 32);
+        // More inputs than are packed at once, and so many that panels go together.
+        check(9, [INPUTS + 3, 2], 40);
+        check(5, [INPUTS_MANY + 1, 2], 100);
+        // More rows than a thread holds sums of.
+        check(SUMS + 5, [3, 2], 33);
+    }
+
+    #[test]
+    fn nothing_comes_of_no_rows() {
+        let matrix = View::new(&[1.0, 2.0], 2);
+        let terms = vec![Term::F32 { x: &[], matrix, scale: 1.0 }];
+        compute([Sum { out: &mut [], columns: 2, terms }]);
+    }
+}
