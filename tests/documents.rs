@@ -142,7 +142,7 @@ fn duplicates_are_listed_one_way_and_a_rebuild_says_what_it_built() {
     assert_eq!(report["duplicates"].as_array().unwrap().len(), 1, "{report}");
     // What a document repeats may go away in the run that adds a third.
     world.remove("docs/a.md");
-    world.write("docs/c.md", POLICY.repeat(20) + "Fin.\n");
+    world.write("docs/c.md", POLICY.repeat(20) + "Fin du troisième.\n");
     let report = world.json(&["ingest", "docs"]);
     let duplicates = report["duplicates"].as_array().unwrap();
     assert_eq!(duplicates.len(), 1, "{report}");

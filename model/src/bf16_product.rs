@@ -26,10 +26,13 @@ pub(crate) struct Bf16Product<'a> {
 /// Whether this processor multiplies bf16.
 pub(crate) fn is_available() -> bool {
     #[cfg(target_arch = "x86_64")]
-    let res = is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bf16");
+    {
+        is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bf16")
+    }
     #[cfg(not(target_arch = "x86_64"))]
-    let res = false;
-    res
+    {
+        false
+    }
 }
 
 impl Bf16Product<'_> {

@@ -159,10 +159,12 @@ impl Job<'_> {
     /// sums: (n_panels, n_rows, 32)
     fn put_rows(&mut self, row: usize, n_rows: usize, sums: &[[f32; PANEL]]) {
         for idx in 0..n_rows {
-            let out = self.strip.row(row + idx);
-            for (panel, out) in out.chunks_mut(PANEL).enumerate() {
-                let sums = &sums[panel * n_rows + idx][..out.len()];
-                out.copy_from_slice(sums);
+            let (whole, rest) = self.strip.row(row + idx).as_chunks_mut::<PANEL>();
+            let mut sums = sums[idx..].iter().step_by(n_rows);
+            // Arrays: their copies are two instructions, not a call.
+            whole.iter_mut().zip(&mut sums).for_each(|(out, sums)| *out = *sums);
+            if let Some(sums) = sums.next() {
+                rest.copy_from_slice(&sums[..rest.len()]);
             }
         }
     }
