@@ -33,7 +33,7 @@ def comparison():
     questions = [
         {
             "question": "How many days of remote work?", "accepted": ["three days"],
-            "document": policy, "language": "en", "type": "fact", "generated": False, "outdated": ["two days"],
+            "document": policy, "language": "en", "type": "fact", "generated": None, "outdated": ["two days"],
             "trained_on": ["rag"],
             "answers": [
                 compared("base", "Five days.", 0.0, sentences=[wrong]),
@@ -42,7 +42,7 @@ def comparison():
         },
         {
             "question": "<b>Who won the cup?</b>", "accepted": [], "document": None,
-            "language": "en", "type": "unanswerable", "generated": False, "outdated": [],
+            "language": "en", "type": "unanswerable", "generated": None, "outdated": [],
             "trained_on": [],
             "answers": [
                 compared("base", "I do not know.", 1.0, refused=True),
@@ -51,7 +51,7 @@ def comparison():
         },
         {
             "question": "What is lent?", "accepted": ["a screen"], "document": policy,
-            "language": "en", "type": "list", "generated": True, "outdated": [], "trained_on": [],
+            "language": "en", "type": "list", "generated": "model", "outdated": [], "trained_on": [],
             "answers": [compared("base", "A car.", 0.0), compared("rag", "A desk.", 0.0, [policy])],
         },
     ]
@@ -60,7 +60,7 @@ def comparison():
         return {
             "a": "base", "b": "rag", "metric": metric, "n": 3, "difference": difference,
             "interval": interval, "p": 1.0, "p_holm": 1.0, "wins": 1, "ties": 2, "losses": 0,
-            "detectable": None, "more_questions": None, "verdict": "cannot_tell", **more,
+            "largest": 1.0, "detectable": None, "more_questions": None, "verdict": "cannot_tell", **more,
         }
 
     pairs = [
@@ -74,13 +74,15 @@ def comparison():
             "arm": name, "way": way, "adapter": None, "metrics": metrics(right, f1),
             "median_first_token_ms": 300.0, "median_total_ms": 812.0, "p90_total_ms": 900.0,
             "written_by": {"qwen3-1.7b": 3}, "quoted_for_want_of_language": 0, "truncated": 0,
-            "unanswerable_refused": 1, "weights_bytes": 98_000_000, "training_seconds": None,
+            "unanswerable_refused": 1, "weights_bytes": 98_000_000,
+            "memory_bytes": 99_500_000, "training_seconds": None, "training_peak_bytes": None,
+            "ability": None, "staleness": None,
             "outdated": 0, "questions_trained_on": n_seen,
         }
 
     return {
         "id": "0123456789abcdef-0123456789ab", "at": 1_795_000_000, "n_questions": 3,
-        "questions_generated": 1,
+        "questions_generated": 1, "questions_made_by_rules": 0, "questions_left_out": 0,
         "arms": [
             arm("base", "alone", 0.33, 0.2, None), arm("rag", "documents", 0.67, 0.6, 1),
         ],

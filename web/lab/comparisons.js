@@ -214,17 +214,21 @@ function judgeView(judge) {
 
 const isRight = (answer) => answer.scores.right === 1;
 
+/** What made a question that nobody asked: reports of older programs say only that a model did. */
+const maker = ({ generated }) => (generated === true ? 'model' : generated);
+
 const FILTERS = {
   all: () => true,
   flipped: ({ answers }) => answers.some((it) => isRight(it) !== isRight(answers[0])),
   wrong: ({ answers }) => !answers.some(isRight),
   right: ({ answers }) => answers.every(isRight),
-  generated: ({ generated }) => generated,
+  model: (it) => maker(it) === 'model',
+  rules: (it) => maker(it) === 'rules',
   trained: ({ trained_on: arms }) => arms.length > 0,
 };
 
 /** Those that there are questions for, whatever their answers. */
-const MARKED = ['generated', 'trained'];
+const MARKED = ['model', 'rules', 'trained'];
 
 function questions(it) {
   const body = h('div', { class: 'questions' });
@@ -281,7 +285,7 @@ function questionView(it) {
       null,
       it.answers.map((answer) => rightMark(isRight(answer), answer.arm)),
       h('span', null, it.question),
-      it.generated ? h('span', { class: 'tag' }, t('questionGenerated')) : null,
+      maker(it) ? h('span', { class: 'tag' }, t(`questionBy_${maker(it)}`)) : null,
       learntTag(it.trained_on),
     ),
     h(
