@@ -32,8 +32,6 @@ mod open;
 mod qdrant;
 mod reserve;
 mod store;
-#[cfg(test)]
-mod tests;
 pub mod unit_vector;
 mod writer;
 
@@ -456,3 +454,6 @@ impl Index {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,17 +5,20 @@
 //! cores, twelve tokens took 4.6 to 5.3 ms instead of 6.0. Whoever comes late, or not at all, is not
 //! waited for.
 //!
-//! They are threads of their own and not the pool's, which may be busy for seconds with documents: a
-//! thread is made in the time that it takes to wake one.
+//! They are threads of their own and not the pool's, which may be busy for seconds with documents. They
+//! sleep between passes and are not made for each: a new thread often begins on the core that the pass
+//! is on, and a sleeping one wakes on its own.
 
 use std::{
     hint,
     sync::{
-        Arc, Mutex, OnceLock, PoisonError,
+        Arc, LazyLock, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread,
 };
+
+use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use crate::panels::{PANEL, Panels};
 
@@ -31,6 +34,13 @@ const SPINS: usize = 2_000;
 /// Whether a crew is at work in this process. A second one would take the cores from the first, and
 /// both would spin.
 static IS_AT_WORK: AtomicBool = AtomicBool::new(false);
+
+/// Those who help; none where the system gives no threads.
+static HELPERS: LazyLock<Option<ThreadPool>> = LazyLock::new(|| {
+    let n_threads = rayon::current_num_threads().clamp(2, THREADS_MAX) - 1;
+    let named = ThreadPoolBuilder::new().thread_name(|_| "crew".to_owned());
+    named.num_threads(n_threads).build().ok()
+});
 
 /// Those who work on one pass.
 pub(crate) struct Crew<'a> {
@@ -66,25 +76,26 @@ pub(crate) fn with_crew<'a, R>(
         n_jobs: AtomicUsize::new(0),
         has_ended: AtomicBool::new(false),
     };
-    if n_threads == 1 || IS_AT_WORK.swap(true, Ordering::Acquire) {
-        crew.n_threads = 1;
-        beside();
-        return pass(&crew);
-    }
+    let helpers = match HELPERS.as_ref() {
+        Some(it) if n_threads > 1 && !IS_AT_WORK.swap(true, Ordering::Acquire) => it,
+        _ => {
+            crew.n_threads = 1;
+            beside();
+            return pass(&crew);
+        }
+    };
     let _at_work = AtWork;
     let beside = Mutex::new(Some(beside));
     let take = || beside.lock().unwrap_or_else(PoisonError::into_inner).take();
-    let help = || {
-        if let Some(beside) = take() {
-            beside();
-        }
-        crew.help();
-    };
-    thread::scope(|scope| {
+    helpers.in_place_scope(|scope| {
         let _end = End(&crew);
         for _ in 1..crew.n_threads {
-            // Where the system gives no thread, those that are there do all of it.
-            let _ = thread::Builder::new().name("crew".to_owned()).spawn_scoped(scope, help);
+            scope.spawn(|_| {
+                if let Some(beside) = take() {
+                    beside();
+                }
+                crew.help();
+            });
         }
         let res = pass(&crew);
         if let Some(beside) = take() {
