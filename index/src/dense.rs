@@ -328,13 +328,20 @@ fn load(dir: &Path, dim: usize) -> Result<Shard, DenseError> {
 
 /// Reads what the shard will hold in memory, so that it is in the kernel's cache when its turn
 /// comes: a shard that is opened reads it last, after work that leaves the disk idle, and has the
-/// kernel forget it each time.
+/// kernel forget it each time. And full vectors that it will map: otherwise the first thousand
+/// searches wait for the disk, a candidate at a time.
 fn read_ahead(dir: &Path) {
     let Ok(segments) = fs_err::read_dir(dir.join("segments")) else { return };
+    let files = [
+        ("vector_storage/quantized.data", u64::MAX),
+        ("vector_index/links_compressed.bin", u64::MAX),
+        ("vector_storage/matrix.dat", search::MAPPED_BYTES_MAX as u64),
+    ];
     for segment in segments.flatten() {
-        for name in ["vector_storage/quantized.data", "vector_index/links_compressed.bin"] {
+        for (name, bytes_max) in files {
             // Whatever cannot be read, the shard reports.
-            if let Ok(file) = fs_err::File::open(segment.path().join(name)) {
+            let Ok(file) = fs_err::File::open(segment.path().join(name)) else { continue };
+            if file.metadata().is_ok_and(|it| it.len() <= bytes_max) {
                 let mut file = BufReader::with_capacity(READ_AHEAD_BYTES, file);
                 let _ = std::io::copy(&mut file, &mut std::io::sink());
             }

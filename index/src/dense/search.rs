@@ -31,7 +31,7 @@ const TIE_SLACK: usize = 16;
 /// Bytes of full vectors up to which the shard scores candidates again itself: 170,000 of 384
 /// dimensions. It reads them through a memory map, of which the kernel soon maps all, so that
 /// they count as memory of the process.
-const MAPPED_BYTES_MAX: usize = 256 << 20;
+pub(super) const MAPPED_BYTES_MAX: usize = 256 << 20;
 
 /// Scores candidates again with vectors that are not in the shard, and drops those of which there
 /// is none.
