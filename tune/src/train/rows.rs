@@ -231,8 +231,7 @@ mod tests {
 
     #[track_caller]
     fn check(line: &str, method: Method, expected: Result<Value, &str>) {
-        let parsed =
-            read_object(line.as_bytes()).and_then(|it| parse(&it, method, &mut Documents::new()));
+        let parsed = read_object(line.as_bytes()).and_then(|it| learned(&it, method));
         match (parsed, expected) {
             (Ok(Row::Chat(messages) | Row::Labelled { messages, .. }), Ok(expected)) => {
                 assert_eq!(messages, expected);
