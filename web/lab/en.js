@@ -31,9 +31,9 @@ export default {
   arenaAgain: 'Another question',
   arenaRatings: 'Standings',
   arenaRatingsHint_one:
-    'Bradley-Terry ratings from {n} vote: 1000 is average, 400 more win ten times in eleven. Intervals at 95% by bootstrap; variants whose intervals overlap may be alike.',
+    'Bradley-Terry ratings from {n} vote: 1000 is average, 400 more win ten times in eleven. Intervals at 95%; variants whose intervals overlap may be alike.',
   arenaRatingsHint_other:
-    'Bradley-Terry ratings from {n} votes: 1000 is average, 400 more win ten times in eleven. Intervals at 95% by bootstrap; variants whose intervals overlap may be alike.',
+    'Bradley-Terry ratings from {n} votes: 1000 is average, 400 more win ten times in eleven. Intervals at 95%; variants whose intervals overlap may be alike.',
   arenaNone: 'No votes yet',
   arenaNoneHint: 'Ask a question above and say which of two answers is better.',
   rating_arm: 'Variant',
@@ -51,7 +51,7 @@ export default {
   onlyNewest: 'The newest {n} of {total}.',
   comparisonArms: 'Variants',
   comparisonMetric: 'Measure',
-  comparisonIntervals: 'Means over questions with 95% bootstrap intervals.',
+  comparisonIntervals: 'Means over questions with 95% intervals.',
   comparisonPairs: 'Pair by pair',
   pairMetric: 'Measure',
   reportHtml: 'Report as HTML',
@@ -59,6 +59,7 @@ export default {
   comparisonSlices: 'Right answers by kind of question (%)',
   comparisonQuestions: 'Questions',
   metric_right: 'right',
+  metric_memory_mb: 'memory, MB',
   metric_exact_match: 'exact match',
   metric_f1: 'F1',
   metric_contains: 'contains the answer',

@@ -31,9 +31,9 @@ export default {
   arenaAgain: 'Une autre question',
   arenaRatings: 'Classement',
   arenaRatingsHint_one:
-    'Cotes de Bradley-Terry sur {n} vote : 1000 est la moyenne, 400 de plus gagnent dix fois sur onze. Intervalles à 95 % par bootstrap ; des variantes dont les intervalles se recouvrent peuvent se valoir.',
+    'Cotes de Bradley-Terry sur {n} vote : 1000 est la moyenne, 400 de plus gagnent dix fois sur onze. Intervalles à 95 % ; des variantes dont les intervalles se recouvrent peuvent se valoir.',
   arenaRatingsHint_other:
-    'Cotes de Bradley-Terry sur {n} votes : 1000 est la moyenne, 400 de plus gagnent dix fois sur onze. Intervalles à 95 % par bootstrap ; des variantes dont les intervalles se recouvrent peuvent se valoir.',
+    'Cotes de Bradley-Terry sur {n} votes : 1000 est la moyenne, 400 de plus gagnent dix fois sur onze. Intervalles à 95 % ; des variantes dont les intervalles se recouvrent peuvent se valoir.',
   arenaNone: 'Aucun vote pour le moment',
   arenaNoneHint:
     'Posez une question ci-dessus et dites laquelle de deux réponses est la meilleure.',
@@ -52,7 +52,7 @@ export default {
   onlyNewest: 'Les {n} dernières sur {total}.',
   comparisonArms: 'Variantes',
   comparisonMetric: 'Mesure',
-  comparisonIntervals: 'Moyennes sur les questions, intervalles à 95 % par bootstrap.',
+  comparisonIntervals: 'Moyennes sur les questions, intervalles à 95 %.',
   comparisonPairs: 'Paire par paire',
   pairMetric: 'Mesure',
   reportHtml: 'Rapport en HTML',
@@ -60,6 +60,7 @@ export default {
   comparisonSlices: 'Réponses justes par catégorie (%)',
   comparisonQuestions: 'Questions',
   metric_right: 'justes',
+  metric_memory_mb: 'mémoire, Mo',
   metric_exact_match: 'exactes au mot près',
   metric_f1: 'F1',
   metric_contains: 'contiennent la réponse',
