@@ -95,7 +95,7 @@ def main() -> None:
             drafted.append((question["question"], cluster, reply["best_of"], right, rows))
             file.writelines(json.dumps(it, ensure_ascii=False) + "\n" for it in rows)
     n_rows, n_voted = sum(len(it[4]) for it in drafted), sum(bool(it[4]) for it in drafted)
-    print(f"{n_rows} preferences of {n_voted} questions in {len(clusters)} documents; "
+    print(f"{n_rows} preferences of {n_voted} questions in {len({it[1] for it in drafted if it[4]})} documents; "
           f"{len(drafted)} questions drafted", file=sys.stderr)
 
     by_reward = []

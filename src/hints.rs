@@ -344,7 +344,8 @@ fn tune(error: &TuneError) -> Option<&'static str> {
              --restart; look for rows that are odd, too"
         }
         TuneError::Precision => {
-            "leave --precision away, or name a GPU with `models.generator_device = \"cuda\"`"
+            "leave --precision away (or dropout, where the processor multiplies bf16), or name a GPU \
+             with `models.generator_device = \"cuda\"`"
         }
         TuneError::Train(TrainError::Full) => {
             "leave --quantised away, or train an adapter: --method lora --quantised"

@@ -32,7 +32,6 @@ pub mod extract;
 pub mod feedback;
 pub mod hints;
 mod in_order;
-pub mod kept_reports;
 pub mod known_roots;
 pub mod languages;
 mod look;

@@ -469,7 +469,7 @@ fn what_a_dataset_holds_back_is_asked() {
     world.write("set/supervised.jsonl", &rows[2]);
     world.fails(&args, 1, &["`set` holds no question in its test part"]);
     world.write("set/supervised.jsonl", &rows[4]);
-    world.fails(&args, 1, &["those of 1 are whole sentences"]);
+    world.fails(&args, 1, &["those of 1 are none"]);
     world.write("set/supervised.jsonl", rows.concat());
     world.write("set/review.jsonl", "{\"id\":\"What was rejected?\",\"decision\":\"rejected\"}\n");
     let report = world.json(&args);
@@ -485,5 +485,5 @@ fn what_a_dataset_holds_back_is_asked() {
     let said = report["verdict"]["en"].as_str().unwrap();
     assert!(said.contains("1 question was written by a language model"), "{said}");
     assert!(said.contains("1 question was made from the documents by rules"), "{said}");
-    assert!(said.contains("not asked, because their answers are whole sentences: 1."), "{said}");
+    assert!(said.contains("not asked, because their answers are not a value: 1."), "{said}");
 }

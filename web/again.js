@@ -27,10 +27,10 @@ export async function answerAgain(slot, turn, request) {
     else again.others.push(found);
     announce(t(isKnown ? 'againSame' : 'againReady'));
   } catch (error) {
-    again.note = () => failure(error, () => answerAgain(slot, turn, request));
+    again.note = () => failure(error, () => answerAgain(again.slot, turn, request));
   }
   again.isAsking = false;
-  drawAgain(slot, turn);
+  drawAgain(again.slot, turn);
 }
 
 /** The answer at the end of a stream. */
@@ -42,8 +42,12 @@ async function whole(events) {
   throw new TypeError('the stream ended early');
 }
 
-/** Draws what there is beside a turn's first answer. */
+/**
+ * Draws what there is beside a turn's first answer. The turn may be drawn anew while an answer is
+ * awaited: what comes later goes to the slot that was drawn last.
+ */
 export function drawAgain(slot, turn) {
+  turn.again.slot = slot;
   const { others, isAsking, note } = turn.again;
   const article = (answer, i) =>
     h(
@@ -64,11 +68,11 @@ export function drawAgain(slot, turn) {
         )
       : null,
     note?.(),
-    others.length ? choice(slot, turn) : null,
+    others.length ? choice(turn) : null,
   );
 }
 
-function choice(slot, turn) {
+function choice(turn) {
   const { again } = turn;
   const all = [turn.answer, ...again.others];
   const problem = h('div');
@@ -78,9 +82,9 @@ function choice(slot, turn) {
       const others = all.filter((it) => it !== best).map((it) => it.id);
       await api.prefer({ best: best.id, others, reason: null });
       again.best = best;
-      drawAgain(slot, turn);
+      drawAgain(again.slot, turn);
       announce(t('againThanks', { n: all.indexOf(best) + 1 }));
-      slot.querySelector('[aria-pressed=true]').focus();
+      again.slot.querySelector('[aria-pressed=true]').focus();
     } catch (error) {
       for (const it of buttons) it.disabled = false;
       fill(problem, failure(error, null));

@@ -6,9 +6,7 @@ import { button, externalLink, failure, fill, h, icon, notice } from './dom.js';
 import { feedbackForm } from './feedback.js';
 import { t, use } from './i18n.js';
 import { markdown } from './markdown.js';
-import { markSentences } from './verdicts.js';
-
-const SHAPES = { supported: 'check', partly: 'partly', unsupported: 'bang' };
+import { SHAPES, markSentences } from './verdicts.js';
 
 const main = document.getElementById('main');
 
@@ -98,7 +96,7 @@ function judging(link, answer) {
 }
 
 async function load() {
-  const link = decodeURIComponent(location.hash.slice(1));
+  const link = location.hash.slice(1);
   fill(main, h('p', { class: 'muted' }, t('loading')));
   try {
     draw(link, await api.linked(link));

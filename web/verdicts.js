@@ -4,7 +4,7 @@
 import { h, icon, newId } from './dom.js';
 import { number, t } from './i18n.js';
 
-const SHAPES = { supported: 'check', partly: 'partly', unsupported: 'bang' };
+export const SHAPES = { supported: 'check', partly: 'partly', unsupported: 'bang' };
 
 /** `[1, 2]` */
 const MARKS = /\[\d{1,3}(?:\s*[,;]\s*\d{1,3})*\](?!\()/g;

@@ -4,26 +4,13 @@ use ingest::chunk::Chunk;
 use ingest::document::{Document, Language, MediaType, Metadata, Span};
 
 use super::*;
+use crate::catalog::tests::recipe;
 use crate::catalog::{EmbeddedChunk, Labels, NewDocument, Source};
-use crate::fingerprint::EmbedderPrint;
 
 const TEXT: &str = "Le télétravail est permis.";
 
 fn index(dir: &tempfile::TempDir) -> Index {
-    let recipe = Recipe {
-        embedder: EmbedderPrint {
-            id: "two".to_owned(),
-            weights_sha256: "0".repeat(64),
-            dim: 2,
-            pooling: "cls".to_owned(),
-            query_prefix: String::new(),
-            passage_prefix: String::new(),
-            precision: "f32".to_owned(),
-        },
-        chunk_tokens_max: 8,
-        chunk_overlap: 0,
-    };
-    Index::open_or_create(dir.path(), &recipe, &mut |_| {}).unwrap()
+    Index::open_or_create(dir.path(), &recipe(), &mut |_| {}).unwrap()
 }
 
 fn source(path: &str) -> Source {

@@ -76,8 +76,8 @@ pub(crate) fn with_crew<'a, R>(
         n_jobs: AtomicUsize::new(0),
         has_ended: AtomicBool::new(false),
     };
-    let helpers = match HELPERS.as_ref() {
-        Some(it) if n_threads > 1 && !IS_AT_WORK.swap(true, Ordering::Acquire) => it,
+    let helpers = match (n_threads > 1).then(|| HELPERS.as_ref()).flatten() {
+        Some(it) if !IS_AT_WORK.swap(true, Ordering::Acquire) => it,
         _ => {
             crew.n_threads = 1;
             beside();
@@ -250,24 +250,24 @@ fn pause(n_looks: &mut usize) {
     if *n_looks < SPINS { hint::spin_loop() } else { thread::yield_now() }
 }
 
+/// Until it is their turn: tests share the process, and with it the one crew.
+#[cfg(test)]
+pub(crate) fn in_crew<'a, R>(mut pass: impl FnMut(&Crew<'a>) -> R) -> R {
+    loop {
+        let res = with_crew(3, || {}, |crew: &Crew<'a>| (crew.n_threads > 1).then(|| pass(crew)));
+        if let Some(res) = res {
+            return res;
+        }
+        std::thread::yield_now();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::panic;
 
     use super::*;
     use crate::kernels;
-
-    /// Until it is their turn: tests share the process, and with it the one crew.
-    fn in_crew<'a, R>(mut pass: impl FnMut(&Crew<'a>) -> R) -> R {
-        loop {
-            let res =
-                with_crew(3, || {}, |crew: &Crew<'a>| (crew.n_threads > 1).then(|| pass(crew)));
-            if let Some(res) = res {
-                return res;
-            }
-            thread::yield_now();
-        }
-    }
 
     #[test]
     fn a_crew_computes_what_one_thread_computes() {

@@ -117,17 +117,16 @@ impl Reranker {
     pub fn score(&self, question: &str, passages: &[&str]) -> Result<Reranking, RerankError> {
         let encoded = self.encode(question, passages)?;
         let batches = batches(&encoded);
-        let logits: Vec<Vec<f32>> = batches
-            .par_iter()
-            .map(|batch| {
-                let packed = Packed::of(&encoded, batch);
-                let hidden = match batches.len() {
-                    1 => self.bert.forward_together(&packed, || {}),
-                    _ => self.bert.forward(&packed),
-                }; // (tokens, hidden)
-                self.head.logits(&first_rows(&hidden, &packed.lens))
-            })
-            .collect();
+        let of_batch = |batch: &Vec<usize>, pass: &(dyn Fn(&Packed) -> Vec<f32> + Sync)| {
+            let packed = Packed::of(&encoded, batch);
+            let hidden = pass(&packed); // (tokens, hidden)
+            self.head.logits(&first_rows(&hidden, &packed.lens))
+        };
+        let logits: Vec<Vec<f32>> = match &batches[..] {
+            // The pool's threads may be busy for long.
+            [batch] => vec![of_batch(batch, &|it| self.bert.forward_together(it, || {}))],
+            _ => batches.par_iter().map(|it| of_batch(it, &|it| self.bert.forward(it))).collect(),
+        };
         let mut scores = vec![PairScore { logit: 0.0, score: 0.0 }; passages.len()];
         for (batch, logits) in iter::zip(&batches, &logits) {
             for (&passage_idx, &logit) in iter::zip(batch, logits) {

@@ -24,7 +24,6 @@ use crate::{
         whole::{Compared, Stage, check_questions},
     },
     eval::answers::KnownQuestion,
-    kept_reports,
     printer::{BOLD, DIM, GREEN, RED, styled},
     session::{EXTRACT, Interrupted, Session, WrongUsage},
 };
@@ -47,8 +46,8 @@ pub(super) fn run(session: &mut Session, args: &CompareArgs) -> Result<ExitCode>
     let arms = parse_arms(&args.arms)?;
     let limits =
         args.fail_under.iter().map(|it| Limit::read(it, &arms)).collect::<Result<Vec<_>>>()?;
-    let Questions { asked: known, n_left_out } = questions(session, args)?;
-    let asked = check_questions(&known, &args.questions.to_string())?;
+    let known = questions(session, args)?;
+    let asked = check_questions(&known.asked, &args.questions.to_string())?;
     let arms = ready::place(session, arms)?;
     if args.answer.adapter.is_some() {
         let what = "--adapter goes with one arm: write `rag+ft:NAME=PATH` among the arms";
@@ -60,10 +59,9 @@ pub(super) fn run(session: &mut Session, args: &CompareArgs) -> Result<ExitCode>
         false => Some(EXTRACT),
     };
     let engine = ask::open(session, &args.docs, generator, None)?;
-    let mut ready = ready::open(session, &engine, arms, args.judge.as_deref())?;
-    ready.n_left_out = n_left_out;
+    let ready = ready::open(session, &engine, arms, args.judge.as_deref())?;
     if args.refuse_trained_on {
-        ready.refuse_trained_on(&known)?;
+        ready.refuse_trained_on(&known.asked)?;
     }
     let printer = session.printer;
     let stoppable = session.stoppable();
@@ -89,8 +87,7 @@ pub(super) fn run(session: &mut Session, args: &CompareArgs) -> Result<ExitCode>
         bar.finish_and_clear();
     }
     drop(stoppable);
-    let Some(Compared { comparison, id }) = compared? else { return Err(Interrupted.into()) };
-    kept_reports::write(&session.config.data_dir, &id, &comparison)?;
+    let Some(Compared { comparison, .. }) = compared? else { return Err(Interrupted.into()) };
     report(session, args, &comparison)?;
     Ok(check(session, &limits, &comparison))
 }
@@ -98,9 +95,9 @@ pub(super) fn run(session: &mut Session, args: &CompareArgs) -> Result<ExitCode>
 /// The questions of the source that are asked for.
 fn questions(session: &Session, args: &CompareArgs) -> Result<Questions> {
     let Questions { asked: mut known, n_left_out } =
-        args.questions.read_all(&session.config.data_dir)?;
+        args.questions.read(&session.config.data_dir)?;
     if n_left_out > 0 {
-        let what = "questions left out: their answers are whole sentences";
+        let what = "questions left out: their answers are not a value";
         session.printer.note(format!("{n_left_out} {what}"));
     }
     for (key, wanted) in &args.only {

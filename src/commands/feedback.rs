@@ -20,8 +20,9 @@ use crate::{
     dataset::feedback::allowed_rows,
     eval::answers::KnownQuestion,
     feedback::{
+        checks::Said,
         example::{example, to_toml},
-        questions::{Said, questions},
+        questions::questions,
     },
     printer::{BOLD, DIM, GREEN, RED, styled},
     prompts::Example,

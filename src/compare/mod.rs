@@ -11,6 +11,7 @@ pub mod questions;
 pub mod rating;
 pub mod ready;
 pub mod report;
+pub mod report_files;
 pub mod reports;
 pub mod result;
 pub mod run;

@@ -86,12 +86,12 @@ pub enum SourceError {
 fn unasked(n_left_out: usize) -> String {
     match n_left_out {
         0 => String::new(),
-        n => format!(" whose answer is a value: those of {n} are whole sentences"),
+        n => format!(" whose answer is a value: those of {n} are none"),
     }
 }
 
 /// The questions of a source.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Questions {
     /// Those that are asked.
     pub asked: Vec<KnownQuestion>,
@@ -100,19 +100,11 @@ pub struct Questions {
 }
 
 impl QuestionSource {
-    /// Reads the questions that are asked.
-    ///
-    /// # Errors
-    /// [`SourceError`]
-    pub fn read(&self, data_dir: &std::path::Path) -> Result<Vec<KnownQuestion>, SourceError> {
-        Ok(self.read_all(data_dir)?.asked)
-    }
-
     /// Reads the questions, and counts those that are not asked.
     ///
     /// # Errors
     /// [`SourceError`]
-    pub fn read_all(&self, data_dir: &std::path::Path) -> Result<Questions, SourceError> {
+    pub fn read(&self, data_dir: &std::path::Path) -> Result<Questions, SourceError> {
         match self {
             Self::File(path) => {
                 Ok(Questions { asked: read_questions(path)?.questions, n_left_out: 0 })

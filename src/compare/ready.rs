@@ -38,8 +38,6 @@ pub struct Ready {
     pub trained: Vec<Trained>,
     /// What each arm keeps in memory.
     pub footprints: Vec<Option<Footprint>>,
-    /// Questions of the source that are not asked, where whoever reads them has counted.
-    pub n_left_out: usize,
     /// Where answers are kept.
     pub dir: PathBuf,
     /// Who judges, where somebody shall.
@@ -76,9 +74,12 @@ pub fn open(
     let mut writers: BTreeMap<String, Arc<Writer>> = BTreeMap::new();
     let mut contestants = Vec::new();
     let (mut records, mut footprints) = (Vec::new(), Vec::new());
-    let documents = engine.index.catalog().list()?.into_iter();
+    let documents = match arms.iter().any(|(arm, _)| arm.adapter.is_some()) {
+        true => engine.index.catalog().list()?,
+        false => Vec::new(),
+    };
     let indexed: Vec<(String, String)> =
-        documents.map(|it| (it.source.path, it.source.content_hash)).collect();
+        documents.into_iter().map(|it| (it.source.path, it.source.content_hash)).collect();
     for (arm, place) in arms {
         let writer = match &arm.settings.model {
             None => Arc::clone(&engine.writer),
@@ -101,7 +102,7 @@ pub fn open(
     let dir = reports::folder(&session.config.data_dir).join(shared_hash(session, engine)?);
     let judge = judge.map(|it| judge_of(session, it, engine)).transpose()?;
     let prompts = Arc::clone(&engine.prompts);
-    Ok(Ready { contestants, trained: records, footprints, n_left_out: 0, dir, judge, prompts })
+    Ok(Ready { contestants, trained: records, footprints, dir, judge, prompts })
 }
 
 /// The judge: a model that writes. That of the arms is not loaded twice.

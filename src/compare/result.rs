@@ -6,6 +6,7 @@ use super::{
     arms::{Arm, Way},
     judge::Judged,
     kept::Reply,
+    questions::Questions,
     scores::{Better, Footprint, Metric, Scored, Scores, is_word_for_word},
     stats::{ALPHA, Difference, Judge, Outcome, holm, mean_of},
     trained::Trained,
@@ -129,22 +130,13 @@ pub struct Entrant {
     pub footprint: Option<Footprint>,
 }
 
-/// What was asked.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Asked {
-    /// The questions.
-    pub questions: Vec<KnownQuestion>,
-    /// Those of their source that were not asked.
-    pub n_left_out: usize,
-}
-
 /// Compares arms by their answers to each question (in the order of the arms).
 ///
 /// # Panics
 /// When there is not one answer of each arm to each question.
 #[must_use]
-pub fn compare(arms: Vec<Entrant>, asked: Asked, replies: Vec<Vec<Reply>>) -> Comparison {
-    let Asked { questions, n_left_out } = asked;
+pub fn compare(arms: Vec<Entrant>, questions: Questions, replies: Vec<Vec<Reply>>) -> Comparison {
+    let Questions { asked: questions, n_left_out } = questions;
     assert_eq!(questions.len(), replies.len(), "each question has its answers");
     assert!(replies.iter().all(|it| it.len() == arms.len()), "each arm has answered");
     let of_question = |(known, replies): (&KnownQuestion, &Vec<Reply>)| {

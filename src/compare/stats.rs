@@ -91,15 +91,18 @@ impl Difference {
     pub fn at_level(first: &[f64], second: &[f64], is_binary: bool, alpha: f64) -> Option<Self> {
         assert_eq!(first.len(), second.len(), "values are compared question by question");
         let differences: Vec<f64> = second.iter().zip(first).map(|(b, a)| b - a).collect();
-        let bootstrap = Bootstrap::default().mean(&differences)?;
         let wins = differences.iter().filter(|it| **it > 0.0).count();
         let losses = differences.iter().filter(|it| **it < 0.0).count();
         let n = differences.len();
+        if n == 0 {
+            return None;
+        }
         let (mean, largest, p) = if is_binary {
             let (low, high) = paired(wins, losses, n, ALPHA);
-            let mean = Mean { low, high, ..bootstrap };
+            let mean = Mean { value: (wins as f64 - losses as f64) / n as f64, low, high };
             (mean, largest(wins, losses, n, ALPHA), mcnemar(wins, losses))
         } else {
+            let bootstrap = Bootstrap::default().mean(&differences)?;
             let bound = bootstrap.low.abs().max(bootstrap.high.abs());
             // Samples of few questions that differ spread too little, those of none not at all.
             let n_differ = wins + losses;
@@ -130,13 +133,12 @@ impl Difference {
 /// the bootstrap's. `None` without values.
 #[must_use]
 pub fn mean_of(values: &[f64], is_binary: bool) -> Option<Mean> {
-    let mean = Bootstrap::default().mean(values)?;
     if !is_binary {
-        return Some(mean);
+        return Bootstrap::default().mean(values);
     }
-    let n_right = values.iter().filter(|it| **it > 0.0).count();
-    let (low, high) = wilson(n_right, values.len(), ALPHA);
-    Some(Mean { low, high, ..mean })
+    let (n_right, n) = (values.iter().filter(|it| **it > 0.0).count(), values.len());
+    let (low, high) = wilson(n_right, n, ALPHA);
+    (n > 0).then(|| Mean { value: n_right as f64 / n as f64, low, high })
 }
 
 /// The exact test of McNemar (1947): of the questions that only one arm has right, how surprising

@@ -3,11 +3,12 @@
 use super::{
     arms::parse_arms,
     kept::Reply,
+    questions::Questions,
     report::{html::html, json, markdown::markdown, words::Words},
-    result::{Asked, Comparison, Entrant, compare},
+    result::{Comparison, Entrant, compare},
     scores::{Footprint, Metric},
     stats::Outcome,
-    trained::{General, Trained},
+    trained::Trained,
     verdict::Decision,
 };
 use crate::{
@@ -15,7 +16,7 @@ use crate::{
     stale::Stale,
 };
 use ingest::document::Language;
-use tune::train::ability::{Ability, Score};
+use tune::train::ability::{Ability, Change, Score};
 
 /// Answers of one arm: `R`ight, in `L`onger words but right, `W`rong, re`F`used.
 fn replies(pattern: &str, milliseconds: u64) -> Vec<Reply> {
@@ -50,7 +51,7 @@ fn compared(arms: &str, patterns: &[(&str, u64)], n_unanswerable: usize) -> Comp
     let n = of_arms[0].len();
     let questions = (0..n).map(|i| known(i, i + n_unanswerable < n)).collect();
     let of_questions = (0..n).map(|i| of_arms.iter().map(|it| it[i].clone()).collect()).collect();
-    compare(entrants(arms, &[]), Asked { questions, n_left_out: 0 }, of_questions)
+    compare(entrants(arms, &[]), Questions { asked: questions, n_left_out: 0 }, of_questions)
 }
 
 /// Arms, of which those with an adapter have been trained in these ways, the rest in none.
@@ -188,7 +189,7 @@ fn documents_that_an_adapter_was_trained_on_are_told() {
     };
     let questions: Vec<KnownQuestion> = (0..12).map(|i| known(i, true)).collect();
     let answers = side_by_side([replies("RRRRRRRRRRRR", 100), replies("RWRRRRRRRRRR", 100)]);
-    let asked = Asked { questions, n_left_out: 0 };
+    let asked = Questions { asked: questions, n_left_out: 0 };
     let it = compare(
         entrants("rag,rag+ft:rh=x", std::slice::from_ref(&trained)),
         asked.clone(),
@@ -223,11 +224,7 @@ fn forgetful() -> Trained {
         seconds: Some(240.0),
         peak_bytes: Some(1_234_000_000),
         tells_documents: true,
-        ability: Some(General {
-            before: general(20.1, 30),
-            after: general(25.3, 24),
-            dropped: true,
-        }),
+        ability: Some(Change { before: general(20.1, 30), after: general(25.3, 24) }),
         stale: Some(Stale {
             changed: vec!["a.md".to_owned()],
             deleted: vec!["b.md".to_owned(), "c.md".to_owned()],
@@ -248,7 +245,7 @@ fn with_costs(trained: [Trained; 2]) -> Comparison {
     written[7].generator = Some("tiny".to_owned());
     let answers: Vec<Vec<Reply>> = written.iter().map(|it| vec![it.clone(); 3]).collect();
     let questions: Vec<KnownQuestion> = (0..30).map(|i| known(i, true)).collect();
-    compare(entrants, Asked { questions, n_left_out: 0 }, answers)
+    compare(entrants, Questions { asked: questions, n_left_out: 0 }, answers)
 }
 
 #[test]
@@ -273,11 +270,7 @@ fn costs_forgetting_and_staleness_are_told() {
         ],
     );
     let fresh = Trained {
-        ability: Some(General {
-            before: general(20.1, 30),
-            after: general(20.3, 31),
-            dropped: false,
-        }),
+        ability: Some(Change { before: general(20.1, 30), after: general(20.3, 31) }),
         stale: Some(Stale { n_documents: 5, ..Stale::default() }),
         ..forgetful()
     };
@@ -350,7 +343,7 @@ fn what_would_settle_a_difference_within_noise_is_told_of_adapters_too() {
 #[test]
 fn an_adapter_that_changes_nothing_is_not_worth_its_cost() {
     let questions = (0..40).map(|i| known(i, true)).collect();
-    let asked = Asked { questions, n_left_out: 0 };
+    let asked = Questions { asked: questions, n_left_out: 0 };
     let it = compare(entrants("rag,rag+ft:rh=x", &[]), asked, side_by_side(nearly_alike(40)));
     let more = it.pairs_by(Metric::Right).next().unwrap().difference.more_questions.unwrap();
     says(
@@ -366,7 +359,7 @@ fn an_adapter_that_changes_nothing_is_not_worth_its_cost() {
 #[test]
 fn more_pairs_need_more_questions() {
     let [first, second] = nearly_alike(40);
-    let asked = || Asked { questions: (0..40).map(|i| known(i, true)).collect(), n_left_out: 0 };
+    let asked = || Questions { asked: (0..40).map(|i| known(i, true)).collect(), n_left_out: 0 };
     let two = compare(
         entrants("rag,extract", &[]),
         asked(),
@@ -395,7 +388,7 @@ fn where_questions_come_from_is_told() {
     questions[4].approved = true;
     questions[5].answers =
         vec!["The company lends a screen and a chair to everybody who asks.".to_owned()];
-    let asked = Asked { questions, n_left_out: 7 };
+    let asked = Questions { asked: questions, n_left_out: 7 };
     let mut answers = side_by_side([replies("RRRRRRRRRRRR", 100), replies("RWRRRRRRRRRR", 100)]);
     for it in &mut answers[..3] {
         it[0].quoted = true;
@@ -408,7 +401,7 @@ fn where_questions_come_from_is_told() {
             "3 questions were made from the documents by rules",
             "accepted answer some variant wrote and a reader called good: 1.",
             "whole sentences without a figure: 1.",
-            "not asked, because their answers are whole sentences: 7.",
+            "not asked, because their answers are not a value: 7.",
             "`rag` quotes in 3 answers: its model does not write their language.",
         ],
         &[

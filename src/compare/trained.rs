@@ -9,7 +9,7 @@ use std::{
 
 use serde::Deserialize;
 use serde_json::Value;
-use tune::train::{ability::Ability, rows::Rows, settings::Method};
+use tune::train::{TuneError, ability::Change, rows::Rows, settings::Method};
 
 use crate::{
     eval::answers::{KnownQuestion, same_document},
@@ -28,20 +28,9 @@ pub struct Trained {
     /// Whether that is all of them: every row says what it was made of.
     pub tells_documents: bool,
     /// What it did to abilities that have nothing to do with its rows; `None` where nobody looked.
-    pub ability: Option<General>,
+    pub ability: Option<Change>,
     /// Which of its documents have changed since; `None` where it names none.
     pub stale: Option<Stale>,
-}
-
-/// A general sample before training and after.
-#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
-pub struct General {
-    /// The base.
-    pub before: Ability,
-    /// What was trained.
-    pub after: Ability,
-    /// Whether so much was lost that it must be told.
-    pub dropped: bool,
 }
 
 /// Path and content hash of each document of the index.
@@ -125,7 +114,10 @@ fn rows_of(record: &Value) -> io::Result<Option<Rows>> {
     let path = data["file"].as_str().map(PathBuf::from).filter(|it| it.is_file());
     let method = Method::deserialize(&record["settings"]["method"]).ok();
     let (Some(path), Some(method)) = (path, method) else { return Ok(None) };
-    let rows = Rows::read(&path, method, true).map_err(io::Error::other)?;
+    let rows = match Rows::read(&path, method, true) {
+        Err(TuneError::Foreign { .. }) => return Ok(None),
+        it => it.map_err(io::Error::other)?,
+    };
     Ok((data["blake3"].as_str() == Some(rows.hash.as_str())).then_some(rows))
 }
 
@@ -179,7 +171,7 @@ mod tests {
         }
         assert!(!found.saw(&about("d.md")));
         let ability = found.ability.unwrap();
-        assert!(ability.dropped);
+        assert!(ability.is_drop());
         assert_eq!((ability.before.all.n_right, ability.after.all.n_right), (30, 21));
         let stale = found.stale.unwrap();
         assert_eq!((stale.changed, stale.deleted.len()), (vec!["b.md".to_owned()], 0));
@@ -214,6 +206,8 @@ mod tests {
         write(dir.path(), &same);
         let found = trained(dir.path(), &[]).unwrap();
         assert_eq!((found.documents.len(), found.tells_documents), (2, false));
+        fs_err::write(&path, "[]").unwrap();
+        assert_eq!(trained(dir.path(), &[]).unwrap(), Trained::default(), "of another form");
         fs_err::remove_file(&path).unwrap();
         same["data"]["documents"] = json!([{"path": "b.md", "content_hash": "2"}]);
         write(dir.path(), &same);

@@ -7,10 +7,11 @@ use anyhow::Result;
 use super::{
     judge::{Judge, Judged, Judgements, n_judgements},
     kept::{Answers, Reply},
+    questions::Questions,
     ready::Ready,
     report::json,
-    reports,
-    result::{Asked, Comparison, Entrant, compare},
+    report_files, reports,
+    result::{Comparison, Entrant, compare},
     run::run,
 };
 use crate::{
@@ -117,7 +118,7 @@ impl Ready {
     pub fn compare(
         self,
         data_dir: &Path,
-        (known, asked): (Vec<KnownQuestion>, &[Question]),
+        (questions, asked): (Questions, &[Question]),
         flow: &dyn Fn() -> ControlFlow<()>,
         on_progress: &mut dyn FnMut(Progress<'_>),
     ) -> Result<Option<Compared>> {
@@ -131,19 +132,19 @@ impl Ready {
         });
         let Some(replies) = replies? else { return Ok(None) };
         let mut keys: Vec<String> = self.contestants.iter().map(|it| it.key.clone()).collect();
-        keys.extend(known.iter().map(|it| format!("{it:?}")));
+        keys.extend(questions.asked.iter().map(|it| format!("{it:?}")));
         let judge = |writer| Judge { writer, prompts: &self.prompts };
         keys.extend(self.judge.iter().map(|it| judge(it).name()));
-        let judged = match self.judged(data_dir, (&known, &replies), flow, on_progress)? {
+        let judged = match self.judged(data_dir, (&questions.asked, &replies), flow, on_progress)? {
             ControlFlow::Continue(it) => it,
             ControlFlow::Break(()) => return Ok(None),
         };
         let known_of = self.trained.into_iter().zip(self.footprints);
         let arms = self.contestants.into_iter().map(|it| it.arm).zip(known_of);
         let arms = arms.map(|(arm, (trained, footprint))| Entrant { arm, trained, footprint });
-        let asked = Asked { questions: known, n_left_out: self.n_left_out };
-        let comparison = Comparison { judged, ..compare(arms.collect(), asked, replies) };
+        let comparison = Comparison { judged, ..compare(arms.collect(), questions, replies) };
         let id = reports::keep(&self.dir, &keys, &json::comparison(&comparison))?;
+        report_files::write(data_dir, &id, &comparison)?;
         Ok(Some(Compared { comparison, id }))
     }
 

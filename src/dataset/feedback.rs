@@ -22,7 +22,7 @@ use super::{
     build::parts, policy::without_personal, settings::DatasetConfig, sources, teller::Teller,
 };
 use crate::engine::AskError;
-use crate::feedback::checks::{checks, comment};
+use crate::feedback::checks::{Said, comment};
 use crate::records::{Choice, FeedbackRecord, Rating, Records, RecordsError, Vote, Voted};
 
 /// Rows of feedback, and how much of it was left out because it rests on documents that must not be
@@ -114,10 +114,7 @@ struct Prompted {
 impl Judged<'_> {
     /// The rows of a judgement; `None` where it is left out.
     fn record(&self, record: &FeedbackRecord) -> Result<Option<Vec<Row>>, AskError> {
-        let said = Said {
-            checks: checks(&record.feedback),
-            comment: comment(record.feedback.comment.as_deref()),
-        };
+        let said = Said::of(&record.feedback);
         let Some(meta) = self.meta(&record.question, &[&record.json], said) else {
             return Ok(None);
         };
@@ -206,12 +203,6 @@ impl Judged<'_> {
             ..Meta::default()
         })
     }
-}
-
-/// What people said of an answer beside what is right.
-struct Said {
-    checks: Vec<String>,
-    comment: Option<String>,
 }
 
 /// What was answered, and what should have been.

@@ -2,6 +2,23 @@
 
 use crate::records::{Feedback, Labels, Rating, Reason};
 
+/// What was said of an answer beside what is right.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Said {
+    /// Its thumb, reason and labels, as [`checks`] names them.
+    pub checks: Vec<String>,
+    /// In words.
+    pub comment: Option<String>,
+}
+
+impl Said {
+    /// What a judgement says.
+    #[must_use]
+    pub fn of(feedback: &Feedback) -> Self {
+        Self { checks: checks(feedback), comment: comment(feedback.comment.as_deref()) }
+    }
+}
+
 /// The rating, the reason and the labels of a judgement, as words for `checks`: `rated_down`,
 /// `reason_wrong_source`, `label_helpful_no`.
 #[must_use]

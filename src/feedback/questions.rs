@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::checks::{checks, comment};
+use super::checks::Said;
 use crate::{
     cite::Case,
     eval::answers::KnownQuestion,
@@ -23,15 +23,6 @@ pub struct FromFeedback {
     pub n_without_answer: usize,
 }
 
-/// What was said of an answer beside what is right.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Said {
-    /// Its thumb, reason and labels, as [`checks`] names them.
-    pub checks: Vec<String>,
-    /// In words.
-    pub comment: Option<String>,
-}
-
 /// Makes questions of feedback, oldest first. The accepted answer is the correction, else the answer
 /// that was called good; where a refusal was, a refusal is right. Of several judgements of one
 /// question the last one that knows an answer counts.
@@ -45,7 +36,7 @@ pub fn questions(records: &[FeedbackRecord]) -> FromFeedback {
             order.push(question);
             None
         });
-        *before = question_of(record).map(|it| (it, said_of(record))).or(before.take());
+        *before = question_of(record).map(|it| (it, Said::of(&record.feedback))).or(before.take());
     }
     let mut res = FromFeedback::default();
     for question in order {
@@ -58,11 +49,6 @@ pub fn questions(records: &[FeedbackRecord]) -> FromFeedback {
         }
     }
     res
-}
-
-fn said_of(record: &FeedbackRecord) -> Said {
-    let feedback = &record.feedback;
-    Said { checks: checks(feedback), comment: comment(feedback.comment.as_deref()) }
 }
 
 fn question_of(record: &FeedbackRecord) -> Option<KnownQuestion> {

@@ -19,9 +19,9 @@ use super::{
     state::App,
     work::on_thread,
 };
-use crate::{
-    compare::reports::{self, KeptReport, LISTED_MAX},
-    kept_reports::{self, Form},
+use crate::compare::{
+    report_files::{self, Form},
+    reports::{self, KeptReport, LISTED_MAX},
 };
 
 /// Lists the comparisons, the newest first.
@@ -132,7 +132,7 @@ async fn report(
     let name = format!("comparison-{id}.{}", form.extension());
     let text = on_thread(app, move |app| {
         let id = kept_as(app, &id)?.id;
-        let found = kept_reports::read(&app.session.config.data_dir, &id, form, language);
+        let found = report_files::read(&app.session.config.data_dir, &id, form, language);
         found.map_err(|error| ApiError::internal(&error))?.ok_or_else(|| {
             let what = "an older program kept this comparison without a report: compare again; its \
                         answers are there";

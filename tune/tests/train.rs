@@ -568,6 +568,10 @@ fn sixteen_bits_train_nearly_alike_where_the_processor_multiplies_them() {
         return;
     }
     outcome.unwrap();
+    // With dropout it would only be slower.
+    let dropping = Settings { dropout: 0.1, ..halves.clone() };
+    let (outcome, _) = world.train((&data, None), "dropping", &dropping, 0);
+    assert!(matches!(outcome.unwrap_err(), TuneError::Precision));
     let (outcome, expected) = world.train((&data, None), "f32", &settings(), 0);
     outcome.unwrap();
     assert_eq!(lines.len(), expected.len());

@@ -71,7 +71,7 @@ const SHARES = new Set([
 ]);
 
 const shown = (metric, value) =>
-  SHARES.has(metric) ? number(100 * value, 1) : number(value, value < 10 ? 1 : 0);
+  SHARES.has(metric) ? number(100 * value, 1) : number(value, Math.abs(value) < 10 ? 1 : 0);
 
 function interval(metric, { mean, interval: [low, high] }) {
   return `${shown(metric, mean)} [${shown(metric, low)} – ${shown(metric, high)}]`;
@@ -217,18 +217,20 @@ const isRight = (answer) => answer.scores.right === 1;
 /** What made a question that nobody asked: reports of older programs say only that a model did. */
 const maker = ({ generated }) => (generated === true ? 'model' : generated);
 
-const FILTERS = {
-  all: () => true,
-  flipped: ({ answers }) => answers.some((it) => isRight(it) !== isRight(answers[0])),
-  wrong: ({ answers }) => !answers.some(isRight),
-  right: ({ answers }) => answers.every(isRight),
+/** Offered only where there are such questions. */
+const MARKS = {
   model: (it) => maker(it) === 'model',
   rules: (it) => maker(it) === 'rules',
   trained: ({ trained_on: arms }) => arms.length > 0,
 };
 
-/** Those that there are questions for, whatever their answers. */
-const MARKED = ['model', 'rules', 'trained'];
+const FILTERS = {
+  all: () => true,
+  flipped: ({ answers }) => answers.some((it) => isRight(it) !== isRight(answers[0])),
+  wrong: ({ answers }) => !answers.some(isRight),
+  right: ({ answers }) => answers.every(isRight),
+  ...MARKS,
+};
 
 function questions(it) {
   const body = h('div', { class: 'questions' });
@@ -252,7 +254,7 @@ function questions(it) {
     draw();
   };
   const name = newId();
-  const isOffered = (key) => !MARKED.includes(key) || it.questions.some(FILTERS[key]);
+  const isOffered = (key) => !(key in MARKS) || it.questions.some(MARKS[key]);
   const choice = (value) => {
     const input = h('input', { type: 'radio', name, value, checked: value === filter });
     input.addEventListener('change', () => {

@@ -11,7 +11,7 @@ mod read;
 mod readable;
 mod schema;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod types;
 mod write;
 

@@ -11,7 +11,8 @@ use crate::fingerprint::EmbedderPrint;
 use crate::hit::{DocumentId, Hit};
 use crate::unit_vector::UnitVector;
 
-fn recipe() -> Recipe {
+/// Of vectors of two dimensions.
+pub(crate) fn recipe() -> Recipe {
     Recipe {
         embedder: EmbedderPrint {
             id: "two".to_owned(),

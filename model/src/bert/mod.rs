@@ -4,8 +4,8 @@
 //! tall matrix, and attention runs text by text (Krell et al. 2021, "Efficient Sequence Packing
 //! without Cross-contamination"). A batch is computed by one thread and sized so that its
 //! activations stay in that core's cache; threads take different batches and never wait for each
-//! other. A batch that comes alone, a question mostly, is shared by all. Follows Devlin et al. 2018
-//! and the checkpoint's own names.
+//! other. A batch that comes alone, a question mostly, is shared by a few (`crew`). Follows Devlin et
+//! al. 2018 and the checkpoint's own names.
 
 use crate::bert::attention::{AttentionBuffers, Heads};
 use crate::checkpoint::Rows;

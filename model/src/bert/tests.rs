@@ -8,6 +8,7 @@ use candle_transformers::models::bert;
 use serde::Deserialize;
 
 use super::*;
+use crate::crew::in_crew;
 use crate::embed::Precision;
 use crate::sample::Rng;
 
@@ -69,7 +70,8 @@ fn a_batch_that_threads_share_has_the_same_numbers() {
     let texts = packed(&[(0..40).collect(), vec![7], (10..30).collect()]);
     for precision in [Precision::F32, Precision::F16, Precision::Int8] {
         let model = Bert::load(dir.path(), precision).unwrap();
-        assert_eq!(model.forward(&texts), model.forward_together(&texts, || {}));
+        let together = in_crew(|crew| model.pass(&texts, Some(crew)));
+        assert_eq!(model.forward(&texts), together);
     }
 }
 

@@ -174,7 +174,7 @@ impl Words {
     fn left_out(self, n: usize) -> String {
         match self.language {
             Language::English => format!(
-                "Held-out questions that were not asked, because their answers are whole sentences: \
+                "Held-out questions that were not asked, because their answers are not a value: \
                  {n}."
             ),
             Language::French => format!(

@@ -1,11 +1,12 @@
 //! What arms cost: time, memory, training, what training forgot, and what it learned that has changed.
 
 use ingest::document::Language;
+use tune::train::ability::Change;
 
 use super::{
     super::{
         result::{ArmResult, Comparison},
-        trained::{General, Trained},
+        trained::Trained,
         verdict::Case,
     },
     words::Words,
@@ -75,7 +76,7 @@ impl Words {
     }
 
     /// What an adapter did to what has nothing to do with its rows.
-    fn forgetting(self, labels: &str, ability: Option<&General>) -> String {
+    fn forgetting(self, labels: &str, ability: Option<&Change>) -> String {
         let title = self.pick("Forgetting", "Oubli");
         let colon = self.pick(":", " :");
         let Some(it) = ability else {
@@ -83,7 +84,7 @@ impl Words {
             return format!("{title} ({labels}){colon} {text}.");
         };
         let figures = self.ability(it);
-        let verdict = match it.dropped {
+        let verdict = match it.is_drop() {
             true => self.pick("its general ability dropped", "ses capacités générales ont baissé"),
             false => {
                 self.pick("its general ability is kept", "ses capacités générales se maintiennent")
@@ -93,7 +94,7 @@ impl Words {
     }
 
     /// A general sample before and after.
-    fn ability(self, it: &General) -> String {
+    fn ability(self, it: &Change) -> String {
         let (before, after) = (it.before.all, it.after.all);
         let (from, to) = (self.number(before.perplexity, 1), self.number(after.perplexity, 1));
         let (n_before, n_after, n) = (before.n_right, after.n_right, before.n_questions);

@@ -1,13 +1,13 @@
 //! A comparison as data: what `compare --json` prints and what is kept.
 
 use serde_json::{Map, Value, json};
+use tune::train::ability::Change;
 
 use crate::{
     compare::{
         judge::Judged,
         result::{ArmResult, Comparison, Pair, Slice},
         scores::{Better, Metric},
-        trained::General,
     },
     eval::{answers::Maker, metrics::Mean},
 };
@@ -73,15 +73,11 @@ fn arm(it: &ArmResult) -> Value {
         "memory_bytes": it.memory_bytes,
         "training_seconds": it.trained.seconds,
         "training_peak_bytes": it.trained.peak_bytes,
-        "ability": it.trained.ability.as_ref().map(ability),
+        "ability": it.trained.ability.as_ref().map(Change::json),
         "staleness": it.trained.stale.as_ref().map(|it| it.json(false)),
         "outdated": it.n_outdated,
         "questions_trained_on": it.trained.tells_documents.then_some(it.n_seen),
     })
-}
-
-fn ability(it: &General) -> Value {
-    json!({ "before": it.before, "after": it.after, "dropped": it.dropped })
 }
 
 fn of_pair(it: &Comparison, pair: &Pair) -> Value {

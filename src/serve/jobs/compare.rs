@@ -11,12 +11,11 @@ use super::{End, Job, Jobs, Kind};
 use crate::{
     compare::{
         arms::{Arm, parse_arms},
-        questions::QuestionSource,
+        questions::{self, QuestionSource},
         ready::{self, Placed},
         whole::{Compared, Progress, Stage, check_questions},
     },
     eval::answers::KnownQuestion,
-    kept_reports,
     serve::{error::ApiError, state::App},
     session::{Session, model_path},
     upstream::OPENAI,
@@ -58,7 +57,7 @@ enum Questions {
 /// What is compared.
 struct Comparing {
     arms: Vec<Placed>,
-    known: Vec<KnownQuestion>,
+    known: questions::Questions,
     asked: Vec<crate::retrieve::Question>,
     judge: Option<String>,
     refuse_trained_on: bool,
@@ -92,11 +91,12 @@ fn comparing(app: &App, request: CompareRequest) -> Result<Comparing, ApiError> 
     }
     let wrong = |why: String| ApiError::bad_field("questions", why);
     let mut known = questions(app, request.questions)?;
-    known.truncate(request.limit.unwrap_or(usize::MAX));
-    if known.is_empty() || known.len() > QUESTIONS_MAX {
+    known.asked.truncate(request.limit.unwrap_or(usize::MAX));
+    if known.asked.is_empty() || known.asked.len() > QUESTIONS_MAX {
         return Err(wrong(format!("questions must be from 1 to {QUESTIONS_MAX}")));
     }
-    let asked = check_questions(&known, "questions").map_err(|error| wrong(error.to_string()))?;
+    let asked =
+        check_questions(&known.asked, "questions").map_err(|error| wrong(error.to_string()))?;
     let (judge, refuse_trained_on) = (request.judge, request.refuse_trained_on);
     Ok(Comparing { arms, known, asked, judge, refuse_trained_on })
 }
@@ -143,9 +143,9 @@ fn is_installed(session: &Session, id: &str) -> bool {
     id == OPENAI || is_known && session.store.installed(id).is_ok_and(|it| it.is_some())
 }
 
-fn questions(app: &App, of: Questions) -> Result<Vec<KnownQuestion>, ApiError> {
+fn questions(app: &App, of: Questions) -> Result<questions::Questions, ApiError> {
     let name = match of {
-        Questions::Given(known) => return Ok(known),
+        Questions::Given(asked) => return Ok(questions::Questions { asked, n_left_out: 0 }),
         Questions::Named(name) => name,
     };
     let source = match name.strip_prefix("dataset:") {
@@ -165,7 +165,7 @@ fn work(app: &App, job: &Job, it: Comparing) -> Result<End> {
     let session = &app.session;
     let ready = ready::open(session, &app.engine, it.arms, it.judge.as_deref())?;
     if it.refuse_trained_on {
-        ready.refuse_trained_on(&it.known)?;
+        ready.refuse_trained_on(&it.known.asked)?;
     }
     let questions = (it.known, &it.asked[..]);
     let data_dir = &session.config.data_dir;
@@ -179,14 +179,11 @@ fn work(app: &App, job: &Job, it: Comparing) -> Result<End> {
         })?;
     Ok(match compared {
         None => End::Cancelled(None),
-        Some(Compared { comparison, id }) => {
-            kept_reports::write(data_dir, &id, &comparison)?;
-            End::Done(Some(json!({
-                "comparison": id,
-                "decision": comparison.verdict.decision.as_str(),
-                "verdict": comparison.verdict.english,
-                "verdict_fr": comparison.verdict.french,
-            })))
-        }
+        Some(Compared { comparison, id }) => End::Done(Some(json!({
+            "comparison": id,
+            "decision": comparison.verdict.decision.as_str(),
+            "verdict": comparison.verdict.english,
+            "verdict_fr": comparison.verdict.french,
+        }))),
     })
 }

@@ -57,12 +57,13 @@ pub fn maker(made_by: MadeBy) -> Option<&'static str> {
 /// An answer of few words, without citation marks and full stop.
 fn short(answer: &str) -> Option<String> {
     let is_mark = |it: &&str| {
-        let inside =
-            it.strip_prefix('[').and_then(|it| it.trim_end_matches(['.', ',']).strip_suffix(']'));
+        let inside = it
+            .strip_prefix('[')
+            .and_then(|it| it.trim_end_matches(['.', ',', '!', '?']).strip_suffix(']'));
         inside.is_some_and(|it| !it.is_empty() && it.chars().all(|c| c.is_ascii_digit()))
     };
     let words: Vec<&str> = answer.split_whitespace().filter(|it| !is_mark(it)).collect();
-    let text = words.join(" ").trim_end_matches('.').to_owned();
+    let text = words.join(" ").trim_end_matches(['.', '!', '?']).to_owned();
     (1..=WORDS_MAX).contains(&words.len()).then_some(text).filter(|it| !it.is_empty())
 }
 

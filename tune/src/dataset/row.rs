@@ -1,7 +1,8 @@
 //! One row of a dataset: what is trained on, and where it comes from.
 
 use ingest::{document::Language, language::detect};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
 
 use super::split::Split;
 
@@ -200,6 +201,11 @@ impl MadeBy {
     }
 }
 
+/// What is of our form; nothing where it is of another.
+fn ours<'de, D: Deserializer<'de>>(from: D) -> Result<Option<PromptForm>, D::Error> {
+    Ok(serde_json::from_value(Value::deserialize(from)?).ok())
+}
+
 /// A passage that a row's prompt shows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Shown {
@@ -276,8 +282,8 @@ pub struct Meta {
     /// How the row was made.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub made_by: Option<MadeBy>,
-    /// How its prompt was made.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// How its prompt was made. What other programs keep under that name is none of ours.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "ours")]
     pub prompt: Option<PromptForm>,
     /// A hash of the prompts that it was made with.
     #[serde(skip_serializing_if = "Option::is_none")]

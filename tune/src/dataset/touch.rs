@@ -10,7 +10,7 @@ use super::{
     format,
     jsonl::RowsError,
     review::Reviews,
-    row::{Body, Message, Meta, Role, Row},
+    row::{Body, Message, Meta, Role, Row, Shown},
 };
 
 /// Reads every JSON object of a file, one a line or all in one array, as people left it: without
@@ -40,13 +40,36 @@ fn row_of(value: &Value) -> Row {
     if let Ok((_, row)) = format::read(value) {
         return row;
     }
-    let meta: Meta = serde_json::from_value(value["meta"].clone()).unwrap_or_default();
+    let meta = &value["meta"];
+    let meta = serde_json::from_value(meta.clone()).unwrap_or_else(|_| documents_of(meta));
     let mut turns: Vec<Message> =
         ["prompt", "messages", "chosen"].iter().flat_map(|it| asked(&value[*it])).collect();
     turns.extend(value["question"].as_str().map(|it| Message::new(Role::User, it)));
     // The last turn of a conversation is its answer.
     turns.push(Message::new(Role::Assistant, ""));
     Row { id: String::new(), body: Body::Messages(turns), meta }
+}
+
+/// The documents that a row names, where the rest of what it says of itself is not as we write it.
+fn documents_of(meta: &Value) -> Meta {
+    let text = |it: &Value| it.as_str().map(str::to_owned);
+    let context = meta["context"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let shown = |it: &Value| Shown {
+        document: it["document"].as_i64(),
+        path: it["path"].as_str().unwrap_or_default().to_owned(),
+        cluster: it["cluster"].as_i64(),
+        text: String::new(),
+        gold: false,
+    };
+    Meta {
+        path: text(&meta["path"]),
+        content_hash: text(&meta["content_hash"]),
+        document: meta["document"].as_i64(),
+        cluster: meta["cluster"].as_i64(),
+        question: text(&meta["question"]),
+        context: context.iter().map(shown).collect(),
+        ..Meta::default()
+    }
 }
 
 /// What people say in a prompt: a text, or turns of any form.
@@ -77,7 +100,7 @@ mod tests {
             json!({"messages": [user("Hello"), user("When?"), {"role": "assistant", "content": "No."}]}),
             json!({"chosen": [user("Whose?"), {"role": "assistant", "content": "a"}], "rejected": []}),
             json!({"question": "How much?", "answers": ["1"]}),
-            json!({"odd": 1}),
+            json!({"odd": 1, "meta": {"made_by": 3, "context": [{"path": "a.md"}]}}),
         ];
         let text: String = rows.iter().map(|it| format!("{it}\n")).collect();
         fs::write(&path, format!("{text}{{no\n")).unwrap();
@@ -87,6 +110,7 @@ mod tests {
             ["Who pays?", "Where?", "When?", "Whose?", "How much?"].map(Some).into_iter();
         assert_eq!(questions, expected.chain([None]).collect::<Vec<_>>());
         assert_eq!(found[1].meta.content_hash.as_deref(), Some("1f"));
+        assert_eq!(found[5].meta.context[0].path, "a.md");
         fs::write(&path, json!(rows).to_string()).unwrap();
         assert_eq!(read(&path).unwrap(), found);
         assert!(read(&dir.path().join("none.jsonl")).is_err());
@@ -102,5 +126,14 @@ mod tests {
         fs::write(dir.path().join("review.jsonl"), format!("{review}\n")).unwrap();
         let found = read(&path).unwrap();
         assert_eq!(found.iter().map(|it| it.id.as_str()).collect::<Vec<_>>(), ["b"]);
+    }
+
+    #[test]
+    fn what_others_keep_under_our_names_hides_nothing() {
+        let turns =
+            json!([{"role": "user", "content": "A?"}, {"role": "assistant", "content": "b"}]);
+        let meta = json!({"prompt": "theirs", "path": "a.md"});
+        let (_, row) = format::read(&json!({"messages": turns, "meta": meta})).unwrap();
+        assert_eq!((row.meta.prompt, row.meta.path.as_deref()), (None, Some("a.md")));
     }
 }

@@ -10,7 +10,8 @@ const BEST: &str = "best";
 /// The next one, until it takes the place of the one before.
 const NEW: &str = "best.new";
 
-/// Keeps what is trained now as the best. Where that fails, the one before is as it was.
+/// Keeps what is trained now as the best. Where it cannot be written, the one before
+/// is as it was.
 pub(super) fn keep(run: &Path, decoder: &TrainableDecoder) -> Result<(), TuneError> {
     let (best, new) = (run.join(BEST), run.join(NEW));
     remove_half(run)?;

@@ -112,7 +112,10 @@ pub enum TuneError {
         range: &'static str,
     },
     /// Numbers of 16 bits, where they would only be slower.
-    #[error("`precision` is bf16, which this processor does not multiply (AVX-512 BF16)")]
+    #[error(
+        "`precision` is bf16, which this processor does not multiply (AVX-512 BF16), or not with \
+         dropout"
+    )]
     Precision,
     /// There is something in the place of the adapter.
     #[error("`{}` exists already", path.display())]

@@ -36,7 +36,8 @@ pub fn train(
 ) -> Result<Outcome, TuneError> {
     let settings = setup.settings;
     settings.check()?;
-    let is_slow = setup.device == DeviceName::Cpu && !multiplies_bf16();
+    // Dropout goes over tensors, where every product would widen its matrices first.
+    let is_slow = setup.device == DeviceName::Cpu && (!multiplies_bf16() || settings.dropout > 0.0);
     if settings.precision == Precision::Bf16 && is_slow {
         return Err(TuneError::Precision);
     }

@@ -192,7 +192,7 @@ impl TrainableDecoder {
         use rayon::prelude::*;
         let (width, vocab_size) = (self.config.hidden, self.config.vocab_size);
         let mut res = Vec::with_capacity(targets.len());
-        // Parts of one length, for which the same buffers serve.
+        // Parts of as good as one length: for those of the same, the same buffers serve.
         let n_parts = targets.len().div_ceil(LOGIT_ROWS).max(1);
         for targets in targets.chunks(targets.len().div_ceil(n_parts).max(1)) {
             let mut rows = pass.spare.take(targets.len() * width);

@@ -1,4 +1,4 @@
-//! The report of a comparison as files for people, beside the data that [`crate::compare::reports`]
+//! The report of a comparison as files for people, beside the data that [`super::reports`]
 //! keeps: `runs/compare/HASH/report-ID.LANGUAGE.html` and `.md`, in both languages.
 
 use std::{
@@ -8,7 +8,7 @@ use std::{
 
 use ingest::document::Language;
 
-use crate::compare::{
+use super::{
     report::{html::html, markdown::markdown, words::Words},
     reports::folder,
     result::Comparison,
