@@ -3,7 +3,7 @@
 //! Read in this order: [`embed`] turns texts into unit vectors, [`rerank`] a question and a passage
 //! into a score, [`chat`] turns a conversation into token ids, [`generate`] turns those into text,
 //! and [`serve`] does so for many clients at once. Below them lie the two networks (`bert`,
-//! `decoder`) and what they are made of: `panels`, `int8` and `kernels` compute, `checkpoint`,
+//! `decoder`) and what they are made of: `panels`, `int8`, `tile_product` and `kernels` compute, `checkpoint`,
 //! `weights`, `pickle` and `gguf` read files, `linear`, `attention`, `kv_cache` and `lora` serve the
 //! decoder, on a device with `tensor_attention` and `tiles`. [`adapter`], [`adapters`] and [`merge`] are about LoRA, [`trainable`]
 //! is the decoder with gradients.
@@ -72,6 +72,7 @@ mod python;
 mod sentence_folder;
 mod sequence;
 mod tensor_attention;
+mod tile_product;
 mod tiles;
 mod tokenizer;
 mod weights;

@@ -13,8 +13,9 @@ use super::layer::{Grads, Pass};
 use super::pack::turn;
 use super::product::{View, product};
 use super::spare::{Buffer, Spare};
-use super::sums::{Rounded, Sum, Term, compute};
+use super::sums::{Pairs, Sum, Term, Tiles, compute};
 use crate::kernels::add_bias;
+use crate::tile_product;
 
 /// A tensor's values, where they lie.
 pub(super) enum Values<'a, T = f32> {
@@ -67,10 +68,16 @@ enum Numbers<'a> {
     Bf16(Values<'a, bf16>),
 }
 
-/// Rows, also in what the matrices are multiplied in.
+/// Rows, also as what multiplies the matrices takes them.
 struct Input<'a> {
     plain: &'a [f32],
-    rounded: Option<Rounded<'a>>,
+    form: Form<'a>,
+}
+
+enum Form<'a> {
+    Plain,
+    Pairs(Pairs<'a>),
+    Tiles(Tiles<'a>),
 }
 
 impl Frozen {
@@ -101,33 +108,42 @@ impl Frozen {
 impl Weights<'_> {
     /// x: (rows, `n`), where `n` is one of the matrix's sides
     fn input<'a>(&self, x: &'a [f32], n: usize, spare: &'a Spare) -> Input<'a> {
-        let rounded = match self.numbers {
-            Numbers::F32(_) => None,
-            Numbers::Bf16(_) => Some(Rounded::of(x, n, spare)),
+        let form = match self.numbers {
+            Numbers::F32(_) => Form::Plain,
+            Numbers::Bf16(_) if tile_product::is_available() => Form::Tiles(Tiles::of(x, n, spare)),
+            Numbers::Bf16(_) => Form::Pairs(Pairs::of(x, n, spare)),
         };
-        Input { plain: x, rounded }
+        Input { plain: x, form }
     }
 
     /// `x · Wᵀ` as part of a sum. x: (rows, n_in)
     fn forth<'a>(&'a self, x: &'a Input<'_>) -> Term<'a> {
-        match (&self.numbers, &x.rounded) {
-            (Numbers::Bf16(it), Some(x)) => Term::Bf16 { x, matrix: View::new(it, self.n_in).t() },
-            (Numbers::F32(it), _) => {
-                Term::F32 { x: x.plain, matrix: View::new(it, self.n_in).t(), scale: 1.0 }
-            }
-            _ => unreachable!("inputs are rounded for matrices in bf16"),
-        }
+        self.term(x, true)
     }
 
     /// `g · W` as part of a sum. grad: (rows, n_out)
     fn back<'a>(&'a self, grad: &'a Input<'_>) -> Term<'a> {
-        match (&self.numbers, &grad.rounded) {
-            (Numbers::Bf16(it), Some(x)) => Term::Bf16 { x, matrix: View::new(it, self.n_in) },
+        self.term(grad, false)
+    }
+
+    fn term<'a>(&'a self, x: &'a Input<'_>, is_turned: bool) -> Term<'a> {
+        match (&self.numbers, &x.form) {
             (Numbers::F32(it), _) => {
-                Term::F32 { x: grad.plain, matrix: View::new(it, self.n_in), scale: 1.0 }
+                Term::F32 { x: x.plain, matrix: self.view(it, is_turned), scale: 1.0 }
             }
-            _ => unreachable!("inputs are rounded for matrices in bf16"),
+            (Numbers::Bf16(it), Form::Tiles(x)) => {
+                Term::Tiles { x, matrix: self.view(it, is_turned) }
+            }
+            (Numbers::Bf16(it), Form::Pairs(x)) => {
+                Term::Bf16 { x, matrix: self.view(it, is_turned) }
+            }
+            (Numbers::Bf16(_), Form::Plain) => unreachable!("rows are rounded for such a matrix"),
         }
+    }
+
+    fn view<'a, T>(&self, numbers: &'a [T], is_turned: bool) -> View<'a, T> {
+        let matrix = View::new(numbers, self.n_in);
+        if is_turned { matrix.t() } else { matrix }
     }
 }
 

@@ -17,6 +17,7 @@ use super::strips::Strip;
 use crate::bf16_product::{self, Bf16Product, Pair};
 use crate::panel_product::Product;
 use crate::panels::PANEL;
+use crate::tile_product::{self, GROUP, TileProduct, WORDS, round_rows};
 
 /// Inputs that are packed at once: their panel stays in the second cache.
 const INPUTS: usize = 1024;
@@ -28,17 +29,33 @@ const SUMS: usize = 3072;
 /// Rows for which it is worth packing a panel.
 const ROWS_MIN: usize = 64;
 
+/// The same where a processor's tiles multiply: fewer, so that a panel stays in the first cache and
+/// the rows in the second.
+const INPUTS_IN_TILES: usize = 256;
+/// Panels that a thread works on with each piece of `x` in tiles.
+const PANELS_IN_TILES: usize = 4;
+
 /// A part of a sum. x: (rows, n_in), matrix: (n_in, columns)
 pub(super) enum Term<'a> {
     F32 { x: &'a [f32], matrix: View<'a>, scale: f32 },
-    Bf16 { x: &'a Rounded<'a>, matrix: View<'a, bf16> },
+    Bf16 { x: &'a Pairs<'a>, matrix: View<'a, bf16> },
+    Tiles { x: &'a Tiles<'a>, matrix: View<'a, bf16> },
 }
 
 /// Rows in bf16, in pairs of numbers.
-pub(super) struct Rounded<'a> {
+pub(super) struct Pairs<'a> {
     /// (rows, n_in / 2), with a zero behind an odd last one
     pairs: Buffer<'a, Pair>,
     stride: usize,
+}
+
+/// Rows as a processor's tiles take them.
+pub(super) struct Tiles<'a> {
+    /// From `start` on (rows / 32, n_groups, 32, 16), rounded up
+    pairs: Buffer<'a, Pair>,
+    /// Where a line of the cache begins.
+    start: usize,
+    n_groups: usize,
 }
 
 /// A sum of products, and where it goes. out: (rows, columns)
@@ -63,13 +80,19 @@ impl Sum<'_> {
     fn jobs(&mut self, n_parts: usize) -> Vec<Job<'_>> {
         let columns = self.columns;
         let terms = self.terms.as_slice();
-        assert!(terms.iter().all(|it| it.columns() == columns), "terms fit their sum");
-        let n_in: usize = terms.iter().map(Term::n_in).sum();
+        assert!(terms.iter().all(|it| it.shape().1 == columns), "terms fit their sum");
+        let n_in: usize = terms.iter().map(|it| it.shape().0).sum();
+        let panels_each_thread = columns.div_ceil(PANEL * rayon::current_num_threads());
         let n_panels = match n_in {
-            ..INPUTS_MANY => 1,
-            _ => columns.div_ceil(PANEL * rayon::current_num_threads()).min(SUMS / 256),
+            INPUTS_MANY.. => panels_each_thread.min(SUMS / 256),
+            _ if terms.iter().any(|it| matches!(it, Term::Tiles { .. })) => {
+                // As many jobs for one thread as for another.
+                panels_each_thread.div_ceil(panels_each_thread.div_ceil(PANELS_IN_TILES))
+            }
+            _ => 1,
         };
         let rows_each = (self.out.len() / columns).div_ceil(n_parts).max(ROWS_MIN);
+        let rows_each = rows_each.next_multiple_of(tile_product::ROWS);
         let mut res = Vec::new();
         for (part, out) in self.out.chunks_mut(rows_each * columns).enumerate() {
             let (mut column, row) = (0, part * rows_each);
@@ -84,22 +107,24 @@ impl Sum<'_> {
 }
 
 impl Term<'_> {
-    fn n_in(&self) -> usize {
+    /// Inputs and columns.
+    fn shape(&self) -> (usize, usize) {
         match self {
-            Self::F32 { matrix, .. } => matrix.rows,
-            Self::Bf16 { matrix, .. } => matrix.rows,
+            Self::F32 { matrix, .. } => (matrix.rows, matrix.columns),
+            Self::Bf16 { matrix, .. } | Self::Tiles { matrix, .. } => (matrix.rows, matrix.columns),
         }
     }
 
-    fn columns(&self) -> usize {
+    /// Inputs that are packed at once, an even number.
+    fn inputs(&self) -> usize {
         match self {
-            Self::F32 { matrix, .. } => matrix.columns,
-            Self::Bf16 { matrix, .. } => matrix.columns,
+            Self::F32 { .. } | Self::Bf16 { .. } => INPUTS,
+            Self::Tiles { .. } => INPUTS_IN_TILES,
         }
     }
 }
 
-impl<'a> Rounded<'a> {
+impl<'a> Pairs<'a> {
     /// x: (rows, n_in)
     pub(super) fn of(x: &[f32], n_in: usize, spare: &'a Spare) -> Self {
         let stride = n_in.div_ceil(2);
@@ -108,6 +133,44 @@ impl<'a> Rounded<'a> {
         rows.with_min_len(32).for_each(|(pairs, x)| bf16_product::round(x, pairs));
         Self { pairs, stride }
     }
+}
+
+impl<'a> Tiles<'a> {
+    /// x: (rows, n_in)
+    pub(super) fn of(x: &[f32], n_in: usize, spare: &'a Spare) -> Self {
+        let n_groups = n_in.div_ceil(GROUP);
+        let block = n_groups * WORDS;
+        let n_blocks = (x.len() / n_in).div_ceil(tile_product::ROWS);
+        let mut pairs = spare.pairs(n_blocks * block + LINE);
+        let start = start_of_line(&pairs);
+        let blocks = pairs[start..][..n_blocks * block].par_chunks_exact_mut(block);
+        let rows = x.par_chunks(tile_product::ROWS * n_in);
+        blocks.zip(rows).for_each(|(out, x)| round_rows(x, n_in, out));
+        Self { pairs, start, n_groups }
+    }
+
+    /// From a row and a number on, both the first of a block and a group.
+    fn from(&self, row: usize, input: usize) -> &[Pair] {
+        let group = row / tile_product::ROWS * self.n_groups + input / GROUP;
+        &self.pairs[self.start + group * WORDS..]
+    }
+}
+
+/// Values of four bytes in a line of the cache.
+const LINE: usize = 16;
+
+/// The first value that begins a line of the cache; there has to be one.
+fn start_of_line<T>(values: &[T]) -> usize {
+    values.as_ptr().align_offset(LINE * size_of::<T>())
+}
+
+/// `len` values of a buffer that begin a line of the cache. They hold whatever was there.
+fn in_lines<T: Clone + Default>(buffer: &mut Vec<T>, len: usize) -> &mut [T] {
+    if buffer.len() < len + LINE {
+        buffer.resize(len + LINE, T::default());
+    }
+    let start = start_of_line(buffer);
+    &mut buffer[start..start + len]
 }
 
 /// Some columns of some rows of a sum.
@@ -123,10 +186,11 @@ struct Job<'a> {
 /// What a thread works in.
 #[derive(Default)]
 struct Space {
-    /// (n_panels, rows, 32)
-    sums: Vec<[f32; PANEL]>,
-    panel: Vec<[f32; PANEL]>,
-    pairs: Vec<[Pair; PANEL]>,
+    /// (n_panels, rows, 32), rows rounded up to whole blocks
+    sums: Vec<f32>,
+    /// What panels are packed in.
+    panel: Vec<f32>,
+    pairs: Vec<Pair>,
 }
 
 thread_local! {
@@ -135,32 +199,36 @@ thread_local! {
 
 impl Job<'_> {
     fn run(mut self, space: &mut Space) {
+        let Space { sums, panel, pairs } = space;
         let n_panels = self.strip.width().div_ceil(PANEL);
-        let rows_each = SUMS / n_panels;
+        let rows_each = (SUMS / n_panels / tile_product::ROWS) * tile_product::ROWS;
         for row in (0..self.strip.n_rows()).step_by(rows_each) {
             let n_rows = rows_each.min(self.strip.n_rows() - row);
-            space.sums.resize(n_panels * n_rows, [0.0; PANEL]);
+            let n_held = n_rows.next_multiple_of(tile_product::ROWS);
+            let sums = in_lines(sums, n_panels * n_held * PANEL).as_chunks_mut().0;
             let mut is_first = true;
             for term in self.terms {
-                for input in (0..term.n_in()).step_by(INPUTS) {
-                    let n_in = INPUTS.min(term.n_in() - input);
-                    for panel in 0..n_panels {
-                        let first_column = self.column + panel * PANEL;
-                        let place = Place { first_row: input, n_rows: n_in, first_column };
-                        term.add((self.row + row, n_rows), place, (space, panel), is_first);
+                let inputs = term.shape().0;
+                for first_row in (0..inputs).step_by(term.inputs()) {
+                    let n_inputs = term.inputs().min(inputs - first_row);
+                    for (idx, sums) in sums.chunks_exact_mut(n_held).enumerate() {
+                        let first_column = self.column + idx * PANEL;
+                        let place = Place { first_row, n_rows: n_inputs, first_column };
+                        let rows = (self.row + row, n_rows);
+                        term.add(rows, place, (&mut *panel, &mut *pairs), (sums, is_first));
                     }
                     is_first = false;
                 }
             }
-            self.put_rows(row, n_rows, &space.sums);
+            self.put_rows(row, (n_rows, n_held), sums);
         }
     }
 
-    /// sums: (n_panels, n_rows, 32)
-    fn put_rows(&mut self, row: usize, n_rows: usize, sums: &[[f32; PANEL]]) {
+    /// sums: (n_panels, n_held, 32)
+    fn put_rows(&mut self, row: usize, (n_rows, n_held): (usize, usize), sums: &[[f32; PANEL]]) {
         for idx in 0..n_rows {
             let (whole, rest) = self.strip.row(row + idx).as_chunks_mut::<PANEL>();
-            let mut sums = sums[idx..].iter().step_by(n_rows);
+            let mut sums = sums[idx..].iter().step_by(n_held);
             // Arrays: their copies are two instructions, not a call.
             whole.iter_mut().zip(&mut sums).for_each(|(out, sums)| *out = *sums);
             if let Some(sums) = sums.next() {
@@ -176,16 +244,15 @@ impl Term<'_> {
         &self,
         (row, n_rows): (usize, usize),
         place: Place,
-        (space, panel): (&mut Space, usize),
-        is_first: bool,
+        (panel, pairs): (&mut Vec<f32>, &mut Vec<Pair>),
+        (sums, is_first): (&mut [[f32; PANEL]], bool),
     ) {
-        let sums = &mut space.sums[panel * n_rows..(panel + 1) * n_rows];
         match self {
             Self::F32 { x, matrix, scale } => {
-                space.panel.resize(place.n_rows, [0.0; PANEL]);
-                pack_f32(*matrix, place, *scale, &mut space.panel);
+                let panel = in_lines(panel, place.n_rows * PANEL);
+                pack_f32(*matrix, place, *scale, panel.as_chunks_mut().0);
                 let product = Product {
-                    weights: space.panel.as_flattened(),
+                    weights: panel,
                     rows: n_rows,
                     x: &x[row * matrix.rows + place.first_row..],
                     x_stride: matrix.rows,
@@ -201,16 +268,31 @@ impl Term<'_> {
                 }
             }
             Self::Bf16 { x, matrix } => {
-                space.pairs.resize(place.n_rows.div_ceil(2), [0; PANEL]);
-                pack_bf16(*matrix, place, &mut space.pairs);
+                let pairs = in_lines(pairs, place.n_rows.div_ceil(2) * PANEL).as_chunks_mut().0;
+                pack_bf16(*matrix, place, pairs);
                 let product = Bf16Product {
-                    weights: &space.pairs,
+                    weights: pairs,
                     rows: n_rows,
                     x: &x.pairs[row * x.stride + place.first_row / 2..],
                     x_stride: x.stride,
                     out: sums,
                 };
                 if is_first { product.compute() } else { product.add() }
+            }
+            Self::Tiles { x, matrix } => {
+                let n_groups = place.n_rows.div_ceil(GROUP);
+                let pairs = in_lines(pairs, n_groups * WORDS).as_chunks_mut().0;
+                let (packed, rest) = pairs.split_at_mut(place.n_rows.div_ceil(2));
+                pack_bf16(*matrix, place, packed);
+                rest.fill([0; PANEL]);
+                let product = TileProduct {
+                    n_groups,
+                    x: x.from(row, place.first_row),
+                    x_stride: x.n_groups * WORDS,
+                    weights: pairs,
+                    out: sums,
+                };
+                product.compute(is_first);
             }
         }
     }
@@ -245,19 +327,23 @@ mod tests {
             |it: &[f32]| -> Vec<bf16> { it.iter().map(|&it| bf16::from_f32(it)).collect() };
         let m_halves = halves(&m);
         let spare = Spare::default();
-        let rounded = bf16_product::is_available().then(|| Rounded::of(&x, first, &spare));
+        let pairs = bf16_product::is_available().then(|| Pairs::of(&x, first, &spare));
+        let tiles = tile_product::is_available().then(|| Tiles::of(&x, first, &spare));
         for is_turned in [false, true] {
             let m = if is_turned { View::new(&m, first).t() } else { View::new(&m, columns) };
             let n = View::new(&n, second).t();
             let both = product(&x, m).into_iter().zip(product(&y, n));
             let expected: Vec<f32> = both.map(|(a, b)| a + 0.5 * b).collect();
+            let m_halves = View {
+                data: m_halves.as_slice(),
+                rows: m.rows,
+                columns: m.columns,
+                row_stride: m.row_stride,
+                column_stride: m.column_stride,
+            };
             let mut firsts = vec![Term::F32 { x: &x, matrix: m, scale: 1.0 }];
-            firsts.extend(rounded.as_ref().map(|x| {
-                let View { rows, columns, row_stride, column_stride, .. } = m;
-                let matrix =
-                    View { data: m_halves.as_slice(), rows, columns, row_stride, column_stride };
-                Term::Bf16 { x, matrix }
-            }));
+            firsts.extend(pairs.as_ref().map(|x| Term::Bf16 { x, matrix: m_halves }));
+            firsts.extend(tiles.as_ref().map(|x| Term::Tiles { x, matrix: m_halves }));
             for term in firsts {
                 let mut out = vec![f32::NAN; rows * columns];
                 let terms = vec![term, Term::F32 { x: &y, matrix: n, scale: 0.5 }];
