@@ -6,15 +6,18 @@ use index::{
     catalog::{CatalogError, StoredChunk},
     filter::Filter,
     fuse::{FuseSettings, FusedHit, Place, fuse},
-    hit::ChunkId,
+    hit::{ChunkId, Hit},
     unit_vector::UnitVector,
 };
 use ingest::{document::Language, duplicates::SimHash, language::detect};
-use model::rerank::{PairScore, RerankError, Reranker};
+use model::{
+    embed::Embeddings,
+    rerank::{PairScore, RerankError, Reranker},
+};
 
 use crate::{
     asked::{Asked, Reader, Reading},
-    crowd::CROWD,
+    crowd::{CROWD, Present},
     embedder::{EmbedError, Embedder},
     relevance::Signals,
     rerank::{RerankCost, rerank},
@@ -112,6 +115,19 @@ pub struct Encoders<'a> {
     pub reranker: Option<&'a Reranker>,
 }
 
+/// A search that has begun.
+#[derive(Debug)]
+pub struct Begun {
+    /// The question's vector.
+    pub embedded: Embeddings,
+    /// What its words found, best first.
+    pub lexical: Vec<Hit>,
+    /// The question, as the documents weigh its words.
+    pub asked: Asked,
+    /// One of those who search, for as long as it is kept.
+    _present: Present<'static>,
+}
+
 /// What was found.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Found {
@@ -193,22 +209,11 @@ pub fn retrieve(
     question: &Question,
     options: &RetrieveOptions,
 ) -> Result<Found, RetrieveError> {
-    let k = options.candidates_max;
-    let present = CROWD.enter();
-    // Embedding is most of a search: words are sought meanwhile.
-    let mut by_words = None;
-    let by_words_too = || {
-        let (text, language) = (question.text(), question.language);
-        let lexical = index.search_lexical(text, language, &options.filter, k);
-        by_words = Some((lexical, read_question(index, question)));
-    };
-    let is_alone = present.is_alone();
-    let embedded = encoders.embedder.embed_question(question.text(), is_alone, by_words_too)?;
-    let (lexical, asked) = by_words.expect("it is done whenever a question is embedded");
-    let (lexical, asked) = (lexical?, asked?);
+    let Begun { embedded, lexical, asked, _present } =
+        begin(index, encoders.embedder, question, options)?;
     let question_cut_at = (embedded.n_truncated > 0).then_some(embedded.n_tokens);
     let dense = match UnitVector::new(embedded.row(0).to_vec()) {
-        Some(vector) => index.search_dense(&vector, &options.filter, k)?,
+        Some(vector) => index.search_dense(&vector, &options.filter, options.candidates_max)?,
         None => Vec::new(),
     };
     let (lexical, dense) = match options.leg {
@@ -234,6 +239,36 @@ pub fn retrieve(
     let passages =
         candidates.into_iter().map(|it| judged(it, &asked, &mut reader, options)).collect();
     Ok(Found { asked, passages, report: RetrievalReport { question_cut_at, rerank } })
+}
+
+/// Begins a search: embeds the question, which is most of it, and seeks its words meanwhile.
+///
+/// # Errors
+/// When the index or the embedder fails.
+pub fn begin(
+    index: &Index,
+    embedder: &Embedder,
+    question: &Question,
+    options: &RetrieveOptions,
+) -> Result<Begun, RetrieveError> {
+    let present = CROWD.enter();
+    let mut sought = None;
+    let seek = || sought = Some(seek_words(index, question, options));
+    let embedded = embedder.embed_question(question.text(), present.is_alone(), seek)?;
+    let (lexical, asked) = sought.expect("it is done whenever a question is embedded")?;
+    Ok(Begun { embedded, lexical, asked, _present: present })
+}
+
+/// What the words of a question find, and the question as the documents of an index weigh them.
+fn seek_words(
+    index: &Index,
+    question: &Question,
+    options: &RetrieveOptions,
+) -> Result<(Vec<Hit>, Asked), IndexError> {
+    let (text, language) = (question.text(), question.language);
+    let lexical = index.search_lexical(text, language, &options.filter, options.candidates_max)?;
+    let idf = index.term_weights(text, language)?;
+    Ok((lexical, Asked::new(text, language, &idf, index.n_searchable()?)))
 }
 
 /// A chunk that was found and has not been read yet.
@@ -289,12 +324,6 @@ fn judged(
         signals,
         n_duplicates,
     }
-}
-
-/// Reads a question as the documents of an index weigh its words.
-fn read_question(index: &Index, question: &Question) -> Result<Asked, IndexError> {
-    let idf = index.term_weights(question.text(), question.language)?;
-    Ok(Asked::new(question.text(), question.language, &idf, index.n_searchable()?))
 }
 
 /// Keeps the first of candidates that say the same: nearly the same words with other figures are two

@@ -224,6 +224,12 @@ fn a_reader_needs_nothing_but_the_cluster() {
     for groups in [None, Some(vec![]), Some(vec!["staff".to_owned()])] {
         let groups = groups.as_deref();
         assert_eq!(a.collections(groups).unwrap(), b.collections(groups).unwrap());
+        assert_eq!(a.collection_names(groups).unwrap(), b.collection_names(groups).unwrap());
+        assert_eq!(a.readable(groups).unwrap(), b.readable(groups).unwrap());
+        for name in ["rh", "it", "nowhere"] {
+            let has = |it: &index::Catalog| it.has_collection(name, groups).unwrap();
+            assert_eq!(has(a), has(b), "{name}");
+        }
         for path in ["docs", "docs/3.md", "nowhere", ""] {
             assert_eq!(a.has_path(path, groups).unwrap(), b.has_path(path, groups).unwrap());
         }

@@ -14,6 +14,8 @@ mod support;
 
 use std::{
     io::{BufRead, BufReader},
+    net::TcpListener,
+    ops::Range,
     process::{Command, Stdio},
     thread,
     time::{Duration, Instant},
@@ -27,6 +29,15 @@ use support::{POLICY, QUESTION, SmallDisk, World, check_failure, json_of, signal
 /// Files of which each is a chunk.
 const N_FILES: u64 = 60;
 
+/// Limits of time, short because a test waits for them.
+const LIMITS: [(&str, &str); 3] = [
+    ("SOUFFLEUR_QDRANT__CONNECT_SECONDS", "1"),
+    ("SOUFFLEUR_QDRANT__SEARCH_SECONDS", "2"),
+    ("SOUFFLEUR_QDRANT__WRITE_SECONDS", "2"),
+];
+/// Within that, one request is given up, and not two.
+const LIMIT: Duration = Duration::from_secs(5);
+
 fn started(settings: &[(&str, &str)]) -> Option<(World, Qdrant)> {
     let world = World::new()?;
     let qdrant = Qdrant::start(&world.path().join("qdrant"), settings)?;
@@ -35,7 +46,11 @@ fn started(settings: &[(&str, &str)]) -> Option<(World, Qdrant)> {
 
 fn write_files(world: &World) {
     world.write("docs/remote.md", POLICY);
-    for i in 1..N_FILES {
+    write_rooms(world, 1..N_FILES);
+}
+
+fn write_rooms(world: &World, rooms: Range<u64>) {
+    for i in rooms {
         let text = format!("# Salle {i}\n\nLa salle {i} se réserve au guichet {}.\n", i * 7);
         world.write(&format!("docs/salle-{i}.md"), text);
     }
@@ -184,6 +199,100 @@ fn ingestion_waits_for_the_cluster_and_goes_on() {
     assert!(child.wait().unwrap().success());
     let found = found(&mut qdrant.command(&world, "data", &["search", QUESTION]));
     assert_eq!(found[0], "remote.md");
+}
+
+#[test]
+fn a_server_that_hangs_is_given_up_in_time_and_answers_once_it_goes_on() {
+    let Some((world, qdrant)) = started(&[]) else { return };
+    world.write("docs/remote.md", POLICY);
+    json_of(qdrant.command(&world, "data", &["ingest", "docs"]).arg("--json"));
+    let serve = ["serve", "--addr", "127.0.0.1:0", "--json", "--generator", "extract"];
+    let mut reader = qdrant.command(&world, "reader", &serve);
+    reader.envs(LIMITS);
+    let reader = Server::run(world, reader);
+    let query = json!({ "query": QUESTION });
+    let results = reader.post("/v1/search", &query).expect(200);
+
+    qdrant.hang();
+    let start = Instant::now();
+    let refused = reader.post("/v1/search", &query);
+    refused.refuses(503, &["does not answer"]);
+    assert!(start.elapsed() < LIMIT, "{:?}", start.elapsed());
+    assert_eq!(refused.json()["error"]["code"], "index_unavailable");
+    assert_eq!(reader.get("/ready").expect(503)["status"], "not ready");
+    assert_eq!(reader.get("/health").expect(200)["status"], "ok");
+    let search = |data| {
+        let mut command = qdrant.command(&reader.world, data, &["search", QUESTION]);
+        command.envs(LIMITS);
+        command
+    };
+    for data in ["reader", "data"] {
+        let words = ["does not answer", &qdrant.url, "no answer", "qdrant.urls"];
+        check_failure(&search(data).output().unwrap(), 1, &words);
+    }
+    qdrant.go_on();
+    wait_until("the reader is ready again", Duration::from_secs(20), || {
+        reader.get("/ready").status == 200
+    });
+    assert_eq!(reader.post("/v1/search", &query).expect(200)["results"], results["results"]);
+
+    // It takes connections and never answers; which node is asked first is left to chance.
+    let hangs = TcpListener::bind("127.0.0.1:0").unwrap();
+    let urls = json!([format!("http://{}", hangs.local_addr().unwrap()), qdrant.url]);
+    for _ in 0..4 {
+        let mut command = search("reader");
+        command.env("SOUFFLEUR_QDRANT__URLS", urls.to_string());
+        assert_eq!(found(&mut command), ["remote.md"], "the other one answers");
+    }
+}
+
+#[test]
+fn ingestion_waits_for_a_server_that_hangs_and_goes_on() {
+    let Some((world, qdrant)) = started(&[]) else { return };
+    world.write("docs/remote.md", POLICY);
+    json_of(qdrant.command(&world, "data", &["ingest", "docs"]).arg("--json"));
+    let ingest = || {
+        let mut command = qdrant.command(&world, "data", &["ingest", "docs"]);
+        command.envs(LIMITS).env("SOUFFLEUR_LOG", "souffleur=debug");
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        (child, stderr)
+    };
+    // Before the index is opened.
+    write_rooms(&world, 1..N_FILES);
+    qdrant.hang();
+    let (mut child, mut stderr) = ingest();
+    read_until(&mut stderr, "waiting for the Qdrant cluster");
+    qdrant.go_on();
+    assert!(child.wait().unwrap().success());
+    // While files are read, so that it is found out when their chunks are written.
+    write_rooms(&world, N_FILES..2 * N_FILES);
+    let (mut child, mut stderr) = ingest();
+    read_until(&mut stderr, "n_done=1");
+    qdrant.hang();
+    read_until(&mut stderr, "waiting for the Qdrant cluster");
+    qdrant.go_on();
+    assert!(child.wait().unwrap().success());
+
+    let status = json_of(qdrant.command(&world, "data", &["status"]).arg("--json"));
+    assert_eq!((&status["documents"], &status["pending"]), (&json!(2 * N_FILES), &json!(0)));
+    // Each chunk is read back and compared.
+    json_of(&mut qdrant.command(&world, "data", &["migrate", "--to", "qdrant", "--json"]));
+    let found = found(&mut qdrant.command(&world, "reader", &["search", QUESTION]));
+    assert_eq!(found[0], "remote.md");
+}
+
+/// Reads until a line says `words`.
+#[track_caller]
+fn read_until(lines: &mut impl BufRead, words: &str) {
+    let mut read = String::new();
+    loop {
+        let start = read.len();
+        assert!(lines.read_line(&mut read).unwrap() > 0, "must say `{words}`: {read}");
+        if read[start..].contains(words) {
+            return;
+        }
+    }
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use crate::support::{World, loudly, program, variable, wait_until};
+use crate::support::{World, loudly, program, signal, variable, wait_until};
 
 /// How long a server may take to be there.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -71,6 +71,16 @@ impl Qdrant {
             child.kill().unwrap();
             child.wait().unwrap();
         }
+    }
+
+    /// Stops it without ending it: connections stay, and nothing is answered.
+    pub(crate) fn hang(&self) {
+        signal(self.child.as_ref().unwrap(), "STOP");
+    }
+
+    /// Lets it go on after it hung.
+    pub(crate) fn go_on(&self) {
+        signal(self.child.as_ref().unwrap(), "CONT");
     }
 
     /// Our program, on a data folder of this world, with this server as its store.

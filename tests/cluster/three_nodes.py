@@ -1,12 +1,13 @@
 """Kills nodes of a Qdrant cluster while documents are ingested and searched.
 
-usage: three_nodes.py QDRANT SOUFFLEUR [FILES]
+usage: three_nodes.py QDRANT SOUFFLEUR [FILES] [--hang]
 
 QDRANT is a qdrant binary, SOUFFLEUR ours. Three nodes on 127.0.0.2, .3 and .4 hold each chunk
 twice. In three rounds, FILES new files (3,000) are ingested; each time another node is killed
-(SIGKILL) while their chunks are written, and started again once that is done. A reader without a
-catalog answers searches all along. At the end every chunk is read back and compared with the
-catalog.
+(SIGKILL) while their chunks are written, and started again once that is done. With --hang it is
+stopped instead (SIGSTOP: connections stay, and nothing is answered) and goes on (SIGCONT). A reader
+without a catalog answers searches all along. At the end every chunk is read back and compared with
+the catalog.
 
 Exits with 1 if anything that was acknowledged is lost, or a search fails for longer than one moment.
 """
@@ -54,9 +55,25 @@ class Node:
         with urllib.request.urlopen(f"http://{self.host}:6333{path}", timeout=5) as answer:
             return json.load(answer)["result"]
 
+    def collections(self):
+        return sorted(it["name"] for it in self.get("/collections")["collections"])
+
     def kill(self):
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
+
+    def is_dead(self):
+        return self.process.poll() is not None
+
+    def hang(self):
+        self.process.send_signal(signal.SIGSTOP)
+
+    def hangs(self):
+        stat = pathlib.Path(f"/proc/{self.process.pid}/stat").read_text()
+        return stat.rsplit(")", 1)[1].split()[0] == "T"
+
+    def go_on(self):
+        self.process.send_signal(signal.SIGCONT)
 
 
 def wait_until(what, done, seconds=180):
@@ -101,13 +118,17 @@ class Searcher(threading.Thread):
             try:
                 with urllib.request.urlopen(request, timeout=30) as answer:
                     assert json.load(answer)["results"], "an answer without any result"
-                now = time.monotonic()
-                self.n_answered += 1
-                self.times.append(now - start)
-                self.silence = max(self.silence, now - self.last)
-                self.last = now
+                answered = True
             except OSError as error:
                 self.failures.append(str(error))
+                answered = False
+            now = time.monotonic()
+            # A silence that does not end counts, too.
+            self.silence = max(self.silence, now - self.last)
+            if answered:
+                self.n_answered += 1
+                self.times.append(now - start)
+                self.last = now
             time.sleep(0.05)
 
 
@@ -119,8 +140,10 @@ def write_files(folder, first, n):
 
 
 def main():
-    qdrant, souffleur = (str(pathlib.Path(it).resolve()) for it in sys.argv[1:3])
-    n_files = int(sys.argv[3]) if len(sys.argv) > 3 else 3_000
+    args = [it for it in sys.argv[1:] if it != "--hang"]
+    hang = len(args) < len(sys.argv) - 1
+    qdrant, souffleur = (str(pathlib.Path(it).resolve()) for it in args[:2])
+    n_files = int(args[2]) if len(args) > 2 else 3_000
     work = pathlib.Path(tempfile.mkdtemp(prefix="three-nodes-"))
     nodes = [Node(qdrant, work, host) for host in HOSTS]
     nodes[0].start()
@@ -146,6 +169,9 @@ def main():
 
     write_files(documents, 0, 50)
     subprocess.run(command("ingest", str(documents), "--quiet"), env=env, check=True)
+    # One that is made anew has another name, and would hide what the cluster had lost.
+    wait_until("the first node knows the collection", nodes[0].collections)
+    made = nodes[0].collections()
     address = "127.0.0.1:7979"
     reader = subprocess.Popen([souffleur, "serve", "--addr", address, "--data-dir", str(work / "reader"), "--quiet"], env=env)
     wait_until("the reader is ready", lambda: urllib.request.urlopen(f"http://{address}/ready", timeout=5).status == 200)
@@ -158,29 +184,28 @@ def main():
             start = time.monotonic()
             ingest = subprocess.Popen(command("ingest", str(documents), "--json"), env={**env, "SOUFFLEUR_LOG": "souffleur=debug,index=debug"},
                                       stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-            killed_at = None
+            down_at = None
             waited = []
             for line in ingest.stderr:
                 if "waiting for the Qdrant cluster" in line:
                     waited.append(line.strip())
-                if "applying" in line and killed_at is None:
-                    killed_at = time.monotonic() - start
-                    threading.Timer(0.3, node.kill).start()
+                if "applying" in line and down_at is None:
+                    down_at = time.monotonic() - start
+                    threading.Timer(0.3, node.hang if hang else node.kill).start()
             if ingest.wait() != 0:
                 sys.exit(f"FAILED: ingest ended with {ingest.returncode}")
-            assert killed_at is not None, "the cluster was never written to"
+            assert down_at is not None, "the cluster was never written to"
             done = time.monotonic() - start
-            wait_until("the node is dead", lambda: node.process.poll() is not None)
+            wait_until("the node is down", node.hangs if hang else node.is_dead)
             checked = subprocess.run(command("migrate", "--to", "qdrant", "--json", "--quiet"), env=env, check=True, stdout=subprocess.PIPE)
-            checked = json.loads(checked.stdout)
-            # A collection that was made anew would hide what the cluster had lost.
-            assert checked["was_there"], checked
-            n_two = checked["chunks"]
-            node.start(bootstrap=HOSTS[(i + 1) % 3])
+            n_two = json.loads(checked.stdout)["chunks"]
+            other = nodes[(i + 1) % 3]
+            assert other.collections() == made, (other.collections(), made)
+            node.go_on() if hang else node.start(bootstrap=other.host)
             restarted = time.monotonic()
             wait_until("all copies are whole again", lambda: all_active(nodes), 600)
             rounds.append({
-                "killed": node.host, "killed_after_s": round(killed_at, 1), "ingested_s": round(done, 1),
+                "hung" if hang else "killed": node.host, "after_s": round(down_at, 1), "ingested_s": round(done, 1),
                 "chunks_compared_without_it": n_two, "whole_again_s": round(time.monotonic() - restarted, 1),
                 "times_waited": len(waited),
             })
@@ -192,8 +217,8 @@ def main():
             one = {**env, "SOUFFLEUR_QDRANT__URLS": json.dumps([f"http://{host}:6334"])}
             checked = subprocess.run(command("migrate", "--to", "qdrant", "--json", "--quiet"), env=one, check=True, stdout=subprocess.PIPE)
             checked = json.loads(checked.stdout)
-            assert checked["was_there"], checked
             assert checked["chunks"] >= 50 + 3 * n_files, checked
+        assert nodes[0].collections() == made, (nodes[0].collections(), made)
     finally:
         reader.terminate()
         for node in nodes:

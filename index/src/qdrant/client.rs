@@ -192,6 +192,7 @@ impl Client {
         let mut waiting = Waiting::new(kind, &self.settings);
         loop {
             let at = self.at.load(Ordering::Relaxed);
+            let start = Instant::now();
             let attempt = request(nodes[at].clone());
             let runtime = self.runtime.as_ref().expect("it is taken only when dropped");
             // The client's own limit does not hold while a node that was cut off is still believed
@@ -217,6 +218,7 @@ impl Client {
                     let next = (at + 1) % nodes.len();
                     let _ =
                         self.at.compare_exchange(at, next, Ordering::Relaxed, Ordering::Relaxed);
+                    waiting.hangs |= start.elapsed() >= timeout;
                     waiting.again(doing, detail, is_silent, retry_after)?;
                 }
             }
@@ -244,6 +246,8 @@ struct Waiting<'a> {
     kind: Kind,
     settings: &'a ClusterSettings,
     n_failed: usize,
+    /// Whether a node took all the time that an attempt may take.
+    hangs: bool,
     since: Instant,
     heard_at: Option<Instant>,
     told_at: Option<Instant>,
@@ -252,7 +256,7 @@ struct Waiting<'a> {
 impl<'a> Waiting<'a> {
     fn new(kind: Kind, settings: &'a ClusterSettings) -> Self {
         let since = Instant::now();
-        Self { kind, settings, n_failed: 0, since, heard_at: None, told_at: None }
+        Self { kind, settings, n_failed: 0, hangs: false, since, heard_at: None, told_at: None }
     }
 
     /// Waits before the next attempt, or says why there is none.
@@ -269,8 +273,10 @@ impl<'a> Waiting<'a> {
             true => ClusterError::Away { nodes: self.settings.urls.join(", "), detail },
             false => ClusterError::Failed { doing, detail },
         };
-        // Every node gets its chance, and a single one that was just started anew gets two.
-        if self.n_failed < n_nodes.max(2) && retry_after.is_none() {
+        // Every node gets its chance, and a single one that was just started anew gets two; not one
+        // that hangs, for which somebody would wait twice the limit.
+        let n_chances = if self.hangs { n_nodes } else { n_nodes.max(2) };
+        if self.n_failed < n_chances && retry_after.is_none() {
             return Ok(());
         }
         let Patience::Wait { interrupted, tell } = &self.settings.patience else {
@@ -344,13 +350,9 @@ mod tests {
         }
     }
 
-    /// A node that hangs takes connections and says nothing.
-    #[test]
-    fn a_node_that_hangs_is_given_up_within_the_limit_of_a_search() {
-        let node = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let url = format!("http://{}", node.local_addr().unwrap());
-        let settings = ClusterSettings {
-            urls: vec![url.clone()],
+    fn settings() -> ClusterSettings {
+        ClusterSettings {
+            urls: Vec::new(),
             api_key: None,
             collection: "rh".to_owned(),
             connect: Duration::from_millis(100),
@@ -359,9 +361,33 @@ mod tests {
             shards: 0,
             replicas: 1,
             patience: Patience::None,
-        };
+        }
+    }
+
+    /// A node that hangs takes connections and says nothing.
+    #[test]
+    fn a_node_that_hangs_is_given_up_within_the_limit_of_a_search() {
+        let node = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", node.local_addr().unwrap());
+        let settings = ClusterSettings { urls: vec![url.clone()], ..settings() };
         let error = Client::connect(settings).unwrap_err();
         assert!(matches!(&error, ClusterError::Away { nodes, .. } if *nodes == url), "{error}");
+    }
+
+    #[test]
+    fn every_node_gets_a_chance_and_a_sole_one_two_unless_it_hangs() {
+        let url = |i| format!("http://127.0.0.1:{i}");
+        for (n_nodes, hangs, n_chances) in
+            [(1, false, 2), (1, true, 1), (3, false, 3), (3, true, 3)]
+        {
+            let settings = ClusterSettings { urls: (0..n_nodes).map(url).collect(), ..settings() };
+            let mut waiting = Waiting { hangs, ..Waiting::new(Kind::Search, &settings) };
+            let mut again = || waiting.again("search", String::new(), true, None);
+            for _ in 1..n_chances {
+                again().unwrap();
+            }
+            assert!(matches!(again(), Err(ClusterError::Away { .. })), "{n_nodes} {hangs}");
+        }
     }
 
     #[test]

@@ -250,8 +250,11 @@ fn sorted(
     }
 }
 
-/// What the client says of a connection that it could not make, without the names of its types.
+/// What the client says where there was no answer, or no connection, without the names of its types.
 fn plain(message: &str) -> String {
+    if message == "Timeout expired" {
+        return "no answer in time".to_owned();
+    }
     if !message.starts_with("Failed to connect to ") {
         return message.to_owned();
     }
