@@ -6,6 +6,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
+    sync::{PoisonError, RwLock},
 };
 
 use fs_err as fs;
@@ -124,7 +125,10 @@ pub enum PromptError {
 #[derive(Debug)]
 pub struct Prompts {
     environment: Environment<'static>,
-    examples: Vec<Example>,
+    /// By the names of their files.
+    examples: Vec<(String, Example)>,
+    /// Names of examples that are shown no more.
+    withdrawn: RwLock<BTreeSet<String>>,
     hash: String,
 }
 
@@ -151,18 +155,18 @@ impl Prompts {
         );
         let mut examples = Vec::new();
         for (name, text) in files {
-            if name.starts_with("examples/") {
-                examples.push(
-                    toml::from_str(&text).map_err(|source| PromptError::Example {
-                        name,
-                        source: Box::new(source),
-                    })?,
-                );
+            if let Some(of_example) = name.strip_prefix("examples/") {
+                match toml::from_str(&text) {
+                    Ok(it) => examples.push((of_example.to_owned(), it)),
+                    Err(source) => {
+                        return Err(PromptError::Example { name, source: Box::new(source) });
+                    }
+                }
             } else {
                 add_template(&mut environment, name, text)?;
             }
         }
-        Ok(Self { environment, examples, hash })
+        Ok(Self { environment, examples, withdrawn: RwLock::default(), hash })
     }
 
     /// A hash of all files, for run records.
@@ -322,7 +326,17 @@ impl Prompts {
 
     /// The examples in a language, in the order of their names.
     pub fn examples(&self, language: Language) -> impl Iterator<Item = &Example> {
-        self.examples.iter().filter(move |it| it.language == language.code())
+        let withdrawn = self.withdrawn.read().unwrap_or_else(PoisonError::into_inner);
+        let shown = move |(name, it): &&(String, Example)| {
+            it.language == language.code() && !withdrawn.contains(name)
+        };
+        self.examples.iter().filter(shown).map(|(_, it)| it)
+    }
+
+    /// Shows an example no more, by its file: it was forgotten since it was read.
+    pub fn withdraw(&self, file: &Path) {
+        let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        self.withdrawn.write().unwrap_or_else(PoisonError::into_inner).insert(name);
     }
 
     fn render(

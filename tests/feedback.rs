@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use souffleur::records::{
     AnswerRecord, Choice, Feedback, Labels, Match, Rating, Reason, Records, Side,
 };
-use support::{POLICY, QUESTION, World};
+use support::{POLICY, QUESTION, World, error_of};
 
 const RIGHT: &str = "Employees may work remotely up to three days per week [1].";
 
@@ -181,7 +181,40 @@ fn an_example_is_written_when_it_is_approved_and_answers_are_asked_with_it() {
 fn a_forgotten_document_takes_its_votes_along() {
     let Some(world) = world() else { return };
     judge(&world, "a_1", Rating::Up, None);
-    world.text(&["forget", "docs/remote.md"]);
+    assert_eq!(world.json(&["forget", "docs/remote.md"])["examples"], json!([]));
     let left = world.json(&["feedback", "list"]);
     assert_eq!((left["feedback_total"].clone(), left["votes_total"].clone()), (0.into(), 0.into()));
+}
+
+#[test]
+fn a_forgotten_document_takes_its_examples_along_and_names_copies() {
+    let Some(world) = world() else { return };
+    judge(&world, "a_1", Rating::Up, None);
+    for folder in ["p", "q"] {
+        world.json(&promote(&["a_1", "--prompts-dir", folder, "--approve"]));
+    }
+    let example = world.path().join("p/examples/en-feedback-a_1.toml");
+    let text = fs_err::read_to_string(&example).unwrap();
+    let copy = text.replace("From answer a_1", "My own").replace("feedback\"", "mine\"");
+    world.write("p/examples/mine.toml", copy);
+    world.json(&["forget", "docs/pay.md"]);
+    assert!(example.exists(), "another document");
+    // From another folder than it was written from, and with no folder of prompts in the settings.
+    fs_err::create_dir(world.path().join("elsewhere")).unwrap();
+    let mut command = world.command(&["forget", "../docs/remote.md", "--json"]);
+    let out = command.current_dir(world.path().join("elsewhere")).output().unwrap();
+    assert!(out.status.success() && error_of(&out).contains("mine.toml"), "{}", error_of(&out));
+    let report: Value = serde_json::from_slice(&out.stdout).unwrap();
+    let ends = |key: &str, names: &[&str]| {
+        let found = report[key].as_array().unwrap();
+        let is_so = |(it, name): (&Value, &&str)| it.as_str().unwrap().ends_with(name);
+        assert!(found.len() == names.len() && found.iter().zip(names).all(is_so), "{report}");
+    };
+    ends("examples", &["p/examples/en-feedback-a_1.toml", "q/examples/en-feedback-a_1.toml"]);
+    ends("unreached", &["p/examples/mine.toml"]);
+    assert!(!example.exists() && !world.path().join("q/examples/en-feedback-a_1.toml").exists());
+    assert!(world.path().join("p/examples/mine.toml").exists());
+    let records = Records::open(&world.path().join("data")).unwrap();
+    let entries = records.audit_after(0, 99).unwrap();
+    assert_eq!(entries.iter().filter(|it| it.action == "example.forget").count(), 2);
 }

@@ -15,7 +15,16 @@ const OTHERS_MAX = 15;
 export async function answerAgain(slot, turn, request) {
   turn.again ??= { others: [], asked: 0, isAsking: false, note: null, best: null };
   const { again } = turn;
-  if (again.isAsking || again.asked >= OTHERS_MAX) return;
+  if (again.isAsking) return;
+  if (again.asked >= OTHERS_MAX) {
+    const said = () => t('againNoMore', { n: OTHERS_MAX });
+    again.note = () => notice('info', h('p', null, said()));
+    drawAgain(slot, turn);
+    announce(said());
+    // Below so many answers it would not be seen.
+    slot.querySelector('.notice').scrollIntoView({ block: 'nearest' });
+    return;
+  }
   Object.assign(again, { isAsking: true, note: null });
   again.asked += 1;
   drawAgain(slot, turn);
@@ -27,6 +36,7 @@ export async function answerAgain(slot, turn, request) {
     else again.others.push(found);
     announce(t(isKnown ? 'againSame' : 'againReady'));
   } catch (error) {
+    again.asked -= 1;
     again.note = () => failure(error, () => answerAgain(again.slot, turn, request));
   }
   again.isAsking = false;

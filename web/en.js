@@ -181,6 +181,7 @@ export default {
   againReady: 'Another answer is here.',
   againNumber: 'Answer {n}',
   againSame: 'The new answer is one of those before, word for word.',
+  againNoMore: 'All {n} other answers to this question have been asked for: there are no more.',
   againWhich: 'Which answer is best?',
   againThanks: 'Thank you, noted: answer {n} is best.',
   judgeTitle: 'Your opinion of an answer',

@@ -182,6 +182,8 @@ export default {
   againReady: 'Une autre réponse est là.',
   againNumber: 'Réponse {n}',
   againSame: "La nouvelle réponse est une de celles d'avant, mot pour mot.",
+  againNoMore:
+    "Les {n} autres réponses à cette question ont été demandées : il n'y en a pas d'autres.",
   againWhich: 'Quelle réponse est la meilleure ?',
   againThanks: 'Merci, noté : la réponse {n} est la meilleure.',
   judgeTitle: 'Votre avis sur une réponse',

@@ -5,7 +5,11 @@ use std::path::Path;
 
 /// Replaces a file's content: after a crash at any point it holds all of the old or all of the
 /// new. When this returns, the new content is on the disk.
-pub(crate) fn write(path: &Path, content: &[u8]) -> io::Result<()> {
+///
+/// # Errors
+///
+/// When it cannot be written. The file has its old content then.
+pub fn write(path: &Path, content: &[u8]) -> io::Result<()> {
     let aside = path.with_extension("tmp");
     let mut file = fs_err::File::create(&aside)?;
     file.write_all(content)?;

@@ -17,7 +17,7 @@
 //! Everything takes `&self`: any number of threads may search while one ingests. Reading order:
 //! [`catalog`], `writer`, `generation`, `open`, `lexical`, `dense`, `qdrant`, `fuse`.
 
-mod atomic_file;
+pub mod atomic_file;
 pub mod catalog;
 mod dense;
 pub mod filter;

@@ -18,8 +18,9 @@ use crate::adapter::{Adapter, AdapterError, Base, LowRank};
 use crate::config_json::ConfigJson;
 use crate::gguf::Gguf;
 use crate::gguf_write::{self, Planned};
-use crate::merge::{partial_path, sync};
+use crate::merge::sync;
 use crate::names::{gguf_name, paired_row};
+use crate::staging::partial_path;
 
 /// Why an adapter could not be exported.
 #[derive(Debug, Error)]

@@ -31,6 +31,7 @@ pub mod prompt;
 pub mod rerank;
 pub mod sample;
 pub mod serve;
+pub mod staging;
 pub mod store;
 pub mod testing;
 pub mod thinking;

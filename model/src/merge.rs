@@ -21,6 +21,7 @@ use crate::gguf::Gguf;
 use crate::gguf_write::{self, Planned, to_q8_0};
 use crate::load_decoder::row_order;
 use crate::names::Matrix;
+use crate::staging::{partial_path, whole_folder};
 use crate::weights::Safetensors;
 
 /// The type of changed matrices in a GGUF file.
@@ -112,26 +113,16 @@ pub fn merge(options: &MergeOptions<'_>) -> Result<Merged, MergeError> {
     if facts.is_tied && adapter.head.is_some() {
         return Err(MergeError::Tied { path: base.to_owned() });
     }
+    if base.is_dir() {
+        return whole_folder(out, |partial| merge_folder(base, &adapter, partial));
+    }
+    if let Some(parent) = out.parent() {
+        fs_err::create_dir_all(parent)?;
+    }
     let partial = partial_path(out);
-    let merged = if base.is_dir() {
-        if partial.exists() {
-            fs_err::remove_dir_all(&partial)?; // Of a run that was killed.
-        }
-        fs_err::create_dir_all(&partial)?;
-        merge_folder(base, &adapter, &partial)?
-    } else {
-        if let Some(parent) = out.parent() {
-            fs_err::create_dir_all(parent)?;
-        }
-        merge_gguf(options, &adapter, (&partial, facts.config.head_dim))?
-    };
+    let merged = merge_gguf(options, &adapter, (&partial, facts.config.head_dim))?;
     fs_err::rename(&partial, out)?;
     Ok(merged)
-}
-
-pub(crate) fn partial_path(out: &Path) -> PathBuf {
-    let name = out.file_name().unwrap_or_default().to_string_lossy();
-    out.with_file_name(format!(".{name}.partial"))
 }
 
 /// Files of a folder that belong to a model besides its weights.

@@ -33,7 +33,8 @@ or that are gone, and where they would teach personal data.")]
 
 The example goes into `examples/` of the prompts' folder (`prompts.dir` of the settings). Its answer must
 be supported by the passages that were shown, and these must be open to everyone: all who ask may be shown
-an example. It is a copy, which `forget` does not reach: its first lines name the documents.")]
+an example. It goes with its answer: when a document that it shows is forgotten, or its conversation is
+deleted or too old (`serve.keep_days`).")]
     Promote(FeedbackPromoteArgs),
 }
 

@@ -338,10 +338,12 @@ pub struct IngestArgs {
   souffleur forget ~/old-handbook
   souffleur forget ~/handbook/rh/dossier-dupont.pdf --json
 
-Their text, titles and vectors leave the catalog and both indexes before the command ends. Files of
-yours are not touched: what is still in an ingested folder comes back with the next `ingest`.
+Their text, titles and vectors leave the catalog and both indexes before the command ends, with the
+answers that show them and the examples that `feedback promote` made of those. Files of yours are not
+touched: what is still in an ingested folder comes back with the next `ingest`, and copies of such an
+example among your prompts are named.
 Exit status: 0 when they are gone, 1 when no document is known by one of the paths (then none is
-forgotten).")]
+forgotten) or an example could not be removed.")]
 pub struct ForgetArgs {
     /// Folders and files, as they were ingested
     #[arg(required = true)]

@@ -1,12 +1,9 @@
 //! `souffleur feedback`: what people thought of answers, and what becomes of it.
 
-use std::{
-    path::{Path, PathBuf},
-    process::ExitCode,
-};
+use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::{Context as _, Result, bail};
-use index::{catalog::Catalog, hit::DocumentId};
+use index::{atomic_file, catalog::Catalog, hit::DocumentId};
 use serde_json::{Value, json};
 use tune::dataset::{
     format::{self, Format},
@@ -224,13 +221,15 @@ fn promote(session: &Session, records: &Records, args: &FeedbackPromoteArgs) -> 
     let made = example(&record).context("the answer makes no example")?;
     let comment = [
         format!("From answer {}, judged by people; souffleur feedback promote.", args.answer),
+        "Goes with that answer: souffleur forget removes it.".to_owned(),
         format!("Holds words of: {}", documents.join(", ")),
     ];
     let text = to_toml(&made, &comment);
     // What we write must be what prompts read.
     toml::from_str::<Example>(&text).context("the example does not read back")?;
     let name = format!("{}-feedback-{}.toml", made.language, args.answer);
-    let path = folder.join("examples").join(name);
+    let examples = folder.join("examples");
+    let path = examples.join(&name);
     let printer = session.printer;
     printer.line(text.trim_end())?;
     let n_chars: usize = made.passages.iter().map(|it| it.text.len()).sum::<usize>()
@@ -242,12 +241,16 @@ fn promote(session: &Session, records: &Records, args: &FeedbackPromoteArgs) -> 
         ));
     }
     if args.approve {
-        write_aside(&path, &text)?;
+        fs_err::create_dir_all(&examples)?;
+        // From wherever it is forgotten, it must be found.
+        let found_at = fs_err::canonicalize(&examples)?.join(name);
+        records.remember_example(&found_at, &args.answer)?;
+        atomic_file::write(&found_at, text.as_bytes())?;
         let detail = path.display().to_string();
         let (action, detail) = ("feedback.promote", Some(detail.as_str()));
         let object = Some(args.answer.as_str());
         records.audit(&NewEntry { action, object, detail, ..NewEntry::default() })?;
-        printer.note(format!("written to `{}`", path.display()));
+        printer.note(format!("written to `{}`; it goes with its answer", path.display()));
     } else {
         printer.note(format!("not written: --approve puts it into `{}`", path.display()));
     }
@@ -302,14 +305,4 @@ fn documents_of(record: &FeedbackRecord, catalog: &Catalog) -> Result<Vec<String
         }
     }
     Ok(res)
-}
-
-/// Writes a file that is there whole or not at all.
-fn write_aside(path: &Path, text: &str) -> Result<()> {
-    if let Some(parent) = path.parent() {
-        fs_err::create_dir_all(parent)?;
-    }
-    let aside = path.with_extension("partial");
-    fs_err::write(&aside, text)?;
-    Ok(fs_err::rename(aside, path)?)
 }

@@ -14,6 +14,7 @@ use crate::{
     build_index::place,
     cli::ForgetArgs,
     cluster::Wait,
+    feedback::forgotten::{ForgottenExamples, Unreached, forget_examples},
     printer::{BOLD, styled},
     records::Records,
     session::Session,
@@ -56,9 +57,18 @@ pub(super) fn run(session: &Session, args: &ForgetArgs) -> Result<ExitCode> {
     let records = Records::open(&session.config.data_dir)?;
     let ids: Vec<DocumentId> = forgotten.iter().map(|it| it.id).collect();
     let n_answers = records.forget_documents(&ids)?;
-    show(session, &forgotten)?;
+    let examples = forget_examples(&records, &session.config.prompts.dir)?;
+    show(session, &forgotten, &examples)?;
     if n_answers > 0 {
-        session.printer.note(format!("with {n_answers} answers that quoted them"));
+        session
+            .printer
+            .note(format!("with {n_answers} answers, of conversations that quoted them"));
+    }
+    for path in &examples.removed {
+        session.printer.note(format!("with the example `{}`", path.display()));
+    }
+    for it in &examples.unreached {
+        session.printer.warn(it);
     }
     for path in args.paths.iter().filter(|it| it.exists()) {
         session.printer.note(format!(
@@ -66,10 +76,16 @@ pub(super) fn run(session: &Session, args: &ForgetArgs) -> Result<ExitCode> {
             path.display()
         ));
     }
-    Ok(ExitCode::SUCCESS)
+    // What was ours to remove is still there: a script must not take that for an erasure.
+    let has_failed = examples.unreached.iter().any(|it| matches!(it, Unreached::Failed { .. }));
+    Ok(if has_failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-fn show(session: &Session, forgotten: &[StoredDocument]) -> Result<()> {
+fn show(
+    session: &Session,
+    forgotten: &[StoredDocument],
+    examples: &ForgottenExamples,
+) -> Result<()> {
     let printer = session.printer;
     let n_chunks: u64 = forgotten.iter().map(|it| it.n_chunks).sum();
     printer.line(styled(
@@ -89,6 +105,8 @@ fn show(session: &Session, forgotten: &[StoredDocument]) -> Result<()> {
         "forgotten": forgotten.iter().map(|it| {
             json!({"root": it.source.root, "path": it.source.path})
         }).collect::<Vec<_>>(),
+        "examples": examples.removed,
+        "unreached": examples.unreached.iter().map(Unreached::path).collect::<Vec<_>>(),
     }))?;
     Ok(())
 }

@@ -6,6 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use index::atomic_file;
 use ingest::document::Language;
 
 use super::{
@@ -47,9 +48,7 @@ pub fn write(data_dir: &Path, id: &str, comparison: &Comparison) -> io::Result<(
                 Form::Markdown => markdown(comparison, words),
             };
             let path = path(data_dir, id, form, language).ok_or(io::ErrorKind::InvalidInput)?;
-            let aside = path.with_extension("partial");
-            fs_err::write(&aside, text)?;
-            fs_err::rename(aside, path)?;
+            atomic_file::write(&path, text.as_bytes())?;
         }
     }
     Ok(())

@@ -6,6 +6,7 @@ use std::{
     time::UNIX_EPOCH,
 };
 
+use index::atomic_file;
 use serde_json::Value;
 
 /// Reports listed at most, the newest first.
@@ -43,9 +44,7 @@ pub fn keep(dir: &Path, keys: &[String], report: &Value) -> io::Result<String> {
     }
     let id = &hasher.finalize().to_hex()[..12];
     let path = dir.join(format!("{PREFIX}{id}{SUFFIX}"));
-    let aside = path.with_extension("partial");
-    fs_err::write(&aside, report.to_string())?;
-    fs_err::rename(aside, path)?;
+    atomic_file::write(&path, report.to_string().as_bytes())?;
     Ok(id_of(dir, id))
 }
 

@@ -16,6 +16,7 @@ use std::{
 };
 
 use fs_err as fs;
+use index::atomic_file;
 use serde_json::{Value, json};
 use tune::dataset::{
     filter::Dropped,
@@ -127,7 +128,7 @@ impl Folder {
             if has_rows {
                 return Err(FolderError::NotOurs { path: dir.to_owned() });
             }
-            write_aside(&recipe_path, recipe)?;
+            atomic_file::write(&recipe_path, text_of(recipe).as_bytes())?;
         }
         let dropped_path = dir.join("dropped.jsonl");
         let dropped = RowWriter::append(&dropped_path, Format::Text)?;
@@ -262,18 +263,12 @@ impl Folder {
     /// # Errors
     /// When it cannot be written.
     pub fn finish(&self, report: &Value) -> Result<(), FolderError> {
-        Ok(write_aside(&self.dir.join("report.json"), report)?)
+        Ok(atomic_file::write(&self.dir.join("report.json"), text_of(report).as_bytes())?)
     }
 }
 
 fn remove(path: &Path) -> std::io::Result<()> {
     if path.exists() { fs::remove_file(path) } else { Ok(()) }
-}
-
-fn write_aside(path: &Path, value: &Value) -> std::io::Result<()> {
-    let aside = path.with_extension("partial");
-    fs::write(&aside, text_of(value))?;
-    fs::rename(aside, path)
 }
 
 fn text_of(value: &Value) -> String {

@@ -3,4 +3,5 @@
 
 pub mod checks;
 pub mod example;
+pub mod forgotten;
 pub mod questions;

@@ -84,3 +84,15 @@ fn a_file_that_is_no_prompt_is_refused() {
     fs::write(dir.path().join("anwser.fr.md"), "x").unwrap();
     assert!(matches!(Prompts::load(Some(dir.path())), Err(PromptError::Unknown { .. })));
 }
+
+#[test]
+fn an_example_that_was_withdrawn_is_shown_no_more() {
+    let prompts = Prompts::load(None).unwrap();
+    let count = || prompts.examples(Language::English).count();
+    let before = count();
+    let (name, _) = prompts.examples.iter().find(|(_, it)| it.language == "en").unwrap();
+    prompts.withdraw(&Path::new("anywhere").join(name));
+    assert_eq!(count(), before - 1);
+    prompts.withdraw(Path::new("unknown.toml"));
+    assert_eq!(count(), before - 1);
+}

@@ -326,7 +326,7 @@ impl Records {
         Ok(found.collect::<Result<_, _>>()?)
     }
 
-    /// Forgets answers that hold passages of documents, and conversations that are empty then.
+    /// Forgets answers that hold passages of documents, and the conversations that they stand in.
     /// Returns how many answers those were.
     ///
     /// # Errors
@@ -334,7 +334,10 @@ impl Records {
     pub fn forget_documents(&self, documents: &[DocumentId]) -> Result<usize, RecordsError> {
         let mut connection = self.lock();
         let transaction = connection.transaction()?;
-        let mut n_forgotten = 0;
+        let count = |it: &rusqlite::Transaction<'_>| {
+            it.query_row("SELECT count(*) FROM answers", [], |row| row.get::<_, usize>(0))
+        };
+        let before = count(&transaction)?;
         for document in documents {
             // A conversation's later questions lean on its answers: it goes as a whole.
             transaction.execute(
@@ -343,12 +346,13 @@ impl Records {
                     JOIN answer_documents ON answer = answers.id WHERE document = ?1)",
                 [document.0],
             )?;
-            n_forgotten += transaction.execute(
+            transaction.execute(
                 "DELETE FROM answers WHERE id IN (
                     SELECT answer FROM answer_documents WHERE document = ?1)",
                 [document.0],
             )?;
         }
+        let n_forgotten = before - count(&transaction)?;
         transaction.commit()?;
         Self::settle(&connection)?;
         Ok(n_forgotten)

@@ -7,6 +7,7 @@
 
 mod answers;
 mod audit;
+mod examples;
 mod keys;
 mod matches;
 mod secrets;
@@ -36,6 +37,7 @@ const MIGRATIONS: &[&str] = &[
      UPDATE skipped SET reason_fr = reason;",
     include_str!("matches.sql"),
     include_str!("secrets.sql"),
+    include_str!("examples.sql"),
 ];
 
 /// The file of records.

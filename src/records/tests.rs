@@ -128,7 +128,7 @@ fn a_forgotten_document_takes_what_was_said_of_it_along() {
         answer.json = json!({"answer": answer.text});
         records.record_answer(&answer).unwrap();
     }
-    records.forget_documents(&[DocumentId(7)]).unwrap();
+    assert_eq!(records.forget_documents(&[DocumentId(7)]).unwrap(), 1);
     assert!(records.answer("a_7").unwrap().is_none());
     assert!(records.answer("a_8").unwrap().is_some());
     assert_eq!(records.conversations("k_1", 9).unwrap().len(), 1);
@@ -213,17 +213,23 @@ fn matches_that_nobody_decided_go_with_time() {
 }
 
 #[test]
-fn a_file_of_the_first_version_gains_matches() {
+fn a_file_of_the_first_version_gains_matches_and_examples() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join(Records::FILE);
     let connection = Connection::open(&path).unwrap();
     connection.execute_batch(MIGRATIONS[0]).unwrap();
+    let entry = "INSERT INTO audit (at, action, object, detail) VALUES (0, ?1, 'a_9', '/p/a.toml')";
+    for action in ["feedback.promote", "feedback.promote", "ask"] {
+        connection.execute(entry, [action]).unwrap();
+    }
     connection.pragma_update(None, "user_version", 1).unwrap();
     drop(connection);
     let records = Records::open(dir.path()).unwrap();
     let it = opened(&records);
     let vote = records.vote("m_1", "k_1", Choice::Left, None).unwrap();
     assert_eq!(vote, VoteOutcome::Recorded(it));
+    let examples = [(PathBuf::from("/p/a.toml"), "a_9".to_owned())];
+    assert_eq!(records.orphaned_examples().unwrap(), examples);
 }
 
 #[test]

@@ -8,7 +8,7 @@ pub mod train;
 
 use std::path::{Path, PathBuf};
 
-use index::fingerprint::EmbedderPrint;
+use index::{atomic_file, fingerprint::EmbedderPrint};
 use model::embed::TextRole;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -118,9 +118,7 @@ impl Reward {
     /// Writes it into a folder of its own.
     fn save(&self, dir: &Path) -> std::io::Result<()> {
         fs_err::create_dir_all(dir)?;
-        let (path, aside) = (dir.join(FILE), dir.join("reward.partial"));
-        fs_err::write(&aside, serde_json::to_vec(self)?)?;
-        fs_err::rename(aside, path)
+        atomic_file::write(&dir.join(FILE), &serde_json::to_vec(self)?)
     }
 
     /// The rewards of answers. Only differences between answers to one question mean anything.

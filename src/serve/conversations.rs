@@ -66,10 +66,10 @@ pub(crate) async fn get(
     Ok(Json(out))
 }
 
-/// Deletes a conversation with its answers and their feedback.
+/// Deletes a conversation with its answers, their feedback and few-shot examples made of them.
 #[utoipa::path(delete, path = "/v1/conversations/{id}", tag = "Conversations",
     params(("id" = String, Path, description = "Its id, `c_…`")),
-    responses((status = 200, description = "It is gone", body = Value),
+    responses((status = 200, description = "It is gone, and `examples_deleted`", body = Value),
               (status = 404, description = "The reader has no such conversation", body = Value)))]
 pub(crate) async fn delete(
     State(app): State<Arc<App>>,
@@ -81,7 +81,8 @@ pub(crate) async fn delete(
             return Err(ApiError::not_found("conversation", &id));
         }
         app.audit(&reader, "conversation.delete", Some(&id), None)?;
-        Ok(json!({ "id": id, "deleted": true }))
+        let n_examples = app.forget_examples()?;
+        Ok(json!({ "id": id, "deleted": true, "examples_deleted": n_examples }))
     })
     .await?;
     Ok(Json(out))

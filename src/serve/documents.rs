@@ -213,11 +213,12 @@ pub(crate) async fn upload(
     Ok((StatusCode::ACCEPTED, Json(out.await?)).into_response())
 }
 
-/// Deletes a document: it answers no more from this moment on. An uploaded file is deleted too; one
-/// of a folder stays, and comes back with the folder's next ingestion.
+/// Deletes a document: it answers no more from this moment on. Answers that hold its passages and
+/// few-shot examples made of them go too. An uploaded file is deleted; one of a folder stays, and
+/// comes back with the folder's next ingestion.
 #[utoipa::path(delete, path = "/v1/documents/{id}", tag = "Documents",
     params(("id" = i64, Path, description = "The document's number")),
-    responses((status = 200, description = "`deleted`, and whether it `returns`", body = Value),
+    responses((status = 200, description = "`deleted`, `examples_deleted`, and whether it `returns`", body = Value),
               (status = 404, description = "There is no such document", body = Value)))]
 pub(crate) async fn delete(
     State(app): State<Arc<App>>,
@@ -242,10 +243,12 @@ pub(crate) async fn delete(
             Some(&document.id.0.to_string()),
             Some(&document.source.path),
         )?;
+        let n_examples = app.forget_examples()?;
         Ok(json!({
             "id": document.id.0,
             "object": "document.deleted",
             "deleted": true,
+            "examples_deleted": n_examples,
             "returns": !is_upload && file.exists(),
         }))
     })

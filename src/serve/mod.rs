@@ -145,12 +145,13 @@ async fn run(
     Ok(())
 }
 
-/// Forgets old conversations.
+/// Forgets old conversations, with the examples that were made of them.
 async fn tidy(app: Arc<App>) {
     loop {
         let days = i64::from(app.session.config.serve.keep_days);
         let forgotten = work::on_thread(&app, move |app| {
-            Ok(app.records.forget_before(crate::records::now() - days * 86_400)?)
+            app.records.forget_before(crate::records::now() - days * 86_400)?;
+            app.forget_examples()
         });
         if let Err(error) = forgotten.await {
             tracing::warn!(message = error.message(), "old conversations could not be forgotten");

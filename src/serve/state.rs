@@ -15,6 +15,7 @@ use super::{
 use crate::{
     build_index::BuildOptions,
     engine::Engine,
+    feedback::forgotten::{ForgottenExamples, Unreached, forget_examples},
     records::{NewEntry, Records},
     session::Session,
 };
@@ -117,6 +118,27 @@ impl App {
         let key = reader.key.as_ref().map(|it| it.id.as_str());
         let request = Some(reader.request.as_str());
         Ok(self.records.audit(&NewEntry { key, action, object, detail, request })?)
+    }
+
+    /// Has the examples go whose answers were deleted: their files, and what this process read of them.
+    /// Returns how many files those were.
+    pub(crate) fn forget_examples(&self) -> Result<usize, ApiError> {
+        let ForgottenExamples { removed, unreached } =
+            forget_examples(&self.records, &self.session.config.prompts.dir)?;
+        for it in &removed {
+            self.engine.prompts.withdraw(it);
+            tracing::info!(path = %it.display(), "an example went with its answer");
+        }
+        for it in &unreached {
+            match it {
+                Unreached::Copy { .. } => {}
+                Unreached::Moved { path } | Unreached::Failed { path, .. } => {
+                    self.engine.prompts.withdraw(path);
+                }
+            }
+            tracing::warn!(message = %it, "words of an answer that was deleted may be left");
+        }
+        Ok(removed.len())
     }
 
     /// Lets nobody wait who only watches, and asks long work to end where it can.

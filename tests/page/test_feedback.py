@@ -75,6 +75,24 @@ def test_an_answer_that_is_the_same_is_said_to_be(server, open_page):
     page.wait_for_function("() => !document.querySelector('.again-slot .notice.bad')")
 
 
+@mock_only
+@pytest.mark.parametrize("language", ["fr", "en"])
+def test_that_there_are_no_more_answers_is_said(start, open_page, language):
+    page = open_page(start(slow=0).url + "/", language=LOCALES[language])
+    asked = []
+    page.on("request", lambda it: asked.append(it) if it.url.endswith("/v1/ask") else None)
+    ask(page, QUESTION[language])
+    for n in range(15):
+        with page.expect_response("**/v1/ask"):
+            page.click(f"text={AGAIN[language]}")
+        page.wait_for_selector(".again-slot .stage", state="detached")
+        assert len(asked) == n + 2
+    page.click(f"text={AGAIN[language]}")
+    words = {"fr": "ont été demandées", "en": "there are no more"}[language]
+    page.wait_for_selector(f".again-slot .notice >> text={words}")
+    assert len(asked) == 16
+
+
 @pytest.mark.parametrize("language", ["fr", "en"])
 def test_a_link_of_a_chat_tool_leads_to_the_form(server, open_page, language):
     page = open_page(server.url + "/", language=LOCALES[language])

@@ -1,6 +1,9 @@
 //! Questions and their answers, in our shape and in OpenAI's.
 
+use std::path::Path;
+
 use serde_json::{Value, json};
+use souffleur::records::Records;
 
 use crate::{
     server::{Server, events},
@@ -36,7 +39,13 @@ fn an_answer_has_sources_verdicts_and_a_place_in_its_conversation() {
     let turns = server.get(&format!("/v1/conversations/{id}")).expect(200);
     assert_eq!(turns["turns"].as_array().unwrap().len(), 2);
     assert_eq!(turns["turns"][0]["answer"]["id"], answer["id"]);
-    server.delete(&format!("/v1/conversations/{id}")).expect(200);
+    // As `feedback promote` leaves it.
+    let example = server.world.write("prompts/examples/en-feedback.toml", "");
+    let records = Records::open(&server.world.path().join("data")).unwrap();
+    records.remember_example(Path::new(&example), answer["id"].as_str().unwrap()).unwrap();
+    let deleted = server.delete(&format!("/v1/conversations/{id}")).expect(200);
+    assert_eq!(deleted["examples_deleted"], 1);
+    assert!(!Path::new(&example).exists());
     server.get(&format!("/v1/conversations/{id}")).refuses(404, &[id]);
 }
 

@@ -42,7 +42,8 @@ fn an_upload_answers_once_its_job_is_done_and_a_deletion_at_once() {
     assert_eq!(original.body, files[0].1);
     assert!(original.header("content-type").unwrap().starts_with("text/plain"));
 
-    assert_eq!(server.delete(&path).expect(200)["returns"], false);
+    let deleted = server.delete(&path).expect(200);
+    assert_eq!((&deleted["returns"], &deleted["examples_deleted"]), (&json!(false), &json!(0)));
     server.get(&path).refuses(404, &[]);
     let answer = server.post("/v1/ask", &json!({ "question": question["question"] })).expect(200);
     assert!(!answer.to_string().contains("21 heures"), "{answer}");

@@ -9,6 +9,7 @@ use std::path::Path;
 use candle_core::Tensor;
 use serde_json::{Map, Value, json};
 
+use super::lora::write_weights;
 use super::{Layer, Linear, TrainError, TrainableDecoder};
 use crate::LoadError;
 use crate::build_tokenizer::from_description;
@@ -17,6 +18,7 @@ use crate::decoder::Config;
 use crate::gguf::Gguf;
 use crate::load_decoder::config_from_gguf;
 use crate::merge::copy_companions;
+use crate::staging::whole_folder;
 
 /// The file of the weights.
 pub(super) const WEIGHTS: &str = "model.safetensors";
@@ -57,40 +59,33 @@ impl TrainableDecoder {
         if dir.exists() {
             return Err(TrainError::Exists { path: dir.to_owned() });
         }
-        let name = dir.file_name().unwrap_or_default().to_string_lossy();
-        let partial = dir.with_file_name(format!(".{name}.partial"));
-        if partial.exists() {
-            fs_err::remove_dir_all(&partial)?; // Of a run that was killed.
-        }
-        fs_err::create_dir_all(&partial)?;
-        let files = match self.model.is_dir() {
-            true => {
-                copy_companions(&self.model, &partial)?;
-                let mut config = read_object(&self.model.join(CONFIG))?;
-                config.remove("torch_dtype");
-                config.insert("dtype".to_owned(), json!("float32"));
-                // Of weights in several files; these are in one.
-                let index = partial.join("model.safetensors.index.json");
-                if index.exists() {
-                    fs_err::remove_file(index)?;
-                }
-                vec![(CONFIG, Value::Object(config).to_string())]
+        whole_folder(dir, |partial| {
+            for (name, text) in self.companions(partial)? {
+                fs_err::write(partial.join(name), text)?;
             }
-            false => {
-                let file = Gguf::open(&self.model)?;
-                let mut files = tokenizer_files(&file)?;
-                files.push((CONFIG, format!("{:#}\n", config_json(&file, &self.config)?)));
-                files
-            }
-        };
-        for (name, text) in files {
-            fs_err::write(partial.join(name), text)?;
+            let tensors: HashMap<String, Tensor> = self.weights().into_iter().collect();
+            write_weights(&partial.join(WEIGHTS), &tensors)
+        })
+    }
+
+    /// Copies what goes with a model's weights; gives what of it is written anew.
+    fn companions(&self, out: &Path) -> Result<Vec<(&'static str, String)>, TrainError> {
+        if !self.model.is_dir() {
+            let file = Gguf::open(&self.model)?;
+            let mut files = tokenizer_files(&file)?;
+            files.push((CONFIG, format!("{:#}\n", config_json(&file, &self.config)?)));
+            return Ok(files);
         }
-        let tensors: HashMap<String, Tensor> = self.weights().into_iter().collect();
-        candle_core::safetensors::save(&tensors, partial.join(WEIGHTS))?;
-        fs_err::File::open(partial.join(WEIGHTS))?.sync_all()?;
-        fs_err::rename(&partial, dir)?;
-        Ok(())
+        copy_companions(&self.model, out)?;
+        let mut config = read_object(&self.model.join(CONFIG))?;
+        config.remove("torch_dtype");
+        config.insert("dtype".to_owned(), json!("float32"));
+        // Of weights in several files; these are in one.
+        let index = out.join("model.safetensors.index.json");
+        if index.exists() {
+            fs_err::remove_file(index)?;
+        }
+        Ok(vec![(CONFIG, Value::Object(config).to_string())])
     }
 }
 

@@ -11,6 +11,7 @@ use super::{TrainError, TrainableDecoder};
 use crate::adapter::{COPY_OF_HEAD, OWN_FILE};
 use crate::names::{Matrix, Module};
 use crate::sample::Rng;
+use crate::staging::whole_folder;
 use crate::weights::Safetensors;
 
 /// Which low-rank changes to train.
@@ -187,12 +188,6 @@ pub(super) fn save(
     if dir.exists() {
         return Err(TrainError::Exists { path: dir.to_owned() });
     }
-    let name = dir.file_name().unwrap_or_default().to_string_lossy();
-    let partial = dir.with_file_name(format!(".{name}.partial"));
-    if partial.exists() {
-        fs_err::remove_dir_all(&partial)?; // Of a run that was killed.
-    }
-    fs_err::create_dir_all(&partial)?;
     let mut targets: Vec<&str> = match spec.targets.as_slice() {
         [] => Module::ALL.map(short).to_vec(),
         some => some.iter().map(String::as_str).collect(),
@@ -213,15 +208,23 @@ pub(super) fn save(
         "inference_mode": true,
     });
     let own = json!({ "base": base.fingerprint });
-    for (name, value) in [("adapter_config.json", config), (OWN_FILE, own)] {
-        fs_err::write(partial.join(name), format!("{value:#}\n"))?;
-    }
     let tensors = vars.iter().map(|(name, var)| Ok((name.clone(), var.to_device(&Device::Cpu)?)));
     let tensors = tensors.collect::<candle_core::Result<HashMap<String, Tensor>>>()?;
-    candle_core::safetensors::save(&tensors, partial.join(WEIGHTS))?;
-    fs_err::File::open(partial.join(WEIGHTS))?.sync_all()?;
-    fs_err::rename(&partial, dir)?;
-    Ok(())
+    whole_folder(dir, |partial| {
+        for (name, value) in [("adapter_config.json", config), (OWN_FILE, own)] {
+            fs_err::write(partial.join(name), format!("{value:#}\n"))?;
+        }
+        write_weights(&partial.join(WEIGHTS), &tensors)
+    })
+}
+
+/// Writes weights, onto the disk.
+pub(super) fn write_weights(
+    path: &Path,
+    tensors: &HashMap<String, Tensor>,
+) -> Result<(), TrainError> {
+    candle_core::safetensors::save(tensors, path)?;
+    Ok(fs_err::File::open(path)?.sync_all()?)
 }
 
 /// Sets variables to those of a file, with nothing left over on either side.

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use model::{adapter::Adapter, export::export};
+use model::{adapter::Adapter, export::export, staging::whole_folder};
 use serde_json::{Value, json};
 use tune::train::run::RECORD;
 
@@ -51,21 +51,18 @@ pub(super) fn import_folder(session: &Session, args: &AdaptersImportArgs) -> Res
     let base = base_of(session, path, base.as_deref())?;
     let adapter = Adapter::open(path, &base)?;
 
-    let partial = session.adapters_dir().join(format!(".{name}.partial"));
-    if partial.exists() {
-        fs_err::remove_dir_all(&partial)?; // Of a run that was killed.
-    }
-    fs_err::create_dir_all(&partial)?;
-    for file in FILES.iter().filter(|it| path.join(it).is_file()) {
-        fs_err::copy(path.join(file), partial.join(file))?;
-    }
-    let own = partial.join("souffleur.json");
-    if !own.exists() {
-        // From now on it goes with the base that it was checked against, and with no other.
-        let own_record = json!({ "base": adapter.base_fingerprint() });
-        fs_err::write(own, format!("{own_record:#}\n"))?;
-    }
-    fs_err::rename(&partial, &out)?;
+    whole_folder(&out, |partial| {
+        for file in FILES.iter().filter(|it| path.join(it).is_file()) {
+            fs_err::copy(path.join(file), partial.join(file))?;
+        }
+        let own = partial.join("souffleur.json");
+        if !own.exists() {
+            // From now on it goes with the base that it was checked against, and with no other.
+            let own_record = json!({ "base": adapter.base_fingerprint() });
+            fs_err::write(own, format!("{own_record:#}\n"))?;
+        }
+        std::io::Result::Ok(())
+    })?;
     let printer = session.printer;
     printer.line(format!("{} {}", styled(BOLD, &name), styled(DIM, out.display())))?;
     printer.json(&json!({ "name": name, "path": out, "base": base }))?;
