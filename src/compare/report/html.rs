@@ -18,6 +18,8 @@ use crate::eval::{answers::KnownQuestion, metrics::Mean};
 
 /// Colours of the style sheet.
 const N_COLOURS: usize = 6;
+/// Characters of an interval with its mean; what is longer is words, which go into several lines.
+const FIGURES_MAX: usize = 22;
 
 /// Metrics whose differences are drawn.
 const DRAWN: [Metric; 4] = [Metric::Right, Metric::F1, Metric::Supported, Metric::Refusal];
@@ -83,7 +85,8 @@ fn section(res: &mut String, title: &str, body: &str) {
 
 fn cells(kind: &str, cells: impl IntoIterator<Item = String>) -> String {
     let cells = cells.into_iter().map(|it| {
-        let class = if kind == "td" { " class=\"n\"" } else { "" };
+        let is_figures = kind == "td" && it.chars().count() <= FIGURES_MAX;
+        let class = if is_figures { " class=\"n\"" } else { "" };
         format!("<{kind}{class}>{}</{kind}>", escape(&it))
     });
     format!("<tr>{}</tr>\n", cells.collect::<String>())
