@@ -367,8 +367,8 @@ fn sentences_that_a_passage_says_word_for_word_are_quoted_in_a_share_of_answers(
     let (all, n_rows) = quotes("all", "1", &[]);
     assert!(all >= 2, "{all} of {n_rows}");
     assert_eq!(quotes("none", "0", &[]), (0, n_rows));
-    let (some, _) = quotes("some", "0.2", &[]);
-    assert!(some < all, "{some} of {all}");
+    let (some, _) = quotes("some", "0.1", &[]);
+    assert!((1..all).contains(&some), "{some} of {all}");
     // A small model is shown single sentences: they are the answer as they are.
     assert_eq!(quotes("small", "1", &["--prompt", "small"]).0, 0);
     let form =

@@ -199,6 +199,10 @@ impl Service {
                 return Ok(Reply { mailbox });
             }
         };
+        // Who was told that the thread ended may ask again before the queue has gone with it.
+        if let Some(reason) = lock(&self.state.gone).clone() {
+            return Err(SubmitError::Gone { reason });
+        }
         let job = Job { request, adapter, mail };
         let jobs = self.jobs.as_ref().expect("a service takes requests until it is dropped");
         // Counted before it is sent, so that the thread never counts it down first.
