@@ -95,7 +95,7 @@ impl World {
     #[track_caller]
     pub(crate) fn text(&self, args: &[&str]) -> String {
         let out = self.run(args);
-        assert!(out.status.success(), "{args:?}: {}", error_of(&out));
+        assert!(out.status.success(), "{args:?}: {}: {}", out.status, error_of(&out));
         String::from_utf8(out.stdout).unwrap()
     }
 
@@ -131,7 +131,8 @@ pub(crate) fn error_of(out: &Output) -> String {
 #[track_caller]
 pub(crate) fn json_of(command: &mut Command) -> Value {
     let out = command.output().unwrap();
-    assert!(out.status.success(), "{command:?}: {}", error_of(&out));
+    // One that was killed from outside says nothing itself.
+    assert!(out.status.success(), "{command:?}: {}: {}", out.status, error_of(&out));
     let text = String::from_utf8_lossy(&out.stdout);
     serde_json::from_slice(&out.stdout)
         .unwrap_or_else(|error| panic!("{command:?}: {error}: {text}"))
