@@ -27,6 +27,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
 import zipfile
 from pathlib import Path
@@ -168,7 +169,8 @@ def ingest(souffleur, folder, data, options, n_files, kill_after=None):
     start, last, processor, peak, n_samples = time.monotonic(), 0.0, 0.0, 0.0, 0
     # Of documents recorded and memory that is not mapped from files, and the cores in use meanwhile.
     seen = []
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as program:
+    # Into a file: a report of many documents fills a pipe, and the program would wait for a reader.
+    with tempfile.TemporaryFile() as out, subprocess.Popen(command, stdout=out) as program:
         print("  seconds  documents  resident MB  of which not files  cores in use")
         while program.poll() is None:
             try:
@@ -198,10 +200,10 @@ def ingest(souffleur, folder, data, options, n_files, kill_after=None):
                 print(f"killed after {seconds:.0f} s with {n} documents recorded, the last at most {killed - at:.1f} s before")
                 assert killed - at <= LOST_MAX_S, "more than a few seconds of work were lost"
                 return n
-        out = program.stdout.read()
-    if program.returncode != 0:
-        sys.exit(f"souffleur ended with {program.returncode}")
-    report = json.loads(out)
+        if program.returncode != 0:
+            sys.exit(f"souffleur ended with {program.returncode}")
+        out.seek(0)
+        report = json.load(out)
     seconds = time.monotonic() - start
     print(f"{seconds:.0f} s; peak {peak:.0f} MB; {report['chunks']} chunks; {json.dumps(report['documents'])}; "
           f"{len(report['duplicates'])} near duplicates; skipped {len(report['documents']['skipped'])}")
