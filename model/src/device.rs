@@ -26,7 +26,8 @@ pub fn threads() -> usize {
     rayon::current_num_threads()
 }
 
-/// Whether the processor multiplies numbers of 16 bits (bf16) faster than those of 32.
+/// Whether the processor multiplies numbers of 16 bits (bf16): faster than those of 32, but where
+/// Intel's tiles are not to be had.
 pub fn multiplies_bf16() -> bool {
     crate::bf16_product::is_available()
 }

@@ -21,6 +21,9 @@ use crate::tile_product::{self, GROUP, TileProduct, WORDS, round_rows};
 
 /// Inputs that are packed at once: their panel stays in the second cache.
 const INPUTS: usize = 1024;
+/// The same where a processor's tiles multiply: fewer, so that a panel stays in the first cache and
+/// the rows in the second.
+const INPUTS_IN_TILES: usize = 256;
 /// Inputs from which on a thread works on several panels with each piece of `x`, which would come
 /// from memory anew for each of them otherwise.
 const INPUTS_MANY: usize = 8 * INPUTS;
@@ -28,10 +31,6 @@ const INPUTS_MANY: usize = 8 * INPUTS;
 const SUMS: usize = 3072;
 /// Rows for which it is worth packing a panel.
 const ROWS_MIN: usize = 64;
-
-/// The same where a processor's tiles multiply: fewer, so that a panel stays in the first cache and
-/// the rows in the second.
-const INPUTS_IN_TILES: usize = 256;
 /// Panels that a thread works on with each piece of `x` in tiles.
 const PANELS_IN_TILES: usize = 4;
 
