@@ -1,8 +1,10 @@
 //! Element-wise and row-wise functions of the networks, in f32, in place.
 //!
 //! Plain loops that the compiler turns into vector instructions: `Arch::dispatch` compiles each for
-//! every instruction set and picks one at run time. Sums run in 16 lanes, because the compiler may
-//! not reorder additions by itself.
+//! every instruction set and picks one at run time. They are methods of structs because a closure is
+//! called through a function of the standard library, which is not always compiled into its caller:
+//! its loop then has the narrowest instructions. Sums run in 16 lanes, because the compiler may not
+//! reorder additions by itself.
 
 use std::ops::Range;
 
@@ -49,18 +51,30 @@ impl WithSimd for Gelu<'_> {
 /// the least and the greatest of the values and zero. Gives scale and zero; the scale is not a
 /// number where one of the values is not finite. xs, codes: (dim)
 pub(crate) fn quantise_row(xs: &[f32], codes: &mut [u8]) -> (f32, i32) {
-    Arch::new().dispatch(|| {
-        let (low, high, none) = range(xs);
+    Arch::new().dispatch(QuantiseRow { xs, codes })
+}
+
+struct QuantiseRow<'a> {
+    xs: &'a [f32],
+    codes: &'a mut [u8],
+}
+
+impl WithSimd for QuantiseRow<'_> {
+    type Output = (f32, i32);
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> (f32, i32) {
+        let (low, high, none) = range(self.xs);
         let scale = (high - low) / 255.0 + none;
         let inverse = if scale > 0.0 { 1.0 / scale } else { 0.0 };
         let zero = (-low * inverse).round();
-        for (code, x) in codes.iter_mut().zip(xs) {
+        for (code, x) in self.codes.iter_mut().zip(self.xs) {
             // As in `exp`: the sum's last byte is the rounded number.
             let rounded = (x * inverse + zero).clamp(0.0, 255.0) + ROUND;
             *code = rounded.to_bits() as u8;
         }
         (scale, zero as i32)
-    })
+    }
 }
 
 /// Least and greatest of the values and zero; and a sum that is zero if all are finite, and not a
@@ -109,13 +123,25 @@ impl WithSimd for SiluTimes<'_> {
 
 /// Adds `bias` to each row. xs: (rows, bias.len())
 pub(crate) fn add_bias(xs: &mut [f32], bias: &[f32]) {
-    Arch::new().dispatch(|| {
-        for row in xs.chunks_exact_mut(bias.len()) {
-            for (x, bias) in row.iter_mut().zip(bias) {
+    Arch::new().dispatch(AddBias { xs, bias });
+}
+
+struct AddBias<'a> {
+    xs: &'a mut [f32],
+    bias: &'a [f32],
+}
+
+impl WithSimd for AddBias<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        for row in self.xs.chunks_exact_mut(self.bias.len()) {
+            for (x, bias) in row.iter_mut().zip(self.bias) {
                 *x += bias;
             }
         }
-    });
+    }
 }
 
 /// Scale and shift of a layer normalisation (Ba et al. 2016). weight, bias: (dim)
@@ -128,25 +154,12 @@ pub(crate) struct LayerNorm {
 impl LayerNorm {
     /// `x = norm(x + residual + bias)` per row. x, residual: (rows, dim), bias: (dim)
     pub(crate) fn add_and_normalise(&self, x: &mut [f32], residual: &[f32], bias: &[f32]) {
-        let dim = self.weight.len();
-        Arch::new().dispatch(|| {
-            for (row, residual) in x.chunks_exact_mut(dim).zip(residual.chunks_exact(dim)) {
-                for ((x, residual), bias) in row.iter_mut().zip(residual).zip(bias) {
-                    *x += residual + bias;
-                }
-                self.normalise_row(row);
-            }
-        });
+        Arch::new().dispatch(Normalise { norm: self, x, before: Some((residual, bias)) });
     }
 
     /// `x = norm(x)` per row. x: (rows, dim)
     pub(crate) fn normalise(&self, x: &mut [f32]) {
-        let dim = self.weight.len();
-        Arch::new().dispatch(|| {
-            for row in x.chunks_exact_mut(dim) {
-                self.normalise_row(row);
-            }
-        });
+        Arch::new().dispatch(Normalise { norm: self, x, before: None });
     }
 
     #[inline(always)]
@@ -157,6 +170,33 @@ impl LayerNorm {
         let scale = 1.0 / (variance + self.eps).sqrt();
         for ((x, weight), bias) in row.iter_mut().zip(&self.weight).zip(&self.bias) {
             *x = (*x - mean) * scale * weight + bias;
+        }
+    }
+}
+
+struct Normalise<'a> {
+    norm: &'a LayerNorm,
+    x: &'a mut [f32],
+    /// Residual and bias, which are added first.
+    before: Option<(&'a [f32], &'a [f32])>,
+}
+
+impl WithSimd for Normalise<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let Self { norm, x, before } = self;
+        let dim = norm.weight.len();
+        if let Some((residual, bias)) = before {
+            for (row, residual) in x.chunks_exact_mut(dim).zip(residual.chunks_exact(dim)) {
+                for ((x, residual), bias) in row.iter_mut().zip(residual).zip(bias) {
+                    *x += residual + bias;
+                }
+                norm.normalise_row(row);
+            }
+        } else {
+            x.chunks_exact_mut(dim).for_each(|row| norm.normalise_row(row));
         }
     }
 }

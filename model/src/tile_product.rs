@@ -125,68 +125,82 @@ mod amx {
     /// The caller has found the tiles and seen that the sizes fit.
     pub(super) fn run(product: TileProduct<'_>, is_first: bool) {
         let TileProduct { n_groups, x, x_stride, weights, out } = product;
-        for (block, out) in out.as_chunks_mut().0.iter_mut().enumerate() {
-            let x: *const Pair = x[block * x_stride..].as_ptr();
-            match n_groups {
-                0 if is_first => out.fill([0.0; PANEL]),
-                0 => (),
-                // SAFETY: the caller saw that the memory is there.
-                _ => unsafe { multiply((x, weights.as_ptr().cast()), n_groups, out, is_first) },
-            }
+        match (n_groups, out.as_chunks_mut().0) {
+            (_, []) => (),
+            (0, _) if is_first => out.fill([0.0; PANEL]),
+            (0, _) => (),
+            // SAFETY: the caller saw that the memory is there.
+            (_, out) => unsafe {
+                multiply((x.as_ptr(), x_stride), weights.as_ptr().cast(), n_groups, out, is_first);
+            },
         }
     }
 
-    /// The sums of one block. Tiles 0 to 3 hold them; 4 and 5 hold rows, 6 and 7 columns.
+    /// The sums of some blocks. Tiles 0 to 3 hold them; 4 and 5 hold rows, 6 and 7 columns.
     ///
     /// # Safety
-    /// There are `n_groups` groups, at least one, in a block from `x` on and in a panel from
-    /// `weights` on.
+    /// There are as many blocks as in `out`, at least one, of `n_groups` groups, at least one, from
+    /// `x` on, and so many groups in a panel from `weights` on.
     unsafe fn multiply(
-        (x, weights): (*const Pair, *const Pair),
+        (x, x_stride): (*const Pair, usize),
+        weights: *const Pair,
         n_groups: usize,
-        out: &mut [[f32; PANEL]; ROWS],
+        out: &mut [[[f32; PANEL]; ROWS]],
         is_first: bool,
     ) {
-        // SAFETY: the caller's groups are read, and of `out` its 4096 bytes are read and written.
-        // Nothing else uses the tiles, which are given back.
+        // SAFETY: the caller's groups are read, and all of `out`, 4096 bytes a block, is read and
+        // written. Nothing else uses the tiles, which are given back.
         unsafe {
             asm!(
-                "ldtilecfg [{shapes}]",
+                "ldtilecfg [rip + {shapes}]",
+                "2:",
+                "mov {x}, {block}",
+                "mov {panel}, {weights}",
+                "mov {group}, {n_groups}",
                 "tilezero tmm0",
                 "tilezero tmm1",
                 "tilezero tmm2",
                 "tilezero tmm3",
-                "test {is_first}, {is_first}",
-                "jnz 2f",
+                "test {is_first:e}, {is_first:e}",
+                "jnz 3f",
                 "tileloadd tmm0, [{out} + {wide}]",
                 "tileloadd tmm1, [{out} + {wide} + 64]",
                 "tileloadd tmm2, [{out} + {wide} + 2048]",
                 "tileloadd tmm3, [{out} + {wide} + 2112]",
-                "2:",
-                "tileloadd tmm6, [{weights} + {wide}]",
+                "3:",
+                "tileloadd tmm6, [{panel} + {wide}]",
                 "tileloadd tmm4, [{x} + {narrow}]",
                 "tdpbf16ps tmm0, tmm4, tmm6",
-                "tileloadd tmm7, [{weights} + {wide} + 64]",
+                "tileloadd tmm7, [{panel} + {wide} + 64]",
                 "tdpbf16ps tmm1, tmm4, tmm7",
                 "tileloadd tmm5, [{x} + {narrow} + 1024]",
                 "tdpbf16ps tmm2, tmm5, tmm6",
                 "tdpbf16ps tmm3, tmm5, tmm7",
                 "add {x}, 2048",
-                "add {weights}, 2048",
-                "dec {n_groups}",
-                "jnz 2b",
+                "add {panel}, 2048",
+                "dec {group}",
+                "jnz 3b",
                 "tilestored [{out} + {wide}], tmm0",
                 "tilestored [{out} + {wide} + 64], tmm1",
                 "tilestored [{out} + {wide} + 2048], tmm2",
                 "tilestored [{out} + {wide} + 2112], tmm3",
+                "add {out}, 4096",
+                "add {block}, {x_stride}",
+                "dec {n_blocks}",
+                "jnz 2b",
                 "tilerelease",
-                shapes = in(reg) &SHAPES,
-                x = inout(reg) x => _,
-                weights = inout(reg) weights => _,
+                shapes = sym SHAPES,
+                block = inout(reg) x => _,
+                x_stride = in(reg) x_stride * size_of::<Pair>(),
+                weights = in(reg) weights,
+                x = out(reg) _,
+                panel = out(reg) _,
+                group = out(reg) _,
                 narrow = in(reg) 64_usize,
                 wide = in(reg) 128_usize,
-                out = in(reg) out.as_mut_ptr(),
-                n_groups = inout(reg) n_groups => _,
+                out = inout(reg) out.as_mut_ptr() => _,
+                n_groups = in(reg) n_groups,
+                n_blocks = inout(reg) out.len() => _,
                 is_first = in(reg) usize::from(is_first),
                 out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
                 out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,

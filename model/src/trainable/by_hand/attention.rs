@@ -57,18 +57,20 @@ struct Panels {
 impl Packed<'_> {
     /// q: (rows, heads, head_dim), k, v: (rows, kv_heads, head_dim), out: as q
     pub(super) fn forward(&self, [q, k, v]: [&[f32]; 3], out: &mut [f32]) {
-        self.jobs().into_par_iter().zip(self.strips(out)).for_each(|(job, mut out)| {
-            let keys = Panels::of(job.keys(k).t(), job.scale());
-            let values = Panels::of(job.keys(v), 1.0);
-            let (mut weights, mut attended) = (Vec::new(), Vec::new());
-            for tile in job.tiles() {
-                for head in 0..job.group {
-                    job.weights(job.queries(q, head, &tile), &keys, &tile, &mut weights);
-                    job.attend(&weights, &values, &tile, &mut attended);
-                    job.put(&attended, (head, &tile), &mut out);
+        self.jobs().into_par_iter().zip(self.strips(out)).with_max_len(1).for_each(
+            |(job, mut out)| {
+                let keys = Panels::of(job.keys(k).t(), job.scale());
+                let values = Panels::of(job.keys(v), 1.0);
+                let (mut weights, mut attended) = (Vec::new(), Vec::new());
+                for tile in job.tiles() {
+                    for head in 0..job.group {
+                        job.weights(job.queries(q, head, &tile), &keys, &tile, &mut weights);
+                        job.attend(&weights, &values, &tile, &mut attended);
+                        job.put(&attended, (head, &tile), &mut out);
+                    }
                 }
-            }
-        });
+            },
+        );
     }
 
     /// Gradients of queries, keys and values. out, grad: as q
@@ -80,7 +82,7 @@ impl Packed<'_> {
     ) {
         let of_keys = self.strips(of_k).into_par_iter().zip(self.strips(of_v));
         let jobs = self.jobs().into_par_iter().zip(self.strips(of_q)).zip(of_keys);
-        jobs.for_each(|((job, of_q), (of_k, of_v))| {
+        jobs.with_max_len(1).for_each(|((job, of_q), (of_k, of_v))| {
             Backward::new(job, [k, v]).run([q, out, grad], [of_q, of_k, of_v]);
         });
     }

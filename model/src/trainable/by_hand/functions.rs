@@ -12,37 +12,67 @@ const ROWS: usize = 32;
 
 /// `y = x · r · w` with `r = 1 / √(mean(x²) + eps)`. x: (rows, weight.len()), out: as x
 pub(super) fn rms_norm(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
-    let n = weight.len();
-    out.par_chunks_mut(ROWS * n).zip(x.par_chunks(ROWS * n)).for_each(|(out, x)| {
-        Arch::new().dispatch(|| {
-            for (out, x) in out.chunks_exact_mut(n).zip(x.chunks_exact(n)) {
-                let r = inverse_root(x, eps);
-                for ((out, x), weight) in out.iter_mut().zip(x).zip(weight) {
-                    *out = x * r * weight;
-                }
+    let n = ROWS * weight.len();
+    out.par_chunks_mut(n)
+        .zip(x.par_chunks(n))
+        .for_each(|(out, x)| Arch::new().dispatch(RmsNorm { x, weight, eps, out }));
+}
+
+struct RmsNorm<'a> {
+    x: &'a [f32],
+    weight: &'a [f32],
+    eps: f32,
+    out: &'a mut [f32],
+}
+
+impl WithSimd for RmsNorm<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let Self { x, weight, eps, out } = self;
+        let n = weight.len();
+        for (out, x) in out.chunks_exact_mut(n).zip(x.chunks_exact(n)) {
+            let r = inverse_root(x, eps);
+            for ((out, x), weight) in out.iter_mut().zip(x).zip(weight) {
+                *out = x * r * weight;
             }
-        });
-    });
+        }
+    }
 }
 
 /// Adds to `into` the gradient of `x`, `r · g·w - r³ · x · mean(x · g·w)`, or sets it so.
 pub(super) fn rms_norm_back(x: &[f32], weight: &[f32], eps: f32, grad: &[f32], into: &mut [f32]) {
-    let n = weight.len();
-    into.par_chunks_mut(ROWS * n)
-        .zip(x.par_chunks(ROWS * n).zip(grad.par_chunks(ROWS * n)))
-        .for_each(|(into, (x, grad))| {
-            Arch::new().dispatch(|| {
-                let rows = x.chunks_exact(n).zip(grad.chunks_exact(n));
-                for (into, (x, grad)) in into.chunks_exact_mut(n).zip(rows) {
-                    let r = inverse_root(x, eps);
-                    let along = triple(x, grad, weight) / n as f32 * r * r;
-                    for (((into, x), grad), weight) in into.iter_mut().zip(x).zip(grad).zip(weight)
-                    {
-                        *into += r * (grad * weight - x * along);
-                    }
-                }
-            });
-        });
+    let n = ROWS * weight.len();
+    into.par_chunks_mut(n).zip(x.par_chunks(n).zip(grad.par_chunks(n))).for_each(
+        |(into, (x, grad))| Arch::new().dispatch(RmsNormBack { x, weight, eps, grad, into }),
+    );
+}
+
+struct RmsNormBack<'a> {
+    x: &'a [f32],
+    weight: &'a [f32],
+    eps: f32,
+    grad: &'a [f32],
+    into: &'a mut [f32],
+}
+
+impl WithSimd for RmsNormBack<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let Self { x, weight, eps, grad, into } = self;
+        let n = weight.len();
+        let rows = x.chunks_exact(n).zip(grad.chunks_exact(n));
+        for (into, (x, grad)) in into.chunks_exact_mut(n).zip(rows) {
+            let r = inverse_root(x, eps);
+            let along = triple(x, grad, weight) / n as f32 * r * r;
+            for (((into, x), grad), weight) in into.iter_mut().zip(x).zip(grad).zip(weight) {
+                *into += r * (grad * weight - x * along);
+            }
+        }
+    }
 }
 
 /// The gradient of a norm's weight, `Σ g · x · r` over rows. x, grad: (rows, n), result: (n)

@@ -138,10 +138,11 @@ fn exchange_pairs<'a>(row: impl Fn(usize) -> &'a [bf16], width: usize, out: &mut
 
 /// Exchanges rows and columns. out: (x.columns, x.rows)
 pub(super) fn turn(x: View<'_>, out: &mut [f32]) {
-    for row in 0..x.rows {
-        for (out, x) in out.chunks_exact_mut(x.rows).zip(x.row(row)) {
-            out[row] = *x;
-        }
+    // Read apart and written in a row: written so far apart, numbers would push each other out of
+    // the cache where the number of rows is a power of two.
+    for (column, out) in out.chunks_exact_mut(x.rows).enumerate() {
+        let values = x.data[column..].iter().step_by(x.row_stride);
+        out.iter_mut().zip(values).for_each(|(out, x)| *out = *x);
     }
 }
 

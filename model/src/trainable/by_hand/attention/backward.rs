@@ -1,6 +1,6 @@
 //! The derivative of one key head's attention.
 
-use pulp::Arch;
+use pulp::{Arch, Simd, WithSimd};
 
 use super::super::functions::dot;
 use super::super::pack::turn;
@@ -60,7 +60,10 @@ impl Backward {
                 job.weights(q, &self.keys_turned, &tile, &mut weights);
                 self.of_values.add(grad, &weights, &tile);
                 tile.products(grad, &self.values, &mut of_scores);
-                softmax_back(&weights, (out, grad), tile.n_keys(), &mut of_scores);
+                let of_weights = &mut of_scores;
+                let n_keys = tile.n_keys();
+                let weights = &weights;
+                Arch::new().dispatch(SoftmaxBack { weights, out, grad, n_keys, of_weights });
                 job.attend(&of_scores, &self.keys, &tile, &mut part);
                 job.put(&part, (head, &tile), &mut of_q);
                 self.of_keys.add(q, &of_scores, &tile);
@@ -114,15 +117,24 @@ impl Sums {
     }
 }
 
-/// The gradients of weights become those of scores. weights, of_weights: (n_queries, n_keys), out,
-/// grad: (n_queries, head_dim)
-fn softmax_back(
-    weights: &[f32],
-    (out, grad): (View<'_>, View<'_>),
+/// The gradients of weights become those of scores.
+struct SoftmaxBack<'a> {
+    /// (n_queries, n_keys)
+    weights: &'a [f32],
+    /// (n_queries, head_dim)
+    out: View<'a>,
+    grad: View<'a>,
     n_keys: usize,
-    of_weights: &mut [f32],
-) {
-    Arch::new().dispatch(|| {
+    /// As weights.
+    of_weights: &'a mut [f32],
+}
+
+impl WithSimd for SoftmaxBack<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let Self { weights, out, grad, n_keys, of_weights } = self;
         let rows = weights.chunks_exact(n_keys).zip(of_weights.chunks_exact_mut(n_keys));
         for (idx, (weights, of_weights)) in rows.enumerate() {
             let along = dot(out.row(idx), grad.row(idx));
@@ -130,5 +142,5 @@ fn softmax_back(
                 *of_weight = weight * (*of_weight - along);
             }
         }
-    });
+    }
 }
