@@ -3,7 +3,6 @@
 //! Signatures are stored, so nothing here may change what a text's signature is.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::hash::Hash;
 use std::sync::LazyLock;
 
@@ -16,6 +15,10 @@ const CHUNK_SHINGLE_WORDS: usize = 2;
 /// Places that must agree for two signatures to be compared at all. With 32 bands of 4, a pair
 /// that is 0.8 alike is missed once in 10 million times, one that is 0.5 alike once in 8.
 const BAND_PLACES: usize = 4;
+const N_BANDS: usize = Signature::N_PLACES / BAND_PLACES;
+
+/// No document.
+const NONE: u32 = u32::MAX;
 
 /// Bits in which two near duplicate chunks may differ; see the test that measures it.
 const NEAR_BITS_MAX: u32 = 14;
@@ -105,16 +108,17 @@ pub fn near_pairs(signatures: &[Signature], similarity_min: f32) -> Vec<Pair> {
 /// themselves: then no copy is compared with all others.
 ///
 /// Locality-sensitive hashing (Leskovec, Rajaraman, Ullman, "Mining of Massive Datasets", 3.4):
-/// only documents that agree in a whole band are compared. About one kilobyte a document.
+/// only documents that agree in a whole band are compared. About one kilobyte a document, whether
+/// its bands are like those of others or not.
 #[derive(Debug)]
 pub struct Originals<Id> {
     /// In the order in which they came; `None` is one that was removed.
     documents: Vec<Option<(Id, Signature)>>,
     by_id: HashMap<Id, u32>,
-    /// The first document with these places in a band, by their hash.
-    first: HashMap<u32, u32>,
-    /// The others. Most bands have one document only, which needs no list.
-    others: HashMap<u32, Vec<u32>>,
+    /// For each band the last document with these places, by their hash.
+    last: [HashMap<u32, u32>; N_BANDS],
+    /// For each document and band the one before it with the same places, or `NONE`.
+    before: Vec<[u32; N_BANDS]>,
 }
 
 // Derived, it would ask the same of `Id`.
@@ -123,8 +127,8 @@ impl<Id> Default for Originals<Id> {
         Self {
             documents: Vec::new(),
             by_id: HashMap::new(),
-            first: HashMap::new(),
-            others: HashMap::new(),
+            last: std::array::from_fn(|_| HashMap::new()),
+            before: Vec::new(),
         }
     }
 }
@@ -134,16 +138,17 @@ impl<Id: Copy + Ord + Hash> Originals<Id> {
     ///
     /// # Panics
     ///
-    /// With more than 4 billion documents.
+    /// With 4 billion documents.
     pub fn insert(&mut self, id: Id, signature: Signature) {
         self.remove(id);
-        let at = u32::try_from(self.documents.len()).expect("documents can be counted");
-        for band in bands(&signature) {
-            match self.first.entry(band) {
-                Entry::Vacant(it) => _ = it.insert(at),
-                Entry::Occupied(_) => self.others.entry(band).or_default().push(at),
-            }
+        let at = u32::try_from(self.documents.len()).ok().filter(|it| *it != NONE);
+        let at = at.expect("documents can be counted");
+        let bands = self.last.iter_mut().zip(bands(&signature));
+        let mut before = [NONE; N_BANDS];
+        for (before, (last, hash)) in before.iter_mut().zip(bands) {
+            *before = last.insert(hash, at).unwrap_or(NONE);
         }
+        self.before.push(before);
         self.by_id.insert(id, at);
         self.documents.push(Some((id, signature)));
     }
@@ -164,10 +169,14 @@ impl<Id: Copy + Ord + Hash> Originals<Id> {
         similarity_min: f32,
         own: Option<Id>,
     ) -> Option<(Id, f32)> {
-        let here = |band| {
-            self.first.get(&band).into_iter().chain(self.others.get(&band).into_iter().flatten())
-        };
-        let mut candidates: Vec<u32> = bands(signature).flat_map(here).copied().collect();
+        let mut candidates = Vec::new();
+        for (band, (last, hash)) in self.last.iter().zip(bands(signature)).enumerate() {
+            let mut at = last.get(&hash).copied().unwrap_or(NONE);
+            while at != NONE {
+                candidates.push(at);
+                at = self.before[at as usize][band];
+            }
+        }
         candidates.sort_unstable();
         candidates.dedup();
         let documents = candidates.iter().filter_map(|&at| self.documents[at as usize].as_ref());
@@ -180,9 +189,9 @@ impl<Id: Copy + Ord + Hash> Originals<Id> {
 }
 
 /// A hash of the places of each band. Two that are equal by chance cost one comparison more.
-fn bands(signature: &Signature) -> impl Iterator<Item = u32> {
-    let bands = signature.0.as_chunks::<BAND_PLACES>().0.iter().enumerate();
-    bands.map(|(band, places)| {
+fn bands(signature: &Signature) -> [u32; N_BANDS] {
+    std::array::from_fn(|band| {
+        let places = &signature.0[band * BAND_PLACES..][..BAND_PLACES];
         let hash = |hash, place: &u32| mix(hash ^ u64::from(*place));
         (places.iter().fold(band as u64, hash) >> 32) as u32
     })
