@@ -167,7 +167,7 @@ impl Attention<'_> {
         let attended: Vec<Vec<f32>> = if work < PARALLEL_MIN {
             tiles.iter().map(|tile| self.tile(tile)).collect()
         } else {
-            tiles.par_iter().map(|tile| self.tile(tile)).collect()
+            tiles.par_iter().with_max_len(1).map(|tile| self.tile(tile)).collect()
         };
         let stride = head_dim.next_multiple_of(PANEL);
         let mut out = vec![0.0; self.rows * n_heads * head_dim];

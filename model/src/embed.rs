@@ -298,7 +298,11 @@ impl BertEmbedder {
             }
             _ => {
                 let pass = |it: &Packed| self.bert.forward(it);
-                batches.par_iter().map(|it| self.pooled(&encoded, it, pass)).collect()
+                batches
+                    .par_iter()
+                    .with_max_len(1)
+                    .map(|it| self.pooled(&encoded, it, pass))
+                    .collect()
             }
         };
         let data = self.in_order(&batches, &pooled)?;

@@ -267,11 +267,13 @@ impl Panels {
                 it.product_padded(*panel, &inputs, out);
             }
         } else {
-            // Enough pieces that no thread waits long for another.
+            // Enough pieces that no thread waits long for another, and one by one: of several that are
+            // handed over together, none can be taken from a slow thread.
             let panels_each = panels.len().div_ceil(n_threads * PIECES_PER_THREAD);
             by_panel
                 .par_chunks_mut(panels_each * rows * PANEL)
                 .zip(panels.par_chunks(panels_each))
+                .with_max_len(1)
                 .for_each(|(out, panels)| {
                     let out = out.chunks_exact_mut(rows * PANEL);
                     for ((it, panel), out) in panels.iter().zip(out) {

@@ -125,7 +125,11 @@ impl Reranker {
         let logits: Vec<Vec<f32>> = match &batches[..] {
             // The pool's threads may be busy for long.
             [batch] => vec![of_batch(batch, &|it| self.bert.forward_together(it, || {}))],
-            _ => batches.par_iter().map(|it| of_batch(it, &|it| self.bert.forward(it))).collect(),
+            _ => batches
+                .par_iter()
+                .with_max_len(1)
+                .map(|it| of_batch(it, &|it| self.bert.forward(it)))
+                .collect(),
         };
         let mut scores = vec![PairScore { logit: 0.0, score: 0.0 }; passages.len()];
         for (batch, logits) in iter::zip(&batches, &logits) {

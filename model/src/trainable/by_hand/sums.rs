@@ -71,6 +71,7 @@ pub(super) fn compute<'a>(sums: impl IntoIterator<Item = Sum<'a>>) {
     // Few panels are shared by rows, too.
     let n_parts = (2 * rayon::current_num_threads()).div_ceil(n_panels.max(1));
     let jobs: Vec<Job<'_>> = sums.iter_mut().flat_map(|it| it.jobs(n_parts)).collect();
+    // One by one: of several that are handed over together, none can be taken from a slow thread.
     jobs.into_par_iter().with_max_len(1).for_each(|job| SPACE.with_borrow_mut(|it| job.run(it)));
 }
 
@@ -83,6 +84,7 @@ impl Sum<'_> {
         let n_in: usize = terms.iter().map(|it| it.shape().0).sum();
         let panels_each_thread = columns.div_ceil(PANEL * rayon::current_num_threads());
         let n_panels = match n_in {
+            // Two jobs for a thread at least, for the same reason.
             INPUTS_MANY.. => panels_each_thread.div_ceil(2).min(SUMS / 256),
             _ if terms.iter().any(|it| matches!(it, Term::Tiles { .. })) => {
                 // As many jobs for one thread as for another.
