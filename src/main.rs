@@ -10,6 +10,12 @@ use souffleur::{
 };
 use tracing_subscriber::EnvFilter;
 
+/// glibc's gives each thread an arena of its own, which keep what others could use: an ingestion of
+/// many files held twice the memory, and more with each file (`docs/benchmarks.md`, "Many files").
+#[cfg(target_os = "linux")]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     // What libraries say of damaged files is said in the report, in our words.
