@@ -9,11 +9,11 @@ handbook in its own format (PDF, Word, slides, sheet, table, message), office fi
 them. File i is the same in every run.
 
 `run` prints, as the ingestion goes on, documents recorded, memory and the share of the cores in use, then
-what it came to; it fails where memory grew by more than the index may, or cores were idle. With `--kill` a first run is
-killed after so many seconds: the second has to find what was recorded until then, of which no more than a
-few seconds may be lost, and must not double anything. Models are found as `souffleur` finds them. To embed
-100,000 files takes hours on two cores; `--one-layer` embeds with the first of the embedder's six layers only,
-which asks the same of all else.
+what it came to; it fails where memory grew by more than the index may, or cores were idle. With `--kill` a
+first run is killed after so many seconds: the second has to find what was recorded until then, of which no
+more than a few seconds may be lost, and must not double anything. Models are found as `souffleur` finds them.
+To embed 100,000 files takes hours on two cores; `--one-layer` embeds with the first of the embedder's six
+layers only, which asks the same of all else.
 """
 
 import argparse
@@ -40,9 +40,9 @@ FIRST = ["Agathe", "Basile", "Clémence", "Damien", "Elsa", "Fanny", "Gaspard", 
 LAST = ["Abadie", "Berthier", "Carpentier", "Delacourt", "Estève", "Fontanel", "Garrigue", "Huguet", "Imbert",
         "Jourdain", "Lacombe", "Maurel", "Nogaret", "Oudin", "Pradel", "Quintin", "Roumieu", "Salvan", "Tissot"]
 PLACES = ["Nantes", "Lyon", "Dublin", "Angers", "Rennes", "Grenoble", "Lille", "Cork", "Pau", "Metz"]
-# What the index may take while it is written, 3 GB for a million chunks, and what is known of each file so
-# that copies are found. Files and their texts would be several times that.
-GROWTH_MAX_KB = {"chunk": 3.0, "file": 1.0}
+# What the index holds of a chunk, half a kilobyte (docs/decisions/0014), and what is known of each file so that
+# copies are found. With the texts of the files, 1.4 kB on average, it would be too much.
+GROWTH_MAX_KB = {"chunk": 0.6, "file": 1.4}
 CORES_MIN = 0.85
 LOST_MAX_S = 5.0
 EMBEDDER = "all-minilm-l6-v2"
@@ -224,8 +224,7 @@ def check_use(seen, n_files, n_chunks):
     allowed = share * (n_chunks * GROWTH_MAX_KB["chunk"] + n_files * GROWTH_MAX_KB["file"]) / 1e3
     cores = sorted(it[2] for it in reading)[len(reading) // 2] / (os.cpu_count() or 1)
     print(f"memory that is not mapped from files: {before:.0f} MB at a quarter of the files, {after:.0f} MB at most "
-          f"({allowed:.0f} MB more allowed); "
-          f"{100 * cores:.0f} % of the cores in use")
+          f"({allowed:.0f} MB more allowed); {100 * cores:.0f} % of the cores in use")
     assert after - before <= allowed, "memory grew with the files"
     assert cores >= CORES_MIN, "cores were idle while files were read"
 
