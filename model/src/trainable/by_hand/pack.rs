@@ -138,6 +138,7 @@ fn exchange_pairs<'a>(row: impl Fn(usize) -> &'a [bf16], width: usize, out: &mut
 
 /// Exchanges rows and columns. out: (x.columns, x.rows)
 pub(super) fn turn(x: View<'_>, out: &mut [f32]) {
+    assert_eq!(x.column_stride, 1, "rows in one piece");
     // Read apart and written in a row: written so far apart, numbers would push each other out of
     // the cache where the number of rows is a power of two.
     for (column, out) in out.chunks_exact_mut(x.rows).enumerate() {

@@ -60,10 +60,13 @@ impl Backward {
                 job.weights(q, &self.keys_turned, &tile, &mut weights);
                 self.of_values.add(grad, &weights, &tile);
                 tile.products(grad, &self.values, &mut of_scores);
-                let of_weights = &mut of_scores;
-                let n_keys = tile.n_keys();
-                let weights = &weights;
-                Arch::new().dispatch(SoftmaxBack { weights, out, grad, n_keys, of_weights });
+                Arch::new().dispatch(SoftmaxBack {
+                    weights: &weights,
+                    out,
+                    grad,
+                    n_keys: tile.n_keys(),
+                    of_weights: &mut of_scores,
+                });
                 job.attend(&of_scores, &self.keys, &tile, &mut part);
                 job.put(&part, (head, &tile), &mut of_q);
                 self.of_keys.add(q, &of_scores, &tile);
